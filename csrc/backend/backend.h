@@ -1,0 +1,65 @@
+// What runs a model. A Backend is one loaded model version; its Instances execute batches, one at a time
+// each. Implementations: OrtBackend (backend/ort_backend.h) and PythonBackend (bind/python_backend.h).
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/status.h"
+#include "core/tensor.h"
+
+namespace falaj {
+
+struct ModelSignature {
+  std::vector<TensorSpec> inputs;
+  std::vector<TensorSpec> outputs;
+
+  // -1 where there is none of that name.
+  int InputIndex(std::string_view name) const { return Find(inputs, name); }
+  int OutputIndex(std::string_view name) const { return Find(outputs, name); }
+
+ private:
+  static int Find(const std::vector<TensorSpec>& specs, std::string_view name) {
+    for (size_t i = 0; i < specs.size(); ++i) {
+      if (specs[i].name == name) return static_cast<int>(i);
+    }
+    return -1;
+  }
+};
+
+// One batch, in the order of the signature. Inputs are read-only for the backend. An output whose view has
+// data is written there and must come out with exactly that shape; one without is allocated by the backend,
+// which fills in the view and appends what owns the memory to `owners`.
+struct BatchIo {
+  std::span<const TensorView> inputs;
+  std::span<TensorView> outputs;
+  std::vector<std::shared_ptr<void>>* owners;
+};
+
+// Used by one thread at a time; different instances of one backend run at once.
+class Instance {
+ public:
+  virtual ~Instance() = default;
+  // Never throws. On failure the outputs are undefined and nothing of the batch has been answered.
+  virtual Status Run(const BatchIo& io) = 0;
+};
+
+// Thread-safe. Outlives its instances.
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual const ModelSignature& Describe() const = 0;
+  virtual Result<std::unique_ptr<Instance>> NewInstance() = 0;
+  // Bytes held by the model itself, as far as the runtime tells; 0 where it does not.
+  virtual size_t MemoryUsed() const = 0;
+  // What executes it, for people: "CPUExecutionProvider", "python".
+  virtual std::string Placement() const = 0;
+  // Runs `io` for its side effects, so that first-run costs (kernel selection, arenas, page faults) are paid
+  // before traffic comes.
+  virtual Status WarmUp(Instance& instance, const BatchIo& io) { return instance.Run(io); }
+};
+
+}  // namespace falaj

@@ -1,0 +1,60 @@
+// Turns the requests of a batch into the tensors of one run, and the run's outputs into their answers.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "backend/backend.h"
+#include "batch/batcher_options.h"
+#include "batch/request.h"
+#include "batch/slab.h"
+
+namespace falaj {
+
+// Scratch of one instance, reused batch after batch. Not thread-safe.
+class BatchAssembly {
+ public:
+  explicit BatchAssembly(const BatcherOptions* options) : options_(options) {}
+
+  // Lays out the batch. Requests whose rows lie side by side in one slab are taken as they lie; a request
+  // that is alone is run on its own memory; all else is copied together, padded where the model says so.
+  // REQUIRES: members share a signature and have at most max_batch_rows rows.
+  Status Assemble(std::span<Request* const> members, SlabPool& slabs);
+
+  BatchIo io() { return {inputs_, outputs_, &slab_->owners}; }
+
+  // Whether two requests of equal signature hash really have the shapes of one batch.
+  bool CanJoin(const Request& first, const Request& other) const;
+
+  // Checks what the backend gave: every output has the batch's rows.
+  Status CheckOutputs() const;
+
+  // Gives `member` (the index-th of Assemble's members) its part of the outputs, and its share in the memory.
+  Status Extract(size_t index, Request& member);
+
+  // Drops this batch's hold on the memory.
+  void Release() { slab_ = RefPtr<Slab>(); }
+
+  int64_t rows() const { return rows_; }
+  uint64_t elements() const { return elements_; }
+  uint64_t padding_elements() const { return padding_elements_; }
+
+ private:
+  bool TakeInPlace(std::span<Request* const> members);
+  Status GatherInput(size_t backend_input, std::span<Request* const> members);
+  Status GatherMask(size_t backend_input, std::span<Request* const> members);
+  Status GatherPadded(size_t backend_input, std::span<Request* const> members);
+  Result<TensorView> NewInput(size_t backend_input, DataType type, const Shape& shape);
+  Status Unpad(Request& member, size_t output, TensorView whole, int64_t first_row);
+
+  const BatcherOptions* const options_;
+  std::vector<TensorView> inputs_;
+  std::vector<TensorView> outputs_;
+  std::vector<int64_t> first_rows_;  // of each member in the batch
+  RefPtr<Slab> slab_;
+  int64_t rows_ = 0;
+  uint64_t elements_ = 0;
+  uint64_t padding_elements_ = 0;
+};
+
+}  // namespace falaj

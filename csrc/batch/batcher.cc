@@ -1,0 +1,418 @@
+// The running half of Batcher: queueing, batches, answers, lifetime.
+#include "batch/batcher.h"
+
+#include <algorithm>
+
+namespace falaj {
+namespace {
+
+// In-place slabs above this size would hold too much memory for too few requests; such rows are copied
+// together when their batch is formed instead.
+constexpr size_t kMaxSlabBytes = size_t{16} << 20;
+// Own memory of a pooled request above this size is given back.
+constexpr size_t kKeepOwnBytes = size_t{1} << 20;
+constexpr size_t kKeepRequests = 4096;
+
+bool FitsInPlace(const BatcherOptions& options, const SlabLayout& layout) {
+  if (!layout.all_inputs_fixed || layout.bytes > kMaxSlabBytes || options.inputs.empty()) return false;
+  for (size_t i = 0; i < options.inputs.size(); ++i) {
+    const InputPlan& plan = options.inputs[i];
+    if (plan.is_mask || plan.pad_axis >= 0 || plan.source != static_cast<int>(i)) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+Result<std::shared_ptr<Batcher>> Batcher::Make(BatcherOptions options, std::unique_ptr<Backend> backend,
+                                               ExecutorPool* pool, DeadlineTimer* timer, Clock* clock) {
+  std::vector<TensorSpec> outputs = options.signature.outputs;
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    if (!options.outputs[i].preallocate) outputs[i].shape.clear();  // which no slab holds
+  }
+  auto layout = SlabLayout::Make(options.signature.inputs, outputs, options.max_batch_rows);
+  if (!layout.ok()) return layout.status();
+  std::shared_ptr<Batcher> batcher(
+      new Batcher(std::move(options), std::move(backend), std::move(layout.value()), pool, timer, clock));
+  if (Status status = batcher->MakeLanes(); !status.ok()) {
+    batcher->Close();
+    return status;
+  }
+  pool->Add(batcher.get(), batcher->options_.cores_per_batch, batcher->options_.instances);
+  return batcher;
+}
+
+Batcher::Batcher(BatcherOptions options, std::unique_ptr<Backend> backend, SlabLayout layout,
+                 ExecutorPool* pool, DeadlineTimer* timer, Clock* clock)
+    : options_(std::move(options)),
+      placement_(backend->Placement()),
+      pool_(pool),
+      timer_(timer),
+      clock_(clock),
+      in_place_(FitsInPlace(options_, layout)),
+      slabs_(std::move(layout), static_cast<size_t>(options_.instances) + 64,
+             static_cast<size_t>(options_.instances) + 2),
+      backend_(std::move(backend)),
+      queue_(options_.levels.size()) {
+  view_.reserve(RequestQueue::kWindow);
+  view_requests_.reserve(RequestQueue::kWindow);
+  picks_.reserve(RequestQueue::kWindow);
+}
+
+Status Batcher::MakeLanes() {
+  for (int i = 0; i < options_.instances; ++i) {
+    auto instance = backend_->NewInstance();
+    if (!instance.ok()) return instance.status();
+    auto lane = std::make_unique<Lane>(&options_);
+    for (auto* list : {&lane->members, &lane->answered, &lane->delivery}) {
+      list->reserve(RequestQueue::kWindow);
+    }
+    lane->instance = std::move(instance.value());
+    MutexLock lock(mu_);
+    free_lanes_.push_back(lane.get());
+    lanes_.push_back(std::move(lane));
+  }
+  return Status::Ok();
+}
+
+Batcher::~Batcher() = default;
+
+RefPtr<Request> Batcher::NewRequest() {
+  Request* request = nullptr;
+  {
+    MutexLock lock(mu_);
+    if (!free_requests_.empty()) {
+      request = free_requests_.back();
+      free_requests_.pop_back();
+    }
+  }
+  if (request == nullptr) request = std::make_unique<Request>().release();  // back to unique_ptr in Recycle
+  request->batcher_ = shared_from_this();
+  return RefPtr<Request>(request);
+}
+
+void Request::OnLastUnref() {
+  const std::shared_ptr<Batcher> batcher = std::move(batcher_);
+  batcher->Recycle(this);
+}
+
+void Batcher::Recycle(Request* request) {
+  std::unique_ptr<Request> owned(request);
+  const bool abandoned = request->admitted_ &&
+                         request->state_.load(std::memory_order_relaxed) == Request::State::kPreparing;
+  const int64_t rows = request->rows_;
+  request->sink.reset();
+  request->tag = 0;
+  request->priority = 0;
+  request->deadline = TimePoint::max();
+  request->admitted_ = false;
+  request->inputs_.clear();
+  request->outputs_.clear();
+  request->slab_ = RefPtr<Slab>();
+  request->slab_row_ = -1;
+  if (request->own_.capacity() > kKeepOwnBytes) request->own_.Free();
+  request->keep_alive_.reset();
+  request->own_outputs_.clear();
+  request->status_ = Status::Ok();
+  request->state_.store(Request::State::kPreparing, std::memory_order_relaxed);
+  MutexLock lock(mu_);
+  if (abandoned) {
+    admitted_rows_ -= rows;
+    FinishInflight(1);
+  }
+  if (free_requests_.size() < kKeepRequests) free_requests_.push_back(owned.release());
+}
+
+void Batcher::Enqueue(Request* request, Deadline deadline) {
+  request->Ref();
+  request->state_.store(Request::State::kPending, std::memory_order_release);
+  MutexLock lock(mu_);
+  queue_.PushBack(request);
+  if (deadline == Deadline::kByTimer && request->deadline != TimePoint::max()) timer_->Add(request);
+}
+
+void Batcher::Flush(RunHere run_here) {
+  Lane* lane = nullptr;
+  {
+    MutexLock lock(mu_);
+    if (run_here == RunHere::kIfShort && options_.run_on_submitter) lane = TakeBatch(/*only_if_short=*/true);
+    OfferMore();
+  }
+  if (lane == nullptr) return;
+  lane->counters.on_submitter.Add(1);
+  RunLane(*lane);
+}
+
+void Batcher::RunOne() {
+  Lane* lane = nullptr;
+  {
+    MutexLock lock(mu_);
+    --offered_;
+    lane = TakeBatch(/*only_if_short=*/false);
+    OfferMore();
+  }
+  if (lane != nullptr) RunLane(*lane);
+}
+
+int Batcher::WantedBatches() const {
+  if (queue_.empty() || free_lanes_.empty()) return 0;
+  const auto idle = static_cast<int>(free_lanes_.size());
+  if (options_.max_batch_rows == 0) return static_cast<int>(std::min<size_t>(queue_.size(), free_lanes_.size()));
+  return SplitInto(queue_.rows(), {options_.max_batch_rows, idle}, curve_);
+}
+
+void Batcher::OfferMore() {
+  const int more = WantedBatches() - offered_;
+  if (more <= 0) return;
+  offered_ += more;
+  pool_->Offer(this, more);
+}
+
+Batcher::Lane* Batcher::TakeBatch(bool only_if_short) {
+  if (queue_.empty() || free_lanes_.empty()) return nullptr;
+  int64_t max_rows = options_.max_batch_rows;
+  if (max_rows > 0) {
+    const int parts = SplitInto(queue_.rows(), {max_rows, static_cast<int>(free_lanes_.size())}, curve_);
+    max_rows = std::min(max_rows, (queue_.rows() + parts - 1) / parts);
+    max_rows = std::max<int64_t>(max_rows, 1);
+  }
+  const Nanos expected = curve_.Estimate(std::min(std::max<int64_t>(max_rows, 1), queue_.rows()));
+  if (only_if_short && (curve_.empty() || expected > options_.short_work)) return nullptr;
+
+  Lane* lane = free_lanes_.back();
+  picks_.clear();
+  queue_.View(std::max<int64_t>(max_rows, 1), view_, view_requests_);
+  PickBatch(view_, std::max<int64_t>(max_rows, 1), picks_);
+  if (max_rows == 0) picks_.resize(1);
+  lane->members.clear();
+  const Request* first = view_requests_[0];
+  int64_t rows = 0;
+  for (const uint32_t pick : picks_) {
+    Request* request = view_requests_[pick];
+    if (pick != 0 && !lane->assembly.CanJoin(*first, *request)) continue;  // a signature collision
+    queue_.Remove(request);
+    rows += request->rows_;
+    lane->members.push_back(request);
+  }
+  admitted_rows_ -= rows;
+  // What is reserved from now on goes to fresh rows: those of this batch must stay side by side.
+  if (open_slab_ && first->slab_.get() == open_slab_.get()) open_slab_ = RefPtr<Slab>();
+  free_lanes_.pop_back();
+  lane->started = clock_->Now();
+  lane->expected = expected;
+  return lane;
+}
+
+void Batcher::RunLane(Lane& lane) {
+  lane.answered.clear();
+  Status status = RunMembers(lane, lane.members);
+  if (status.ok() || lane.members.size() == 1) {
+    Answer(lane, lane.members, status);
+  } else {
+    // One request's bad values must not fail its neighbours: each is tried alone.
+    lane.counters.retried_alone.Add(lane.members.size());
+    for (size_t i = 0; i < lane.members.size(); ++i) {
+      const std::span<Request* const> alone(&lane.members[i], 1);
+      Answer(lane, alone, RunMembers(lane, alone));
+    }
+  }
+  lane.assembly.Release();
+  Deliver(lane);
+}
+
+Status Batcher::RunMembers(Lane& lane, std::span<Request* const> members) {
+  const TimePoint begin = clock_->Now();
+  FALAJ_RETURN_IF_ERROR(lane.assembly.Assemble(members, slabs_));
+  const TimePoint assembled = clock_->Now();
+  Status status = lane.instance->Run(lane.assembly.io());
+  const TimePoint ran = clock_->Now();
+  const auto rows = static_cast<uint64_t>(lane.assembly.rows());
+  InstanceCounters& counters = lane.counters;
+  counters.batches.Add(1);
+  counters.rows.Add(rows);
+  counters.batch_rows.Add(rows);
+  counters.assemble_ns.Add(static_cast<uint64_t>((assembled - begin).count()));
+  counters.run_ns.Add(static_cast<uint64_t>((ran - assembled).count()));
+  counters.run.Add(static_cast<uint64_t>((ran - assembled).count()));
+  counters.elements.Add(lane.assembly.elements());
+  counters.padding_elements.Add(lane.assembly.padding_elements());
+  if (!status.ok()) return Status(status.code(), Name() + ": " + status.message());
+  FALAJ_RETURN_IF_ERROR(lane.assembly.CheckOutputs());
+  MutexLock lock(mu_);
+  curve_.Add(lane.assembly.rows(), ran - begin);
+  return Status::Ok();
+}
+
+void Batcher::Answer(Lane& lane, std::span<Request* const> members, const Status& status) {
+  const TimePoint now = clock_->Now();
+  for (size_t i = 0; i < members.size(); ++i) {
+    Request* request = members[i];
+    if (!request->Claim()) {  // withdrawn meanwhile: its rows were run for nobody
+      request->Unref();
+      continue;
+    }
+    request->status_ = status.ok() ? lane.assembly.Extract(i, *request) : status;
+    if (!request->status_.ok()) request->outputs_.clear();
+    request->started_ = lane.started;
+    request->finished_ = now;
+    const auto queued = static_cast<uint64_t>(std::max<int64_t>(0, (lane.started - request->arrived).count()));
+    lane.counters.queue_ns.Add(queued);
+    lane.counters.queue.Add(queued);
+    (request->status_.ok() ? lane.counters.requests_ok : lane.counters.requests_failed).Add(1);
+    lane.answered.push_back(request);
+  }
+}
+
+void Batcher::Deliver(Lane& lane) {
+  const TimePoint begin = clock_->Now();
+  for (Request* request : lane.answered) {
+    if (request->deadline != TimePoint::max()) timer_->Remove(request);
+  }
+  const auto answered = static_cast<int64_t>(lane.answered.size());
+  while (!lane.answered.empty()) {
+    const std::shared_ptr<CompletionSink> sink = lane.answered.front()->sink;
+    lane.delivery.clear();
+    std::erase_if(lane.answered, [&](Request* request) {
+      if (request->sink != sink) return false;
+      lane.delivery.push_back(request);
+      return true;
+    });
+    sink->Deliver(lane.delivery);
+  }
+  lane.counters.deliver_ns.Add(static_cast<uint64_t>((clock_->Now() - begin).count()));
+  MutexLock lock(mu_);
+  free_lanes_.push_back(&lane);
+  FinishInflight(answered);
+  OfferMore();
+}
+
+void Batcher::FinishInflight(int64_t requests) {
+  inflight_ -= requests;
+  if (draining_.load() || closed_) idle_.NotifyAll();
+}
+
+void Batcher::Withdraw(Request* request, Status status, uint64_t AdmissionCounters::* counter) {
+  if (!request->Claim()) return;
+  bool was_queued = false;
+  {
+    MutexLock lock(mu_);
+    ++(admission_.*counter);
+    was_queued = request->queued_;
+    if (was_queued) {
+      queue_.Remove(request);
+      admitted_rows_ -= request->rows_;
+    }
+  }
+  timer_->Remove(request);
+  request->status_ = std::move(status);
+  request->finished_ = clock_->Now();
+  request->started_ = request->finished_;
+  const std::shared_ptr<CompletionSink> sink = request->sink;
+  // The queue's reference, if it had one, becomes the sink's; else the running batch keeps its own.
+  if (!was_queued) request->Ref();
+  Request* const done[] = {request};
+  sink->Deliver(done);
+  MutexLock lock(mu_);
+  FinishInflight(1);
+}
+
+void Batcher::Cancel(Request* request) {
+  Withdraw(request, Cancelled(Name() + ": the request was cancelled"), &AdmissionCounters::cancelled);
+}
+
+void Batcher::Expire(Request* request) {
+  Withdraw(request, DeadlineExceeded(Name() + ": the deadline passed before the answer was there"),
+           &AdmissionCounters::expired);
+}
+
+void Batcher::Unpin() {
+  if (pins_.fetch_sub(1) != 1 || !draining_.load()) return;
+  MutexLock lock(mu_);
+  idle_.NotifyAll();
+}
+
+bool Batcher::Drain(TimePoint until) {
+  draining_.store(true);
+  MutexLock lock(mu_);
+  while (pins_.load() > 0 || inflight_ > 0 || free_lanes_.size() < lanes_.size()) {
+    if (clock_->Now() >= until) return false;
+    clock_->WaitUntil(idle_, mu_, until);
+  }
+  return true;
+}
+
+void Batcher::Close() {
+  std::vector<Request*> queued;
+  {
+    MutexLock lock(mu_);
+    if (closed_) return;
+    closed_ = true;
+    while (!queue_.empty()) {
+      queue_.View(RequestQueue::kWindow, view_, view_requests_);
+      for (Request* request : view_requests_) {
+        queued.push_back(request);
+        queue_.Remove(request);
+        admitted_rows_ -= request->rows_;
+      }
+    }
+  }
+  const Status status = Unavailable(Name() + " was unloaded before the request was run");
+  for (Request* request : queued) {
+    Withdraw(request, status, &AdmissionCounters::cancelled);
+    request->Unref();  // the queue's
+  }
+  pool_->Remove(this);
+  {
+    MutexLock lock(mu_);
+    while (free_lanes_.size() < lanes_.size()) idle_.Wait(mu_);
+    free_lanes_.clear();
+    open_slab_ = RefPtr<Slab>();
+  }
+  for (auto& lane : lanes_) lane->instance.reset();
+  backend_.reset();
+}
+
+ModelStats Batcher::Stats() const {
+  ModelStats stats;
+  for (const auto& lane : lanes_) stats.Merge(lane->counters);
+  stats.slab_bytes = slabs_.allocated_bytes();
+  MutexLock lock(mu_);
+  stats.model_bytes = closed_ ? 0 : backend_->MemoryUsed();
+  stats.admission = admission_;
+  stats.waiting_rows = queue_.rows();
+  stats.waiting_requests = queue_.size();
+  stats.inflight_requests = static_cast<uint64_t>(inflight_);
+  return stats;
+}
+
+Nanos Batcher::EstimatedCost(int64_t rows) const {
+  MutexLock lock(mu_);
+  return curve_.Estimate(rows);
+}
+
+void Batcher::Learn(int64_t rows, Nanos time) {
+  MutexLock lock(mu_);
+  curve_.Add(rows, time);
+}
+
+Status Batcher::WarmUp(std::span<const TensorView> inputs, int times) {
+  const RefPtr<Request> request = NewRequest();
+  std::vector<Shape> shapes;
+  for (const TensorView& view : inputs) shapes.push_back(view.shape);
+  FALAJ_RETURN_IF_ERROR(CheckShapes(*request, shapes));
+  request->inputs_.assign(inputs.begin(), inputs.end());
+  Request* const members[] = {request.get()};
+  for (auto& lane : lanes_) {
+    for (int i = 0; i < times; ++i) {
+      const TimePoint begin = clock_->Now();
+      FALAJ_RETURN_IF_ERROR(lane->assembly.Assemble(members, slabs_));
+      FALAJ_RETURN_IF_ERROR(backend_->WarmUp(*lane->instance, lane->assembly.io()));
+      FALAJ_RETURN_IF_ERROR(lane->assembly.CheckOutputs());
+      lane->assembly.Release();
+      if (i > 0) Learn(request->rows_, clock_->Now() - begin);  // the first run pays for more than itself
+    }
+  }
+  return Status::Ok();
+}
+
+}  // namespace falaj

@@ -1,0 +1,180 @@
+// One loaded model version: admits requests, forms batches of them, has them run, delivers the answers.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "backend/backend.h"
+#include "batch/assembly.h"
+#include "batch/batcher_options.h"
+#include "batch/cost_curve.h"
+#include "batch/deadline_timer.h"
+#include "batch/executor_pool.h"
+#include "batch/request.h"
+#include "batch/request_queue.h"
+#include "batch/slab.h"
+#include "core/clock.h"
+#include "observe/model_stats.h"
+
+namespace falaj {
+
+// Thread-safe, unless a comment says otherwise. Invariants:
+// 1. Every enqueued request is delivered to its sink exactly once: with its answer, its batch's error (after
+//    having been tried alone), or because it was cancelled, expired or refused at closing.
+// 2. At most `instances` batches run at a time; no batch of several requests has more than max_batch_rows
+//    rows (a model that cannot batch: no batch has more than one request).
+// 3. Waiting rows never pass max_queue_rows, unless one request alone has more.
+// 4. Within a priority level, requests of one shape start in order of arrival, and the oldest request of the
+//    highest level is always in the next batch.
+// 5. Withdrawing a request (cancel, deadline) changes nothing for the others of its batch.
+// 6. An idle instance takes what waits; nothing is delayed in the hope of more.
+// After warm-up the path of a request whose rows fit a slab allocates no memory.
+// Lock order: mu_, then the mutexes of pool, timer and slabs. No lock is held while a batch runs, while a sink
+// is called, or while memory is copied.
+class Batcher final : public PoolClient, public std::enable_shared_from_this<Batcher> {
+ public:
+  // Takes its instances from `backend`. `pool`, `timer` and `clock` outlive it.
+  static Result<std::shared_ptr<Batcher>> Make(BatcherOptions options, std::unique_ptr<Backend> backend,
+                                               ExecutorPool* pool, DeadlineTimer* timer, Clock* clock);
+  // REQUIRES: Close() was called.
+  ~Batcher() override;
+
+  const BatcherOptions& options() const { return options_; }
+  const ModelSignature& signature() const { return options_.signature; }
+  std::string Placement() const { return placement_; }
+
+  // --- Submitting. All calls for one request come from one thread at a time.
+
+  RefPtr<Request> NewRequest() EXCLUDES(mu_);
+
+  // Admits a request of the given shapes (one per public input) and gives it memory to fill: rows of an open
+  // batch where they fit, its own otherwise, and `payload_bytes` for the characters of BYTES elements.
+  // Fails with InvalidInput (shapes), Unavailable (queue full, shed, closed) or DeadlineExceeded, and the
+  // request may then only be dropped.
+  Status Reserve(Request& request, std::span<const Shape> shapes, size_t payload_bytes = 0) EXCLUDES(mu_);
+
+  // The same for tensors that lie ready elsewhere: nothing is copied unless the batch needs it. The memory
+  // stays valid and unchanged until `keep_alive` is dropped, which may be after delivery (a cancelled
+  // request's batch runs on) and on any thread.
+  Status Attach(Request& request, std::span<const TensorView> views, std::shared_ptr<void> keep_alive)
+      EXCLUDES(mu_);
+
+  enum class Deadline {
+    kByTimer,      // the timer ends the request
+    kBySubmitter,  // the submitter waits with a timeout of its own and calls Expire
+  };
+  // Queues an admitted, filled request. Takes a reference. Wakes nobody: Flush follows.
+  void Enqueue(Request* request, Deadline deadline = Deadline::kByTimer) EXCLUDES(mu_);
+
+  enum class RunHere {
+    kNever,    // executors run it: the caller has other work, or a deadline to watch
+    kIfShort,  // this thread may run one batch itself if an instance is idle and the work is short
+  };
+  // Has what is queued run. Call once after a burst of Enqueue.
+  void Flush(RunHere run_here) EXCLUDES(mu_);
+
+  // Withdraws a request; does nothing if it was delivered. Delivers it (Cancelled / DeadlineExceeded) on the
+  // calling thread otherwise, queued or running.
+  void Cancel(Request* request) EXCLUDES(mu_);
+  void Expire(Request* request) EXCLUDES(mu_);
+
+  // --- Lifetime.
+
+  // A pin keeps Drain from returning: whoever found this version in the table holds one until its request is
+  // enqueued, so that a version being replaced still answers those who had found it.
+  void Pin() { pins_.fetch_add(1); }
+  void Unpin() EXCLUDES(mu_);
+  // Waits until nothing is pinned, queued or running, or `until`. Returns whether that came true.
+  bool Drain(TimePoint until) EXCLUDES(mu_);
+  // Ends queued requests with Unavailable, waits for running ones, frees the instances and the backend.
+  // Not from an executor or a sink. Idempotent.
+  void Close() EXCLUDES(mu_);
+
+  // --- Observing.
+
+  ModelStats Stats() const EXCLUDES(mu_);
+  Nanos EstimatedCost(int64_t rows) const EXCLUDES(mu_);
+  // Adds what was measured outside of traffic (warm-up, trials) to the cost curve.
+  void Learn(int64_t rows, Nanos time) EXCLUDES(mu_);
+  // Runs one batch of the given public inputs on every instance, `times` times, and learns its cost.
+  // REQUIRES: before traffic.
+  Status WarmUp(std::span<const TensorView> inputs, int times);
+
+  void RunOne() override EXCLUDES(mu_);
+
+ private:
+  friend class Request;
+
+  // One of the model's instances and the scratch of the batch it runs. Owned by the thread that runs it.
+  struct Lane {
+    explicit Lane(const BatcherOptions* options) : assembly(options) {}
+    std::unique_ptr<Instance> instance;
+    std::vector<Request*> members;    // one reference each
+    std::vector<Request*> answered;   // of members: those this batch delivers
+    std::vector<Request*> delivery;
+    BatchAssembly assembly;
+    TimePoint started{};
+    Nanos expected{0};
+    InstanceCounters counters;
+  };
+
+  Batcher(BatcherOptions options, std::unique_ptr<Backend> backend, SlabLayout layout, ExecutorPool* pool,
+          DeadlineTimer* timer, Clock* clock);
+  Status MakeLanes();
+
+  // admission.cc
+  Status CheckShapes(Request& request, std::span<const Shape> shapes) const;
+  Status Admit(Request& request) REQUIRES(mu_);
+  Status Place(Request& request, std::span<const Shape> shapes, size_t payload_bytes) EXCLUDES(mu_);
+  Nanos UntilInstance(TimePoint now) const REQUIRES(mu_);
+  std::string Name() const;
+
+  // batcher.cc
+  Lane* TakeBatch(bool only_if_short) REQUIRES(mu_);
+  int WantedBatches() const REQUIRES(mu_);
+  void OfferMore() REQUIRES(mu_);
+  void RunLane(Lane& lane) EXCLUDES(mu_);
+  Status RunMembers(Lane& lane, std::span<Request* const> members);
+  void Answer(Lane& lane, std::span<Request* const> members, const Status& status);
+  void Deliver(Lane& lane) EXCLUDES(mu_);
+  void Withdraw(Request* request, Status status, uint64_t AdmissionCounters::* counter) EXCLUDES(mu_);
+  void FinishInflight(int64_t requests) REQUIRES(mu_);
+  void Recycle(Request* request) EXCLUDES(mu_);
+
+  // Constant after construction.
+  const BatcherOptions options_;
+  const std::string placement_;
+  ExecutorPool* const pool_;
+  DeadlineTimer* const timer_;
+  Clock* const clock_;
+  const bool in_place_;  // requests' rows live in slabs
+  SlabPool slabs_;
+
+  // Freed by Close, when nothing runs any more.
+  std::unique_ptr<Backend> backend_;
+  std::vector<std::unique_ptr<Lane>> lanes_;
+
+  std::atomic<int64_t> pins_{0};
+  std::atomic<bool> draining_{false};
+
+  mutable Mutex mu_;
+  CondVar idle_;  // pins, inflight requests or running batches reached zero
+  RequestQueue queue_ GUARDED_BY(mu_);
+  std::vector<Lane*> free_lanes_ GUARDED_BY(mu_);
+  RefPtr<Slab> open_slab_ GUARDED_BY(mu_);
+  CostCurve curve_ GUARDED_BY(mu_);
+  AdmissionCounters admission_ GUARDED_BY(mu_);
+  int64_t admitted_rows_ GUARDED_BY(mu_) = 0;  // reserved or queued, not yet taken
+  int64_t inflight_ GUARDED_BY(mu_) = 0;       // admitted, not yet delivered
+  int offered_ GUARDED_BY(mu_) = 0;            // batches offered to the pool and not yet begun
+  bool closed_ GUARDED_BY(mu_) = false;
+  std::vector<std::unique_ptr<Request>> requests_ GUARDED_BY(mu_);
+  std::vector<Request*> free_requests_ GUARDED_BY(mu_);
+  std::vector<Waiting> view_ GUARDED_BY(mu_);
+  std::vector<Request*> view_requests_ GUARDED_BY(mu_);
+  std::vector<uint32_t> picks_ GUARDED_BY(mu_);
+};
+
+}  // namespace falaj

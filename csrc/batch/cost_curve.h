@@ -1,0 +1,40 @@
+// What a batch of n rows costs on this machine, learned from the batches that ran.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+
+#include "core/mutex.h"
+
+namespace falaj {
+
+// Wall time of one run by rows: an exponentially weighted mean per power-of-two class of rows, interpolated
+// linearly between classes. Not thread-safe: guarded by the batcher's mutex. A value, so that the decision
+// functions that read it can be tested with any curve.
+class CostCurve {
+ public:
+  // A run of `rows` >= 1 rows took `time`. A single outlier (a preempted run) moves the mean little:
+  // observations count at most kOutlier times the present estimate.
+  void Add(int64_t rows, Nanos time);
+
+  // Expected time of a run of `rows`; zero while nothing was learned.
+  Nanos Estimate(int64_t rows) const;
+
+  bool empty() const { return known_ == 0; }
+
+ private:
+  static constexpr int kClasses = 24;
+  static constexpr double kWeight = 0.1;
+  static constexpr double kOutlier = 4.0;
+
+  struct Class {
+    double rows = 0;  // mean rows of the observations
+    double ns = 0;    // mean time
+    uint32_t seen = 0;
+  };
+  std::array<Class, kClasses> classes_{};
+  int known_ = 0;
+};
+
+}  // namespace falaj

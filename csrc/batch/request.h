@@ -1,0 +1,101 @@
+// One inference from the moment it is admitted until its answer has been read.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "batch/slab.h"
+#include "core/ref_counted.h"
+#include "core/status.h"
+#include "core/tensor.h"
+
+namespace falaj {
+
+class Batcher;
+class Request;
+
+// Where answers go. One sink serves many requests; it is called from whichever thread finished them
+// (an executor, the timer, a canceller, or the submitter itself), with no lock held.
+class CompletionSink {
+ public:
+  virtual ~CompletionSink() = default;
+  // Each request is handed over exactly once in its life, all of one batch and sink in one call, so that a
+  // sink wakes its thread once a batch. The sink takes over one reference of each (Unref when read).
+  // Must not block and must not destroy the batcher.
+  virtual void Deliver(std::span<Request* const> done) = 0;
+};
+
+// Life: made by Batcher::NewRequest (kPreparing) -> Reserve or Attach -> Enqueue (kPending) -> delivered to its
+// sink exactly once (kFinished) -> last Unref returns it to the batcher's pool.
+// Owned by the submitting thread until Enqueue, by the batcher until delivery, by the sink's reader after.
+class Request : public RefCounted<Request> {
+ public:
+  // Set by the submitter before Enqueue.
+  std::shared_ptr<CompletionSink> sink;
+  uint64_t tag = 0;                             // the submitter's own; not looked at
+  int priority = 0;                             // 1 is highest; 0 the model's default level
+  TimePoint deadline = TimePoint::max();        // set before Reserve or Attach
+  TimePoint arrived{};                          // set by Reserve and Attach
+
+  // After Reserve: writable views to fill. Nothing may block between Reserve and Enqueue.
+  std::span<TensorView> inputs() { return inputs_; }
+  // After Reserve: room for the characters of BYTES elements, as many bytes as were asked for.
+  std::byte* payload() { return payload_; }
+
+  // After delivery, until the last Unref. Empty where the status is not OK. In the signature's order.
+  const Status& status() const { return status_; }
+  std::span<const TensorView> outputs() const { return outputs_; }
+  TimePoint started() const { return started_; }    // its batch began to be assembled
+  TimePoint finished() const { return finished_; }
+  int64_t rows() const { return rows_; }
+  Batcher& batcher() const { return *batcher_; }
+
+  void OnLastUnref();
+
+ private:
+  friend class Batcher;
+  friend class BatchAssembly;
+  friend class DeadlineTimer;
+  friend class RequestQueue;
+
+  enum class State : uint8_t { kPreparing, kPending, kFinished };
+
+  // True for exactly one caller: the one that delivers it. Publishes the pending request's fields to that
+  // caller (acquire), and the winner's claim to the others.
+  bool Claim() {
+    State expected = State::kPending;
+    return state_.compare_exchange_strong(expected, State::kFinished, std::memory_order_acq_rel);
+  }
+
+  std::atomic<State> state_{State::kPreparing};
+  std::shared_ptr<Batcher> batcher_;  // keeps the pools alive for as long as the request is
+
+  // Owned as the class comment says.
+  int64_t rows_ = 0;
+  uint64_t signature_ = 0;
+  size_t level_ = 0;
+  bool admitted_ = false;  // counted in the queue's rows
+  std::vector<TensorView> inputs_;
+  std::vector<TensorView> outputs_;
+  RefPtr<Slab> slab_;  // inputs until the batch ran, then outputs
+  int64_t slab_row_ = -1;
+  Buffer own_;         // inputs that live in no slab
+  std::byte* payload_ = nullptr;
+  std::shared_ptr<void> keep_alive_;       // of attached memory
+  std::vector<std::shared_ptr<void>> own_outputs_;  // outputs cut out of padding
+  Status status_;
+  TimePoint started_{};
+  TimePoint finished_{};
+
+  // Guarded by the batcher's mutex.
+  bool queued_ = false;
+  Request* prev_ = nullptr;
+  Request* next_ = nullptr;
+
+  // Guarded by the timer's mutex: position in its heap, or -1.
+  int64_t timer_index_ = -1;
+};
+
+}  // namespace falaj

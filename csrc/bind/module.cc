@@ -1,0 +1,17 @@
+// falaj._core: the only door between Python and the native core. falaj/_core.pyi is its description.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "bind/async_sink.h"
+#include "bind/errors.h"
+#include "bind/model.h"
+#include "bind/runtime.h"
+
+PYBIND11_MODULE(_core, module) {
+  module.doc() = "Falaj's native core.";
+  module.attr("__version__") = FALAJ_VERSION;
+  falaj::BindErrors(module);
+  falaj::BindRuntime(module);
+  falaj::BindModel(module);
+  falaj::BindAsyncSink(module);
+}

@@ -1,0 +1,117 @@
+#include "bind/python_backend.h"
+
+#include <cstring>
+#include <string_view>
+
+#include "bind/arrays.h"
+#include "bind/errors.h"
+
+namespace falaj {
+namespace {
+
+// An output's bytes, copied out of Python so that they can be dropped on any thread.
+struct OutputMemory {
+  Buffer buffer;
+  std::vector<std::string_view> elements;
+};
+
+// Copies what the model returned for `spec` into the batch's row block, or into memory of its own.
+Status TakeOutput(const py::handle& value, const TensorSpec& spec, TensorView& view,
+                  std::vector<std::shared_ptr<void>>& owners) {
+  const InputTensor output = ReadInput(value, spec, py::module_::import("numpy").attr("asarray"),
+                                       "output '" + spec.name + "': ");
+  if (view.data != nullptr && !(view.shape == output.shape)) {
+    return Internal("output '" + spec.name + "': expected shape " + view.shape.ToString() + ", the model gave " +
+                    output.shape.ToString());
+  }
+  std::byte* payload = nullptr;
+  if (view.data == nullptr) {
+    auto memory = std::make_shared<OutputMemory>();
+    view.shape = output.shape;
+    FALAJ_RETURN_IF_ERROR(memory->buffer.Reserve(view.bytes() + output.payload_bytes));
+    view.data = memory->buffer.data();
+    payload = memory->buffer.data() + view.bytes();
+    owners.push_back(std::move(memory));
+  }
+  CopyInput(output, view, payload);
+  return Status::Ok();
+}
+
+class PythonInstance final : public Instance {
+ public:
+  PythonInstance(const ModelSignature* signature, py::object model)
+      : signature_(signature), model_(std::move(model)) {}
+  ~PythonInstance() override {
+    const py::gil_scoped_acquire gil;
+    model_ = py::object();
+  }
+
+  Status Run(const BatchIo& io) override {
+    const py::gil_scoped_acquire gil;
+    try {
+      return RunUnderGil(io);
+    } catch (py::error_already_set& error) {
+      const Code code = CodeOf(error);
+      return {code, std::string("the Python model raised ") + error.what()};
+    } catch (const std::exception& error) {
+      return Internal(std::string("the Python model's answer could not be read: ") + error.what());
+    }
+  }
+
+ private:
+  Status RunUnderGil(const BatchIo& io) {
+    py::dict batch;
+    for (size_t i = 0; i < io.inputs.size(); ++i) {
+      batch[py::str(signature_->inputs[i].name)] = ToArray(io.inputs[i]);
+    }
+    const py::object answer = model_.attr("infer")(batch);
+    if (!py::isinstance<py::dict>(answer)) {
+      return Internal("the Python model's infer returned " +
+                      py::str(py::type::of(answer)).cast<std::string>() + ", expected a dict of arrays");
+    }
+    for (size_t i = 0; i < io.outputs.size(); ++i) {
+      const TensorSpec& spec = signature_->outputs[i];
+      PyObject* value = PyDict_GetItemString(answer.ptr(), spec.name.c_str());
+      if (value == nullptr) return Internal("the Python model's answer has no output '" + spec.name + "'");
+      FALAJ_RETURN_IF_ERROR(TakeOutput(value, spec, io.outputs[i], *io.owners));
+    }
+    return Status::Ok();
+  }
+
+  const ModelSignature* const signature_;
+  py::object model_;
+};
+
+class PythonBackend final : public Backend {
+ public:
+  PythonBackend(ModelSignature signature, py::object factory)
+      : signature_(std::move(signature)), factory_(std::move(factory)) {}
+  ~PythonBackend() override {
+    const py::gil_scoped_acquire gil;
+    factory_ = py::object();
+  }
+
+  const ModelSignature& Describe() const override { return signature_; }
+  Result<std::unique_ptr<Instance>> NewInstance() override {
+    const py::gil_scoped_acquire gil;
+    try {
+      return std::unique_ptr<Instance>(std::make_unique<PythonInstance>(&signature_, factory_()));
+    } catch (py::error_already_set& error) {
+      return Status(CodeOf(error), std::string("the Python model could not be loaded: ") + error.what());
+    }
+  }
+  size_t MemoryUsed() const override { return 0; }
+  std::string Placement() const override { return "python"; }
+
+ private:
+  const ModelSignature signature_;
+  py::object factory_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> NewPythonBackend(ModelSignature signature, py::object factory) {
+  return std::make_unique<PythonBackend>(std::move(signature), std::move(factory));
+}
+
+}  // namespace falaj

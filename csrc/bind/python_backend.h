@@ -1,0 +1,19 @@
+// Models written in Python: a user's class, called with the GIL.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <memory>
+
+#include "backend/backend.h"
+
+namespace falaj {
+
+namespace py = pybind11;
+
+// `factory()` makes one loaded model object per instance; its `infer(batch)` takes a dict of arrays (copies,
+// its own to keep) and returns a dict of arrays in the declared types. An exception fails the batch with the
+// Code of its type. REQUIRES: the GIL
+std::unique_ptr<Backend> NewPythonBackend(ModelSignature signature, py::object factory);
+
+}  // namespace falaj

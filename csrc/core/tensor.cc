@@ -1,0 +1,60 @@
+#include "core/tensor.h"
+
+#include <algorithm>
+#include <new>
+
+namespace falaj {
+namespace {
+
+std::string Join(std::span<const int64_t> dims) {
+  std::string text = "[";
+  for (size_t i = 0; i < dims.size(); ++i) {
+    if (i > 0) text += ", ";
+    text += std::to_string(dims[i]);
+  }
+  return text + "]";
+}
+
+}  // namespace
+
+std::optional<int64_t> Shape::Elements(size_t first) const {
+  int64_t product = 1;
+  for (size_t i = first; i < rank_; ++i) {
+    if (dims_[i] < 0 || __builtin_mul_overflow(product, dims_[i], &product)) return std::nullopt;
+  }
+  return product;
+}
+
+std::string Shape::ToString() const { return Join(dims()); }
+
+bool Shape::operator==(const Shape& other) const {
+  return rank_ == other.rank_ && std::equal(dims().begin(), dims().end(), other.dims().begin());
+}
+
+std::string TensorSpec::ToString() const { return std::string(DataTypeName(type)) + " " + Join(shape); }
+
+Status Buffer::Reserve(size_t bytes) {
+  if (bytes <= capacity_ && data_ != nullptr) return Status::Ok();
+  const size_t rounded = std::max(bytes, kAlignment);
+  data_.reset();
+  capacity_ = 0;
+  void* memory = ::operator new(rounded, std::align_val_t{kAlignment}, std::nothrow);
+  if (memory == nullptr) {
+    return Unavailable("out of memory: " + std::to_string(rounded) + " bytes for a tensor");
+  }
+  data_.reset(static_cast<std::byte*>(memory));
+  capacity_ = rounded;
+  return Status::Ok();
+}
+
+void Buffer::Deleter::operator()(std::byte* data) const {
+  ::operator delete(data, std::align_val_t{kAlignment});
+}
+
+std::optional<size_t> CheckedMultiply(size_t a, size_t b) {
+  size_t product = 0;
+  if (__builtin_mul_overflow(a, b, &product)) return std::nullopt;
+  return product;
+}
+
+}  // namespace falaj

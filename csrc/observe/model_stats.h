@@ -1,0 +1,45 @@
+// What one model version has done, by the phases of the protocol's statistics extension.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "observe/counter.h"
+
+namespace falaj {
+
+// Written by one instance of the model (whoever runs its batch), read by anyone.
+struct InstanceCounters {
+  Counter requests_ok, requests_failed;
+  Counter rows, batches;
+  Counter on_submitter;  // batches that ran on the submitting thread
+  Counter queue_ns, assemble_ns, run_ns, deliver_ns;  // queue: summed over requests; the others over batches
+  Counter elements, padding_elements;                 // of padded inputs: real and added
+  Counter retried_alone;                              // requests run again alone after their batch failed
+  Histogram queue, run, batch_rows;
+};
+
+// Guarded by the batcher's mutex.
+struct AdmissionCounters {
+  uint64_t refused_full = 0;      // the queue's bounds
+  uint64_t refused_deadline = 0;  // could not be met, or had passed
+  uint64_t refused_slo = 0;
+  uint64_t expired = 0;           // deadline passed after admission
+  uint64_t cancelled = 0;
+};
+
+// The sum over instances, and a moment's state.
+struct ModelStats {
+  uint64_t requests_ok = 0, requests_failed = 0, rows = 0, batches = 0, on_submitter = 0;
+  uint64_t queue_ns = 0, assemble_ns = 0, run_ns = 0, deliver_ns = 0;
+  uint64_t elements = 0, padding_elements = 0, retried_alone = 0;
+  std::array<uint64_t, Histogram::kBins> queue{}, run{}, batch_rows{};
+  AdmissionCounters admission;
+  int64_t waiting_rows = 0;
+  uint64_t waiting_requests = 0, inflight_requests = 0;
+  uint64_t slab_bytes = 0, model_bytes = 0;
+
+  void Merge(const InstanceCounters& part);
+};
+
+}  // namespace falaj

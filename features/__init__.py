@@ -1,0 +1,1 @@
+"""Feature definitions, offline and online stores, point-in-time export."""

@@ -1,0 +1,83 @@
+"""Python values that are not arrays yet (lists, scalars) as arrays of a protocol data type."""
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+
+_NUMPY: dict[str, Any] = {
+    "BOOL": np.bool_,
+    "UINT8": np.uint8,
+    "UINT16": np.uint16,
+    "UINT32": np.uint32,
+    "UINT64": np.uint64,
+    "INT8": np.int8,
+    "INT16": np.int16,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "FP16": np.float16,
+    "BF16": ml_dtypes.bfloat16,
+    "FP32": np.float32,
+    "FP64": np.float64,
+    "BYTES": np.object_,
+}
+# Kinds of NumPy type that may become a data type without changing a value's meaning.
+_ACCEPTED = {"b": "b", "i": "iu", "u": "iu", "f": "iuf", "V": "iuf"}
+
+
+def numpy_type(datatype: str) -> np.dtype[Any]:
+    """The NumPy type that carries `datatype` (a protocol name, such as "FP32")."""
+    return np.dtype(_NUMPY[datatype])
+
+
+def from_python(value: Any, datatype: str) -> npt.NDArray[Any]:
+    """Make an array of `datatype` from a list, tuple or scalar.
+
+    Unlike NumPy's own conversion it never rounds a float to an integer, wraps an integer that is out of
+    range, or reads a number as a truth value: those raise ValueError.
+    """
+    if datatype == "BYTES":
+        return _strings(value)
+    array = np.asarray(value)
+    target = numpy_type(datatype)
+    if array.size == 0:
+        return array.astype(target)
+    if array.dtype.kind not in _ACCEPTED[target.kind]:
+        raise ValueError(f"{array.dtype} values are not {datatype}")
+    if target.kind in "iu":
+        bounds = np.iinfo(target)
+        low, high = int(array.min()), int(array.max())
+        if low < bounds.min or high > bounds.max:
+            wrong = low if low < bounds.min else high
+            raise ValueError(f"{wrong} is out of the range of {datatype}, {bounds.min} to {bounds.max}")
+    return array.astype(target)
+
+
+def _strings(value: Any) -> npt.NDArray[Any]:
+    if isinstance(value, str | bytes):
+        scalar = np.empty((), dtype=np.object_)
+        scalar[()] = value
+        return scalar
+    # Asked for objects, NumPy keeps each str and bytes as it is (its 'S' type would drop trailing NULs).
+    return np.asarray(value, dtype=np.object_)
+
+
+def zeros(datatype: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Zeros of `datatype`; empty strings for BYTES."""
+    if datatype == "BYTES":
+        return np.full(shape, b"", dtype=np.object_)
+    return np.zeros(shape, dtype=numpy_type(datatype))
+
+
+def random(datatype: str, shape: tuple[int, ...], seed: int) -> npt.NDArray[Any]:
+    """Varied but harmless values: small whole numbers, floats around 0, digits as strings."""
+    generator = np.random.default_rng(seed)
+    if datatype == "BYTES":
+        digits = generator.integers(0, 10, size=shape)
+        return np.frompyfunc(lambda digit: str(digit).encode(), 1, 1)(digits).astype(np.object_)
+    if datatype == "BOOL":
+        return generator.integers(0, 2, size=shape).astype(np.bool_)
+    if datatype.startswith(("INT", "UINT")):
+        return generator.integers(0, 2, size=shape).astype(numpy_type(datatype))
+    return generator.standard_normal(size=shape).astype(numpy_type(datatype))

@@ -1,0 +1,227 @@
+"""falaj.Engine: the model server's core embedded in your own process, without a server and without ports."""
+
+import asyncio
+import atexit
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy.typing as npt
+
+from falaj import _core
+from falaj.server.arrays import from_python
+from falaj.server.describe import describe, statistics
+from falaj.server.event_loop import LoopSink
+from falaj.server.repository import Repository
+from falaj.server.watcher import Watcher
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+class Engine:
+    """Loads the models of a repository folder and answers requests, many small ones as few large batches.
+
+    Thread-safe: one engine serves any number of threads and event loops. A process that forks makes a new
+    engine in the child; one left open is closed at interpreter exit.
+
+    Args:
+        repository: folder of `<model>/<version>/model.onnx`; see docs/model-repository.md.
+        cores: executor threads; by default as many cores as affinity and cgroup quota let the process use.
+        watch: seconds between looks at the folder for changes; None (default) looks only when told to.
+        strict: raise where a model fails to load; by default the others are served, and `models()` and any
+            request to it say why it failed.
+
+    Raises:
+        NotFound: `repository` is not a folder.
+    """
+
+    def __init__(
+        self,
+        repository: str | PathLike[str],
+        *,
+        cores: int | None = None,
+        watch: float | None = None,
+        strict: bool = False,
+    ) -> None:
+        cores = cores if cores is not None else _core.usable_cores()
+        if cores < 1:
+            raise _core.InvalidInput(f"cores: expected 1 or more, got {cores}")
+        self._runtime = _core.Runtime(cores, from_python)
+        self._repository = Repository(Path(repository), self._runtime, cores)
+        self._sinks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopSink] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._sinks_lock = threading.Lock()
+        self._watcher: Watcher | None = None
+        self._closed = False
+        # Native threads must be gone before the interpreter is; the weak method keeps no engine alive.
+        self._at_exit = weakref.WeakMethod(self.close)
+        atexit.register(_close_if_alive, self._at_exit)
+        try:
+            failed = self._repository.load_all()
+            if failed and strict:
+                name, why = next(iter(failed.items()))
+                raise _core.Unavailable(f"model '{name}' was not loaded: {why}")
+            if watch is not None:
+                self._watcher = Watcher(self._repository, watch)
+        except BaseException:
+            self.close()
+            raise
+
+    def infer(
+        self,
+        model: str,
+        inputs: dict[str, Any],
+        *,
+        version: int | None = None,
+        timeout: float | None = None,
+        priority: int = 0,
+        outputs: Sequence[str] | None = None,
+        out: Mapping[str, npt.NDArray[Any]] | None = None,
+    ) -> Arrays:
+        """Ask a model and wait for the answer.
+
+        Args:
+            model: its name in the repository.
+            inputs: one value per input: a NumPy array or anything with `__dlpack__` of the input's data type,
+                or a list of Python values that fit it. The first dimension is the batch, where there is one.
+                Large row-major arrays are used where they lie and must not change until the answer is there.
+            version: a version in service; None for the highest.
+            timeout: seconds until DeadlineExceeded is raised, whatever the model is doing.
+            priority: 1 is served first; 0 is the model's default level.
+            outputs: names of the wanted outputs, in order; None for all.
+            out: arrays to be filled, by output name, of exactly the output's type and shape.
+
+        Returns:
+            One array per output, each owning its memory; BYTES as an object array of `bytes`.
+
+        Raises:
+            InvalidInput: wrong name, data type, shape or value; the message names model, version and tensor.
+            NotFound: no such model or version.
+            Unavailable: queue full, overloaded (slo_ms), not in service, or the engine is closed.
+            DeadlineExceeded: the timeout passed, or cannot be met.
+            InternalError: the model itself failed.
+        """
+        return self._runtime.infer(model, inputs, version or 0, timeout, priority, outputs, out)
+
+    async def infer_async(
+        self,
+        model: str,
+        inputs: dict[str, Any],
+        *,
+        version: int | None = None,
+        timeout: float | None = None,
+        priority: int = 0,
+        outputs: Sequence[str] | None = None,
+        out: Mapping[str, npt.NDArray[Any]] | None = None,
+    ) -> Arrays:
+        """As `infer`, for asyncio. Requests made in one turn of the loop are handed over together, and a batch
+        that finishes wakes the loop once. Cancelling the awaiting task withdraws the request and leaves the
+        others of its batch untouched."""
+        loop = asyncio.get_running_loop()
+        sink = self._sinks.get(loop) or self._new_sink(loop)
+        future: asyncio.Future[Arrays] = loop.create_future()
+        tag = sink.submit(model, inputs, version or 0, timeout, priority, outputs, out, future)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            sink.cancel(tag)
+            raise
+
+    def infer_many(
+        self,
+        model: str,
+        requests: Sequence[dict[str, Any]],
+        *,
+        version: int | None = None,
+        timeout: float | None = None,
+        priority: int = 0,
+        outputs: Sequence[str] | None = None,
+        return_exceptions: bool = False,
+    ) -> list[Any]:
+        """Ask a model many things at once; returns the answers in the order of `requests`.
+
+        The first failure is raised, after all requests that were under way have ended; with
+        `return_exceptions` it takes the place of its answer instead. `timeout` is for the whole call.
+        """
+        return self._runtime.infer_many(
+            model, requests, version or 0, timeout, priority, outputs, return_exceptions
+        )
+
+    def load(self, model: str) -> None:
+        """Load a model that is new in the repository, or bring a loaded one in line with its folder.
+
+        Raises NotFound, InvalidInput (also for a wrong configuration) or Unsupported; versions that are in
+        service stay there.
+        """
+        self._repository.load(model)
+
+    def reload(self, model: str) -> None:
+        """Load the model anew even where nothing changed. No request fails: the new version is loaded and
+        warmed up beside the old one, which answers what it has accepted. Raises as `load`."""
+        self._repository.load(model, force=True)
+
+    def unload(self, model: str) -> None:
+        """Take a model out of service, answer what it has accepted, return its memory. Raises NotFound."""
+        self._repository.unload(model)
+
+    def models(self) -> list[dict[str, Any]]:
+        """The known models and versions: name, version, state (READY or UNAVAILABLE), reason."""
+        return self._repository.index()
+
+    def describe(self, model: str, version: int | None = None) -> dict[str, Any]:
+        """Inputs, outputs, how the model is batched and why, where it runs, and notes on its loading.
+
+        Raises NotFound or Unavailable.
+        """
+        return describe(self._repository.served(model, version))
+
+    def stats(self, model: str | None = None, version: int | None = None) -> list[dict[str, Any]]:
+        """Counters of one model version, or of all in service. Raises NotFound or Unavailable."""
+        if model is not None:
+            return [statistics(self._repository.served(model, version))]
+        ready = [row for row in self._repository.index() if row["state"] == "READY"]
+        return [statistics(self._repository.served(row["name"], row["version"])) for row in ready]
+
+    def close(self) -> None:
+        """Answer what was accepted, unload everything, end the threads. Idempotent; later calls raise
+        Unavailable."""
+        if self._closed:
+            return
+        self._closed = True
+        atexit.unregister(_close_if_alive)
+        if self._watcher is not None:
+            self._watcher.close()
+        try:
+            self._repository.close()
+            with self._sinks_lock:
+                sinks = list(self._sinks.items())
+                self._sinks = weakref.WeakKeyDictionary()
+            for loop, sink in sinks:
+                if not loop.is_closed():
+                    loop.call_soon_threadsafe(sink.close)
+            self._runtime.close()
+        except _core.Unavailable:
+            pass  # in a forked child there is nothing to end
+
+    def __enter__(self) -> "Engine":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _new_sink(self, loop: asyncio.AbstractEventLoop) -> LoopSink:
+        with self._sinks_lock:
+            return self._sinks.setdefault(loop, LoopSink(loop, self._runtime))
+
+
+def _close_if_alive(close: "weakref.WeakMethod[Any]") -> None:
+    alive = close()
+    if alive is not None:
+        alive()

@@ -1,0 +1,57 @@
+"""One asyncio event loop's end of the core: futures in, one wake-up a batch out."""
+
+import asyncio
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy.typing as npt
+
+from falaj import _core
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+class LoopSink:
+    """Used only on its loop's thread. Holds no strong reference to the loop, which owns it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, runtime: _core.Runtime) -> None:
+        self._sink = _core.AsyncSink(runtime)
+        self._loop = weakref.ref(loop)
+        self._flush_is_due = False
+        loop.add_reader(self._sink.fd, self._sink.drain)
+
+    def submit(
+        self,
+        model: str,
+        inputs: dict[str, Any],
+        version: int,
+        timeout: float | None,
+        priority: int,
+        outputs: Sequence[str] | None,
+        out: Mapping[str, npt.NDArray[Any]] | None,
+        future: asyncio.Future[Arrays],
+    ) -> int:
+        """Enqueue a request; everything enqueued in this turn of the loop is flushed together after it."""
+        tag = self._sink.submit(model, inputs, version, timeout, priority, outputs, out, future)
+        if not self._flush_is_due:
+            self._flush_is_due = True
+            future.get_loop().call_soon(self._flush)
+        return tag
+
+    def cancel(self, tag: int) -> None:
+        """Withdraw a request whose future was cancelled."""
+        self._sink.cancel(tag)
+
+    def close(self) -> None:
+        """Deliver what is there and leave the loop."""
+        self._sink.drain()
+        loop = self._loop()
+        if loop is not None and not loop.is_closed():
+            loop.remove_reader(self._sink.fd)
+
+    def _flush(self) -> None:
+        self._flush_is_due = False
+        self._sink.flush()
+        # What ran on this very thread is answered now instead of after another turn through the selector.
+        self._sink.drain()

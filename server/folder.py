@@ -1,0 +1,91 @@
+"""Reads the model repository's folders: which models and versions are there, and whether they have settled."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from falaj._core import NotFound
+from falaj.server.errors import ConfigError
+from falaj.server.model_config import ModelConfig, VersionPolicy, load_model_toml
+
+# A version is a positive integer without leading zeros: `3.tmp`, `.3` and `03` are not versions, so a copy
+# under such a name is not looked at until it is renamed.
+_VERSION = re.compile(r"[1-9][0-9]*")
+
+Fingerprint = tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """One model's folder at one moment."""
+
+    name: str
+    path: Path
+    versions: tuple[int, ...]
+
+
+def model_names(root: Path) -> list[str]:
+    """Names of the folders under `root` that hold at least one version. Raises NotFound."""
+    if not root.is_dir():
+        raise NotFound(f"model repository '{root}' is not a folder")
+    return sorted(
+        entry.name
+        for entry in root.iterdir()
+        if entry.is_dir() and not entry.name.startswith(".") and _versions(entry)
+    )
+
+
+def read_folder(root: Path, name: str) -> ModelFolder:
+    """The model's folder. Raises NotFound where there is none, or none with a version."""
+    path = root / name
+    if Path(name).name != name or name in ("", ".", "..") or not path.is_dir():
+        raise NotFound(f"model '{name}' has no folder in the repository '{root}'")
+    versions = _versions(path)
+    if not versions:
+        raise NotFound(f"model '{name}': expected version folders (1, 2, ...) in '{path}', found none")
+    return ModelFolder(name, path, versions)
+
+
+def _versions(path: Path) -> tuple[int, ...]:
+    found = (e.name for e in path.iterdir() if _VERSION.fullmatch(e.name) and e.is_dir())
+    return tuple(sorted(int(name) for name in found))
+
+
+def read_config(folder: ModelFolder) -> tuple[ModelConfig, list[str]]:
+    """The model's configuration and warnings about it. `model.toml` wins over `config.pbtxt`; both are
+    optional. Raises ConfigError."""
+    toml, pbtxt = folder.path / "model.toml", folder.path / "config.pbtxt"
+    if toml.is_file():
+        warnings = [f"{pbtxt} is ignored beside model.toml"] if pbtxt.is_file() else []
+        return load_model_toml(toml), warnings
+    if pbtxt.is_file():
+        # protobuf is heavy to import and most repositories have no such file.
+        from falaj.server.triton_config import load_config_pbtxt
+
+        return load_config_pbtxt(pbtxt, folder.name)
+    return ModelConfig(), []
+
+
+def wanted_versions(available: tuple[int, ...], policy: VersionPolicy) -> tuple[int, ...]:
+    """The versions that the policy asks for. Raises ConfigError where a specific one is not there."""
+    if policy.policy == "all":
+        return available
+    if policy.policy == "latest":
+        return available[-policy.n :]
+    missing = [version for version in policy.list if version not in available]
+    if missing:
+        raise ConfigError(f"`versions.list`: version {missing[0]} is not there, there are {list(available)}")
+    return tuple(sorted(policy.list))
+
+
+def fingerprint(path: Path) -> Fingerprint:
+    """Name, size and modification time (ns) of every file under `path`; equal means unchanged."""
+    files = []
+    for file in sorted(path.rglob("*")):
+        try:
+            stat = file.stat()
+        except OSError:
+            continue  # went away while we looked: the next look will differ
+        if file.is_file() and "__pycache__" not in file.parts:
+            files.append((str(file.relative_to(path)), stat.st_size, stat.st_mtime_ns))
+    return tuple(files)

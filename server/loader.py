@@ -1,0 +1,287 @@
+"""Makes a served model of a version folder: read, probe, choose, load, warm up."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from falaj import _core
+from falaj.server import arrays
+from falaj.server.errors import ConfigError
+from falaj.server.model_config import InputConfig, ModelConfig
+from falaj.server.onnxruntime_library import find_onnxruntime
+from falaj.server.probe import Probe, probe, sample
+from falaj.server.python_model import model_factory
+from falaj.server.tensors import Tensor, check_configured, of_backend
+from falaj.server.tune import Choice, tune
+
+# Largest request of a model whose max_batch_size was not configured: more rows than a batch run alone.
+_MAX_REQUEST_ROWS = 1 << 20
+
+
+@dataclass(frozen=True)
+class LoadedVersion:
+    """A version that is ready to be published, and what is told about it."""
+
+    name: str
+    version: int
+    model: _core.Model
+    config: ModelConfig
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    platform: str
+    placement: str
+    choice: Choice
+    probe: Probe
+    notes: tuple[str, ...]  # what fell back, was ignored or could not be tried
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model file to be loaded, and how."""
+
+    name: str
+    version: int
+    folder: Path
+    config: ModelConfig
+
+
+def load_version(
+    runtime: _core.Runtime, source: Source, cores: int, kept: LoadedVersion | None
+) -> LoadedVersion:
+    """Load one version and warm it up beside whatever serves now. Nothing is published.
+
+    `kept` is the version that serves now: its measured choices are taken over where the configuration and the
+    tensors are the same, because trials beside live traffic would disturb it and be disturbed.
+    Raises ConfigError, InvalidInput, Unsupported, NotFound or InternalError.
+    """
+    path = _model_file(source)
+    if path.suffix == ".py":
+        return _finish(runtime, source, *_load_python(source, path), platform="python")
+    return _finish(
+        runtime, source, *_load_onnx(source, path, cores, kept), platform="onnxruntime_onnx"
+    )
+
+
+def _model_file(source: Source) -> Path:
+    config, folder = source.config, source.folder
+    if config.model_filename is not None:
+        names = [config.model_filename]
+    else:
+        by_backend = {"onnxruntime": ["model.onnx"], "python": ["model.py"], None: ["model.onnx", "model.py"]}
+        names = by_backend[config.backend]
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise _core.NotFound(
+        f"model '{source.name}' version {source.version}: expected {' or '.join(names)} in its folder, "
+        f"found {', '.join(sorted(p.name for p in folder.iterdir())) or 'nothing'}"
+    )
+
+
+def _load_onnx(
+    source: Source, path: Path, cores: int, kept: LoadedVersion | None
+) -> tuple[_core.Backend, Choice, Probe]:
+    config = source.config
+    library = find_onnxruntime()
+
+    def load(threads: int) -> _core.Backend:
+        providers = [(provider.name, provider.options) for provider in config.provider]
+        return _core.load_onnx(
+            library, str(path), threads, providers, config.session, config.graph_optimization
+        )
+
+    first = load(kept.choice.threads if kept else 1)
+    inputs, outputs = of_backend(first)
+    check_configured("input", inputs, config.input, source.name)
+    check_configured("output", outputs, config.output, source.name)
+    found = probe(first, inputs, outputs)
+    if kept is not None and kept.config == config and kept.probe == found:
+        choice = kept.choice
+        why = choice.why.removeprefix("kept from the version before: ")
+        return first, Choice(
+            choice.instances, choice.threads, choice.max_batch_size, f"kept from the version before: {why}"
+        ), found
+    first_threads = kept.choice.threads if kept else 1
+
+    def reuse(threads: int) -> _core.Backend:
+        return first if threads == first_threads else load(threads)
+
+    choice, backend = tune(config, cores, reuse, inputs, found.batchable, found.axis_size)
+    return backend, choice, found
+
+
+def _load_python(source: Source, path: Path) -> tuple[_core.Backend, Choice, Probe]:
+    config = source.config
+    cls, make = model_factory(path, source.name, config.python_class, dict(config.parameters))
+    inputs = tuple(_declared(tensor, "input", source) for tensor in config.input)
+    outputs = tuple(_declared(tensor, "output", source) for tensor in config.output)
+    if not outputs:
+        raise ConfigError(f"{source.name}: a python model needs its inputs and outputs in model.toml")
+    backend = _core.load_python([t.as_tuple() for t in inputs], [t.as_tuple() for t in outputs], make)
+    instances = config.instances if isinstance(config.instances, int) else 1
+    can_batch = bool(inputs) and all(t.shape and t.shape[0] == -1 for t in (*inputs, *outputs))
+    batch = config.max_batch_size if config.max_batch_size is not None else (32 if can_batch else 0)
+    why = f"class {cls.__name__}: one instance unless configured; a python model is not run to try it"
+    return backend, Choice(instances, 0, batch, why), Probe(can_batch, "as declared", None, outputs)
+
+
+def _declared(tensor: Any, kind: str, source: Source) -> Tensor:
+    if tensor.datatype is None or tensor.shape is None:
+        raise ConfigError(f"{source.name}: {kind} '{tensor.name}' of a python model needs datatype and shape")
+    return Tensor(tensor.name, tensor.datatype, tuple(tensor.shape))
+
+
+def _finish(
+    runtime: _core.Runtime, source: Source, backend: _core.Backend, choice: Choice, found: Probe, platform: str
+) -> LoadedVersion:
+    config = source.config
+    inputs, declared = of_backend(backend)
+    _check_batching(source, choice, inputs)
+    masks = {tensor.mask: tensor for tensor in config.input if tensor.mask is not None}
+    public = tuple(_configured(t, config) for t in inputs if t.name not in masks)
+    outputs = tuple(
+        tensor if choice.max_batch_size == 0 else tensor.with_shape((-1, *tensor.shape[1:]))
+        for tensor in found.outputs
+    )
+    placement, notes = backend.placement, list(backend.fallbacks)
+    if config.max_batch_size and not found.batchable and found.axis_size is not None:
+        notes.append(f"max_batch_size is {config.max_batch_size}, but a trial says otherwise: {found.why}")
+    model = _core.Model(
+        runtime, backend, _batcher_options(source, choice, inputs, public, outputs, declared, platform)
+    )
+    _warm_up(model, source, choice, public, found, notes)
+    return LoadedVersion(
+        source.name, source.version, model, config, public, outputs, platform, placement, choice, found, tuple(notes)
+    )  # fmt: skip
+
+
+def _configured(tensor: Tensor, config: ModelConfig) -> Tensor:
+    """An input with the sizes that the configuration narrows."""
+    for entry in config.input:
+        if entry.name == tensor.name and entry.shape is not None:
+            return tensor.with_shape(entry.shape)
+    return tensor
+
+
+def _check_batching(source: Source, choice: Choice, inputs: tuple[Tensor, ...]) -> None:
+    if choice.max_batch_size == 0:
+        return
+    for tensor in inputs:
+        if not tensor.shape or tensor.shape[0] != -1:
+            raise ConfigError(
+                f"{source.name}: `max_batch_size`: expected 0, input '{tensor.name}' {list(tensor.shape)} has "
+                f"no variable first dimension; got {choice.max_batch_size}"
+            )
+
+
+def _batcher_options(
+    source: Source,
+    choice: Choice,
+    inputs: tuple[Tensor, ...],
+    public: tuple[Tensor, ...],
+    outputs: tuple[Tensor, ...],
+    declared: tuple[Tensor, ...],
+    platform: str,
+) -> dict[str, Any]:
+    config = source.config
+    return {
+        "model": source.name,
+        "version": source.version,
+        "inputs": [tensor.as_tuple() for tensor in public],
+        "outputs": [tensor.as_tuple() for tensor in outputs],
+        "input_plan": [_input_plan(tensor, public, source) for tensor in inputs],
+        "output_plan": [
+            (seen.shape == kept.shape, *_unpadding(seen, public, config))
+            for seen, kept in zip(outputs, declared, strict=True)
+        ],
+        "max_batch_size": choice.max_batch_size,
+        "max_request_rows": config.max_batch_size or _MAX_REQUEST_ROWS,
+        "instances": choice.instances,
+        "cores_per_batch": 0 if platform == "python" else choice.threads,
+        "max_queue_rows": config.max_queue_rows,
+        "slo": None if config.slo_ms is None else config.slo_ms / 1000,
+        "levels": [_level(config, level) for level in range(1, config.priority_levels + 1)],
+        "default_level": config.default_priority,
+        # Code that may wait for anything is not run on a thread that came to ask.
+        "run_on_submitter": config.run_on_submitter and platform != "python",
+    }
+
+
+def _level(config: ModelConfig, level: int) -> tuple[int, float | None, bool]:
+    policy = config.priority_policy.get(level)
+    requests = policy.max_queue_requests if policy else config.max_queue_requests
+    timeout_ms = policy.default_timeout_ms if policy else config.default_timeout_ms
+    override = policy.allow_timeout_override if policy else config.allow_timeout_override
+    return requests, None if timeout_ms is None else timeout_ms / 1000, override
+
+
+def _padded(name: str, config: ModelConfig) -> InputConfig | None:
+    return next((t for t in config.input if t.name == name and t.pad_axis is not None), None)
+
+
+def _input_plan(
+    tensor: Tensor, public: tuple[Tensor, ...], source: Source
+) -> tuple[int, bool, int, float, str]:
+    """(index of the public input, is a mask of it, padded axis or -1, pad value, data type)."""
+    index = {t.name: i for i, t in enumerate(public)}
+    for masked in source.config.input:
+        if masked.mask == tensor.name and masked.pad_axis is not None:
+            return index[masked.name], True, masked.pad_axis, 0.0, tensor.datatype
+    padded = _padded(tensor.name, source.config)
+    if padded is None or padded.pad_axis is None:
+        return index[tensor.name], False, -1, 0.0, tensor.datatype
+    if padded.pad_axis >= len(tensor.shape) or tensor.shape[padded.pad_axis] != -1:
+        raise ConfigError(
+            f"{source.name}: input '{tensor.name}': pad_axis {padded.pad_axis} is not a variable axis of "
+            f"{list(tensor.shape)}"
+        )
+    return index[tensor.name], False, padded.pad_axis, padded.pad_value, tensor.datatype
+
+
+def _unpadding(tensor: Tensor, public: tuple[Tensor, ...], config: ModelConfig) -> tuple[int, int]:
+    """(axis to cut, public input whose length it has), or (-1, -1)."""
+    names = [t.name for t in public]
+    for entry in config.output:
+        if entry.name == tensor.name and entry.unpad_axis is not None and entry.unpad_like is not None:
+            return entry.unpad_axis, names.index(entry.unpad_like)
+    # Without being told: an axis of the same name in the model is as long.
+    for index, source in enumerate(public):
+        padded = _padded(source.name, config)
+        if padded is None or padded.pad_axis is None or not source.symbols or not tensor.symbols:
+            continue
+        symbol = source.symbols[padded.pad_axis]
+        if symbol and symbol in tensor.symbols[1:]:
+            return tensor.symbols.index(symbol, 1), index
+    return -1, -1
+
+
+def _warm_up(
+    model: _core.Model,
+    source: Source,
+    choice: Choice,
+    public: tuple[Tensor, ...],
+    found: Probe,
+    notes: list[str],
+) -> None:
+    run: Callable[[dict[str, Any], int], None] = lambda made, times: model.warm_up(  # noqa: E731
+        made, times, arrays.from_python
+    )
+    for warmup in source.config.warmup:
+        made = {}
+        for tensor in public:
+            entry = warmup.inputs.get(tensor.name)
+            shape = entry.shape if entry else tensor.shape[1:] if choice.max_batch_size else tensor.shape
+            full = (warmup.rows, *shape) if choice.max_batch_size else tuple(shape)
+            fill = arrays.random if entry is not None and entry.fill == "random" else None
+            full = tuple(8 if size == -1 else size for size in full)
+            made[tensor.name] = fill(tensor.datatype, full, 0) if fill else arrays.zeros(tensor.datatype, full)
+        run(made, warmup.count)
+    if found.axis_size is None:
+        return
+    try:
+        run(sample(public, 1, found.axis_size), 3)
+        if choice.max_batch_size > 1:
+            run(sample(public, choice.max_batch_size, found.axis_size), 2)
+    except _core.Error as error:
+        notes.append(f"the default warm-up failed: {error}")

@@ -1,0 +1,214 @@
+"""Which versions of which models are in service, and how that changes while requests come in."""
+
+import logging
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from falaj import _core
+from falaj.server.folder import (
+    Fingerprint,
+    fingerprint,
+    model_names,
+    read_config,
+    read_folder,
+    wanted_versions,
+)
+from falaj.server.loader import LoadedVersion, Source, load_version
+
+_log = logging.getLogger("falaj.repository")
+
+# Loading beside live traffic yields to it; see setpriority(2), per thread on Linux.
+_LOADING_NICENESS = 10
+
+
+@dataclass
+class _Entry:
+    """One known model. Changed only under its own lock; published whole."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    serving: dict[int, LoadedVersion] = field(default_factory=dict)
+    prints: dict[int, Fingerprint] = field(default_factory=dict)
+    failures: dict[int, str] = field(default_factory=dict)  # version (0: the model as such) -> reason
+    warnings: list[str] = field(default_factory=list)
+
+
+class Repository:
+    """The models under one folder. Thread-safe.
+
+    A change loads and warms up the new version beside the old one, publishes the new table in one step, and
+    then waits for the old version's requests before its memory is given back. What fails to load changes
+    nothing for what is in service.
+    """
+
+    def __init__(self, root: Path, runtime: _core.Runtime, cores: int) -> None:
+        self._root = root
+        self._runtime = runtime
+        self._cores = cores
+        self._entries: dict[str, _Entry] = {}
+        self._table_lock = threading.Lock()  # of _entries and of publishing; never held while loading
+
+    @property
+    def root(self) -> Path:
+        """The repository's folder."""
+        return self._root
+
+    def load_all(self) -> dict[str, str]:
+        """Load every model that is there; return the reason of each that failed, by name."""
+        failed = {}
+        for name in model_names(self._root):
+            try:
+                self.load(name)
+            except _core.Error as error:
+                failed[name] = str(error)
+                _log.warning("model '%s' was not loaded: %s", name, error)
+        return failed
+
+    def load(self, name: str, *, force: bool = False) -> None:
+        """Bring the model in line with its folder and configuration.
+
+        Versions whose files and configuration are unchanged stay as they are, unless `force`. Raises the
+        first failure after everything that could be loaded is in service.
+        """
+        entry = self._entry(name)
+        with entry.lock:
+            try:
+                error = self._load(name, entry, force)
+            except _core.Error as failure:
+                entry.failures[0] = str(failure)
+                self._publish()
+                raise
+        if error is not None:
+            raise error
+
+    def unload(self, name: str) -> None:
+        """Take the model out of service, answer what it has accepted, return its memory. Raises NotFound."""
+        with self._table_lock:
+            entry = self._entries.get(name)
+        if entry is None:
+            raise _core.NotFound(f"model '{name}' is not loaded")
+        with entry.lock:
+            old = list(entry.serving.values())
+            entry.serving.clear()
+            entry.prints.clear()
+            entry.failures.clear()
+            with self._table_lock:
+                self._entries.pop(name, None)
+            self._publish()
+            self._retire(old)
+
+    def close(self) -> None:
+        """Unload everything."""
+        with self._table_lock:
+            names = list(self._entries)
+        for name in names:
+            self.unload(name)
+
+    def served(self, name: str, version: int | None) -> LoadedVersion:
+        """The version in service (the highest, where none is named). Raises NotFound or Unavailable."""
+        with self._table_lock:
+            entry = self._entries.get(name)
+            known = ", ".join(f"'{n}'" for n in sorted(self._entries)) or "none"
+            if entry is None:
+                raise _core.NotFound(f"model '{name}' is not known; loaded models: {known}")
+            serving = dict(entry.serving)
+        if version is None and serving:
+            return serving[max(serving)]
+        if version in serving:
+            return serving[version]
+        if not serving:
+            raise _core.Unavailable(f"model '{name}' is not in service: {_reasons(entry)}")
+        raise _core.NotFound(
+            f"model '{name}' has no version {version} in service; versions in service: {sorted(serving)}"
+        )
+
+    def index(self) -> list[dict[str, Any]]:
+        """One row per known model and version: name, version, state (READY or UNAVAILABLE) and reason."""
+        rows: list[dict[str, Any]] = []
+        with self._table_lock:
+            entries = {name: (dict(e.serving), dict(e.failures)) for name, e in self._entries.items()}
+        for name, (serving, failures) in sorted(entries.items()):
+            for version in sorted({*serving, *failures}):
+                state = "READY" if version in serving else "UNAVAILABLE"
+                row = {"name": name, "version": version or None, "state": state}
+                rows.append({**row, "reason": failures.get(version, "")})
+        return rows
+
+    def known_state(self, name: str) -> dict[int, Fingerprint]:
+        """The fingerprints of what is in service, by version."""
+        with self._table_lock:
+            entry = self._entries.get(name)
+            return dict(entry.prints) if entry else {}
+
+    def _entry(self, name: str) -> _Entry:
+        with self._table_lock:
+            return self._entries.setdefault(name, _Entry())
+
+    def _load(self, name: str, entry: _Entry, force: bool) -> _core.Error | None:
+        folder = read_folder(self._root, name)
+        config, entry.warnings = read_config(folder)
+        for warning in entry.warnings:
+            _log.warning("model '%s': %s", name, warning)
+        wanted = wanted_versions(folder.versions, config.versions)
+        serving, prints = dict(entry.serving), dict(entry.prints)
+        kept = serving[max(serving)] if serving else None
+        failures: dict[int, str] = {}
+        first_error: _core.Error | None = None
+        for version in wanted:
+            path = folder.path / str(version)
+            seen = fingerprint(path)
+            old = serving.get(version)
+            if old is not None and not force and prints[version] == seen and old.config == config:
+                continue
+            try:
+                source = Source(name, version, path, config)
+                serving[version] = self._load_beside(source, kept)
+                prints[version] = seen
+            except _core.Error as error:
+                failures[version] = str(error)
+                first_error = first_error or error
+        if first_error is None:
+            serving = {version: serving[version] for version in wanted}
+        retired = [old for v, old in entry.serving.items() if serving.get(v) is not old]
+        entry.serving, entry.failures = serving, failures
+        entry.prints = {version: prints[version] for version in serving}
+        self._publish()
+        self._retire(retired)
+        return first_error
+
+    def _load_beside(self, source: Source, kept: LoadedVersion | None) -> LoadedVersion:
+        if kept is None:
+            return load_version(self._runtime, source, self._cores, None)
+        # A thread of its own, because a thread's niceness cannot be taken back without privilege.
+        with ThreadPoolExecutor(1, "falaj-load", initializer=_yield_to_traffic) as executor:
+            return executor.submit(load_version, self._runtime, source, self._cores, kept).result()
+
+    def _publish(self) -> None:
+        with self._table_lock:
+            table = {}
+            for name, entry in self._entries.items():
+                models = {version: loaded.model for version, loaded in entry.serving.items()}
+                table[name] = (models, max(models) if models else None, _reasons(entry))
+            self._runtime.publish(table)
+
+    @staticmethod
+    def _retire(old: list[LoadedVersion]) -> None:
+        for loaded in old:
+            if not loaded.model.drain(loaded.config.drain_seconds):
+                _log.warning(
+                    "model '%s' version %d: requests were still running after %s s",
+                    loaded.name, loaded.version, loaded.config.drain_seconds,
+                )  # fmt: skip
+            loaded.model.close()
+
+
+def _reasons(entry: _Entry) -> str:
+    reasons = [f"version {version}: {why}" if version else why for version, why in entry.failures.items()]
+    return "; ".join(reasons) or "it was never loaded"
+
+
+def _yield_to_traffic() -> None:
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOADING_NICENESS)

@@ -1,0 +1,1 @@
+"""Tests of Falaj, laid out like the code."""

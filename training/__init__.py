@@ -1,0 +1,1 @@
+"""Fit, export to ONNX, prove parity, package."""
