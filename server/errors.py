@@ -1,7 +1,9 @@
 """Errors of the control plane."""
 
+from falaj._core import InvalidInput
 
-class ConfigError(ValueError):
+
+class ConfigError(InvalidInput):
     """A setting that cannot be used.
 
     The message reads `file: key: what was wrong and what was expected`; the three parts are also attributes.

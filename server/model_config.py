@@ -3,15 +3,24 @@
 A struct that exists is valid: each checks itself when it is made, whoever makes it, and raises ConfigError.
 """
 
-import math
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from falaj.server.errors import ConfigError
+from falaj.server.model_checks import (
+    INT64_MAX,
+    require_axis,
+    require_file_name,
+    require_int,
+    require_ms,
+    require_name,
+    require_pad_value,
+    require_shape,
+    require_unique,
+)
 from falaj.server.strict_toml import decode, did_you_mean, override, read_toml
 
 DataType = Literal[
@@ -25,10 +34,6 @@ _PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
     "openvino": "OpenVINOExecutionProvider",
 }
-# The core holds counts in 32 bits, queue bounds and sizes in 64, and times in nanoseconds in 64.
-_COUNT_MAX = 2**31 - 1
-_INT64_MAX = 2**63 - 1
-_MS_MAX = 1e12
 # Each level is a queue that is looked at for every batch.
 _LEVELS_MAX = 256
 
@@ -48,8 +53,8 @@ class InputConfig(_Table, frozen=True):
     """Shape with the batch dimension first; -1 is variable. Default: the model's. State it for python models,
     or to narrow a dimension that the file leaves variable."""
     pad_axis: int | None = None
-    """Axis (0 is the batch) that differs between requests and is padded to the longest of a batch. Default: none,
-    requests of different lengths run in different batches. Set it for token sequences and the like."""
+    """Axis (0 is the batch) that differs between requests and is padded to the longest of a batch. Default:
+    none, requests of different lengths run in different batches. Set it for token sequences and the like."""
     pad_value: float = 0
     """What padding is filled with. Default: 0. Change it where the model has a padding token."""
     mask: str | None = None
@@ -57,9 +62,9 @@ class InputConfig(_Table, frozen=True):
     elements, 0 where it was padded. Default: none. Set it for attention masks."""
 
     def __post_init__(self) -> None:
-        _require_name(self.name)
-        _require_shape(self.shape)
-        _require_axis("pad_axis", self.pad_axis, self.shape)
+        require_name(self.name)
+        require_shape(self.shape)
+        require_axis("pad_axis", self.pad_axis, self.shape)
         if self.pad_axis is None and (self.mask is not None or self.pad_value != 0):
             key = "mask" if self.mask is not None else "pad_value"
             raise ConfigError("expected pad_axis beside it", key=key)
@@ -67,7 +72,7 @@ class InputConfig(_Table, frozen=True):
             raise ConfigError("expected a numeric datatype, BYTES cannot be padded", key="pad_axis")
         if self.mask == self.name:
             raise ConfigError("expected another input than the one that is padded", key="mask")
-        _require_pad_value(self.pad_value, self.datatype)
+        require_pad_value(self.pad_value, self.datatype)
 
 
 class OutputConfig(_Table, frozen=True):
@@ -86,9 +91,9 @@ class OutputConfig(_Table, frozen=True):
     """Name of that padded input; belongs to `unpad_axis`."""
 
     def __post_init__(self) -> None:
-        _require_name(self.name)
-        _require_shape(self.shape)
-        _require_axis("unpad_axis", self.unpad_axis, self.shape)
+        require_name(self.name)
+        require_shape(self.shape)
+        require_axis("unpad_axis", self.unpad_axis, self.shape)
         if (self.unpad_axis is None) != (self.unpad_like is None):
             missing = "unpad_axis" if self.unpad_axis is None else "unpad_like"
             raise ConfigError("is missing; unpad_axis and unpad_like belong together", key=missing)
@@ -124,13 +129,13 @@ class VersionPolicy(_Table, frozen=True):
     """The versions that `specific` serves. No default."""
 
     def __post_init__(self) -> None:
-        _require_int("n", self.n, 1)
+        require_int("n", self.n, 1)
         for index, version in enumerate(self.list):
-            _require_int(f"list[{index}]", version, 1, _INT64_MAX)
-        _require_unique("list", self.list)
+            require_int(f"list[{index}]", version, 1, INT64_MAX)
+        require_unique("list", self.list)
         if (self.policy == "specific") != bool(self.list):
-            wanted = "one or more versions" if self.policy == "specific" else f"none with policy '{self.policy}'"
-            raise ConfigError(f"expected {wanted}", key="list")
+            wanted = "one or more versions" if self.policy == "specific" else "none"
+            raise ConfigError(f"expected {wanted} with policy '{self.policy}'", key="list")
 
 
 class QueuePolicy(_Table, frozen=True):
@@ -144,8 +149,8 @@ class QueuePolicy(_Table, frozen=True):
     """Whether a request's own timeout counts. Default: true."""
 
     def __post_init__(self) -> None:
-        _require_int("max_queue_requests", self.max_queue_requests, 0, _INT64_MAX)
-        _require_ms("default_timeout_ms", self.default_timeout_ms)
+        require_int("max_queue_requests", self.max_queue_requests, 0, INT64_MAX)
+        require_ms("default_timeout_ms", self.default_timeout_ms)
 
 
 class WarmupInput(_Table, frozen=True):
@@ -157,7 +162,7 @@ class WarmupInput(_Table, frozen=True):
     """What it is filled with. Default: zero. Random where zeros take a short cut through the model."""
 
     def __post_init__(self) -> None:
-        _require_shape(self.shape)
+        require_shape(self.shape)
 
 
 class Warmup(_Table, frozen=True):
@@ -166,15 +171,15 @@ class Warmup(_Table, frozen=True):
     name: str = "warmup"
     """What it is called in messages. Default: warmup."""
     rows: int = 1
-    """Rows of the batch. Default: 1. State the sizes that are frequent; the smallest and largest run anyway."""
+    """Rows of the batch. Default: 1. State the frequent sizes; the smallest and the largest run anyway."""
     count: int = 1
     """How often it is run. Default: 1."""
     inputs: dict[str, WarmupInput] = {}
     """Input name to shape and fill. Default: the model's shapes, zeros."""
 
     def __post_init__(self) -> None:
-        _require_int("rows", self.rows, 1)
-        _require_int("count", self.count, 1)
+        require_int("rows", self.rows, 1)
+        require_int("count", self.count, 1)
 
 
 class ModelConfig(_Table, frozen=True):
@@ -188,18 +193,19 @@ class ModelConfig(_Table, frozen=True):
     """Rows of a batch. 0: never batch, requests run one by one. Default: found by trial when it is loaded.
     Set it where memory bounds it, or where the first dimension is not a batch (0)."""
     instances: int | Literal["auto"] = "auto"
-    """Batches of this model that run at a time. Default: auto, by trial. Set it for repeatable deployments."""
+    """Batches of this model that run at a time. Default: auto, by trial. Set it to bound memory and cores."""
     threads: int | Literal["auto"] = "auto"
     """Intra-op threads of one run. Default: auto, by trial. Raise it for large models at low load."""
     tune_ms: int = 300
-    """Milliseconds that the auto choices may take at load. 0: no trials. Lower it where loading must be quick."""
+    """Milliseconds that the auto choices may take at load. Default: 300. 0: no trials, the quickest load."""
     slo_ms: float | None = None
-    """Milliseconds within which an answer is worth having; what is expected to take longer is refused at once.
-    Default: none. Set it to what callers wait."""
+    """Milliseconds within which an answer is worth having; what is expected to take longer is refused at
+    once. Default: none. Set it to what callers wait."""
     max_queue_rows: int = 4096
-    """Rows waiting; a request beyond is refused. Bounds memory. Raise it for bursts of large requests."""
+    """Rows waiting; a request beyond is refused. Default: 4096. Raise it for bursts, lower it for memory."""
     max_queue_requests: int = 0
-    """Requests waiting at each priority level that has no policy of its own. Default: 0, no bound of its own."""
+    """Requests waiting at each priority level without a policy of its own. Default: 0, only max_queue_rows
+    holds. Set it where many small requests should be refused early."""
     default_timeout_ms: float | None = None
     """Deadline of a request that names none, in milliseconds from its arrival. Default: none."""
     allow_timeout_override: bool = True
@@ -239,7 +245,7 @@ class ModelConfig(_Table, frozen=True):
         _check_priorities(self)
         _check_tensors(self)
         _check_masks(self)
-        _require_unique("provider", [provider.name for provider in self.provider])
+        require_unique("provider", [provider.name for provider in self.provider])
         for index, warmup in enumerate(self.warmup):
             if self.max_batch_size is not None and warmup.rows > max(1, self.max_batch_size):
                 raise ConfigError(
@@ -263,7 +269,9 @@ def from_table(table: Mapping[str, Any], where: str) -> ModelConfig:
     return decode(table, ModelConfig, source=where)
 
 
-def apply_overrides(config: ModelConfig, overrides: Mapping[str, str], where: str = "override") -> ModelConfig:
+def apply_overrides(
+    config: ModelConfig, overrides: Mapping[str, str], where: str = "override"
+) -> ModelConfig:
     """Set top-level scalar keys from text (environment, flags), held to the same checks. Raises ConfigError.
 
     `none` unsets a key without a default value, such as slo_ms.
@@ -275,23 +283,20 @@ def _check_scalars(config: ModelConfig) -> None:
     for key, low in (("max_batch_size", 0), ("instances", 1), ("threads", 1), ("tune_ms", 0)):
         value = getattr(config, key)
         if isinstance(value, int):
-            _require_int(key, value, low)
-    _require_int("max_queue_rows", config.max_queue_rows, 1, _INT64_MAX)
-    _require_int("max_queue_requests", config.max_queue_requests, 0, _INT64_MAX)
-    _require_ms("slo_ms", config.slo_ms)
-    _require_ms("default_timeout_ms", config.default_timeout_ms)
-    if not 0 <= config.drain_seconds <= _MS_MAX / 1000:
-        raise ConfigError(f"expected 0 to {_MS_MAX / 1000:g} seconds, got {config.drain_seconds}", key="drain_seconds")
-    if config.model_filename is not None and not re.fullmatch(r"[^/\\\0]*[^/\\\0.][^/\\\0]*", config.model_filename):
-        raise ConfigError(
-            f"expected the name of a file in the version folder, got '{config.model_filename}'", key="model_filename"
-        )
+            require_int(key, value, low)
+    require_int("max_queue_rows", config.max_queue_rows, 1, INT64_MAX)
+    require_int("max_queue_requests", config.max_queue_requests, 0, INT64_MAX)
+    require_ms("slo_ms", config.slo_ms)
+    require_ms("default_timeout_ms", config.default_timeout_ms)
+    if not 0 <= config.drain_seconds <= 1e9:
+        raise ConfigError(f"expected 0 to 1e9 seconds, got {config.drain_seconds}", key="drain_seconds")
+    require_file_name("model_filename", config.model_filename)
     if not config.python_class.isidentifier():
         raise ConfigError(f"expected the name of a class, got '{config.python_class}'", key="python_class")
 
 
 def _check_priorities(config: ModelConfig) -> None:
-    _require_int("priority_levels", config.priority_levels, 1, _LEVELS_MAX)
+    require_int("priority_levels", config.priority_levels, 1, _LEVELS_MAX)
     levels = f"a level of 1 to priority_levels ({config.priority_levels})"
     if not 1 <= config.default_priority <= config.priority_levels:
         raise ConfigError(f"expected {levels}, got {config.default_priority}", key="default_priority")
@@ -309,7 +314,7 @@ def _check_tensors(config: ModelConfig) -> None:
         names = [tensor.name for tensor in tensors]
         for index, tensor in enumerate(tensors):
             if tensor.name in names[:index]:
-                raise ConfigError(f"'{tensor.name}' is there twice, expected each once", key=f"{kind}[{index}].name")
+                raise ConfigError(f"'{tensor.name}' is there twice", key=f"{kind}[{index}].name")
             if config.max_batch_size and tensor.shape is not None and tensor.shape[:1] != (-1,):
                 raise ConfigError(
                     f"expected -1 first, the batch dimension of a model with max_batch_size "
@@ -326,7 +331,7 @@ def _check_masks(config: ModelConfig) -> None:
         if mask is not None and mask in masks[:index]:
             raise ConfigError(f"'{mask}' is the mask of another input already", key=key)
         if mask is not None and mask in padded:
-            raise ConfigError(f"'{mask}' is padded itself, expected an input that the server can fill", key=key)
+            raise ConfigError(f"'{mask}' is padded itself, expected one for the server to fill", key=key)
     for index, output in enumerate(config.output):
         if output.unpad_like is not None and output.unpad_like not in padded:
             found = ", ".join(sorted(padded)) or "none"
@@ -334,52 +339,3 @@ def _check_masks(config: ModelConfig) -> None:
                 f"expected an input with pad_axis (here: {found}), got '{output.unpad_like}'",
                 key=f"output[{index}].unpad_like",
             )
-
-
-def _require_int(key: str, value: int, low: int, high: int = _COUNT_MAX) -> None:
-    if not low <= value <= high:
-        raise ConfigError(f"expected a whole number of {low} to {high}, got {value}", key=key)
-
-
-def _require_ms(key: str, value: float | None) -> None:
-    if value is not None and not 0 < value <= _MS_MAX:
-        raise ConfigError(f"expected milliseconds above 0, at most {_MS_MAX:g}, got {value}", key=key)
-
-
-def _require_name(name: str) -> None:
-    if not name:
-        raise ConfigError("expected a tensor's name, got ''", key="name")
-
-
-def _require_shape(shape: tuple[int, ...] | None) -> None:
-    for index, size in enumerate(shape or ()):
-        if not -1 <= size <= _INT64_MAX:
-            raise ConfigError(f"expected a size, or -1 for a variable one, got {size}", key=f"shape[{index}]")
-
-
-def _require_axis(key: str, axis: int | None, shape: tuple[int, ...] | None) -> None:
-    if axis is None:
-        return
-    _require_int(key, axis, 1)
-    if shape is not None and (axis >= len(shape) or shape[axis] != -1):
-        raise ConfigError(f"expected a variable axis (-1) of shape {[*shape]}, got {axis}", key=key)
-
-
-def _require_pad_value(value: float, datatype: DataType | None) -> None:
-    if datatype is None or datatype.startswith(("FP", "BF", "BYTES")):
-        return
-    whole = re.fullmatch(r"(U?)INT(\d+)", datatype)
-    low, high = 0, 1
-    if whole:
-        bits = int(whole[2])
-        low, high = (0, 2**bits - 1) if whole[1] else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-    if not math.isfinite(value) or value != int(value) or not low <= value <= high:
-        raise ConfigError(f"expected a whole number of {low} to {high} for {datatype}, got {value}", key="pad_value")
-
-
-def _require_unique(key: str, values: Iterable[object]) -> None:
-    seen: set[object] = set()
-    for index, value in enumerate(values):
-        if value in seen:
-            raise ConfigError(f"'{value}' is there twice, expected each once", key=f"{key}[{index}]")
-        seen.add(value)

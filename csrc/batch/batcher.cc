@@ -12,6 +12,7 @@ constexpr size_t kMaxSlabBytes = size_t{16} << 20;
 // Own memory of a pooled request above this size is given back.
 constexpr size_t kKeepOwnBytes = size_t{1} << 20;
 constexpr size_t kKeepRequests = 4096;
+constexpr size_t kMaxGuests = 64;
 
 bool FitsInPlace(const BatcherOptions& options, const SlabLayout& layout) {
   if (!layout.all_inputs_fixed || layout.bytes > kMaxSlabBytes || options.inputs.empty()) return false;
@@ -59,19 +60,29 @@ Batcher::Batcher(BatcherOptions options, std::unique_ptr<Backend> backend, SlabL
   picks_.reserve(RequestQueue::kWindow);
 }
 
+Batcher::Lane::Lane(const BatcherOptions* options, bool is_guest) : guest(is_guest), assembly(options) {
+  for (auto* list : {&members, &answered, &delivery}) list->reserve(RequestQueue::kWindow);
+}
+
+Result<std::unique_ptr<Batcher::Lane>> Batcher::NewLane(bool guest) {
+  auto instance = backend_->NewInstance();
+  if (!instance.ok()) return instance.status();
+  auto lane = std::make_unique<Lane>(&options_, guest);
+  lane->instance = std::move(instance.value());
+  return lane;
+}
+
 Status Batcher::MakeLanes() {
   for (int i = 0; i < options_.instances; ++i) {
-    auto instance = backend_->NewInstance();
-    if (!instance.ok()) return instance.status();
-    auto lane = std::make_unique<Lane>(&options_);
-    for (auto* list : {&lane->members, &lane->answered, &lane->delivery}) {
-      list->reserve(RequestQueue::kWindow);
-    }
-    lane->instance = std::move(instance.value());
+    auto lane = NewLane(/*guest=*/false);
+    if (!lane.ok()) return lane.status();
     MutexLock lock(mu_);
-    free_lanes_.push_back(lane.get());
-    lanes_.push_back(std::move(lane));
+    free_lanes_.push_back(lane->get());
+    lanes_.push_back(std::move(lane.value()));
   }
+  MutexLock lock(mu_);
+  guests_.reserve(kMaxGuests);
+  free_guests_.reserve(kMaxGuests);
   return Status::Ok();
 }
 
@@ -123,24 +134,37 @@ void Batcher::Recycle(Request* request) {
   if (free_requests_.size() < kKeepRequests) free_requests_.push_back(owned.release());
 }
 
-void Batcher::Enqueue(Request* request, Deadline deadline) {
+void Batcher::Queue(Request* request, Deadline deadline) {
   request->Ref();
   request->state_.store(Request::State::kPending, std::memory_order_release);
-  MutexLock lock(mu_);
   queue_.PushBack(request);
   if (deadline == Deadline::kByTimer && request->deadline != TimePoint::max()) timer_->Add(request);
+}
+
+void Batcher::Enqueue(Request* request, Deadline deadline) {
+  MutexLock lock(mu_);
+  Queue(request, deadline);
 }
 
 void Batcher::Flush(RunHere run_here) {
   Lane* lane = nullptr;
   {
     MutexLock lock(mu_);
-    if (run_here == RunHere::kIfShort && options_.run_on_submitter) lane = TakeBatch(/*only_if_short=*/true);
+    lane = TakeOnSubmitter(run_here);
     OfferMore();
   }
-  if (lane == nullptr) return;
-  lane->counters.on_submitter.Add(1);
-  RunLane(*lane);
+  if (lane != nullptr) RunLane(*lane);
+}
+
+void Batcher::Submit(Request* request, Deadline deadline, RunHere run_here) {
+  Lane* lane = nullptr;
+  {
+    MutexLock lock(mu_);
+    Queue(request, deadline);
+    lane = TakeOnSubmitter(run_here);
+    OfferMore();
+  }
+  if (lane != nullptr) RunLane(*lane);
 }
 
 void Batcher::RunOne() {
@@ -148,7 +172,7 @@ void Batcher::RunOne() {
   {
     MutexLock lock(mu_);
     --offered_;
-    lane = TakeBatch(/*only_if_short=*/false);
+    lane = TakeBatch(free_lanes_, /*only_if_short=*/false);
     OfferMore();
   }
   if (lane != nullptr) RunLane(*lane);
@@ -168,18 +192,42 @@ void Batcher::OfferMore() {
   pool_->Offer(this, more);
 }
 
-Batcher::Lane* Batcher::TakeBatch(bool only_if_short) {
-  if (queue_.empty() || free_lanes_.empty()) return nullptr;
+Batcher::Lane* Batcher::TakeOnSubmitter(RunHere run_here) {
+  if (run_here == RunHere::kNever || !options_.run_on_submitter || queue_.empty()) return nullptr;
+  if (curve_.empty() || curve_.Estimate(1) > options_.short_work) return nullptr;
+  Lane* lane = TakeBatch(free_lanes_, /*only_if_short=*/true);
+  if (lane == nullptr && free_lanes_.empty()) lane = TakeAsGuest();
+  if (lane != nullptr) lane->counters.on_submitter.Add(1);
+  return lane;
+}
+
+Batcher::Lane* Batcher::TakeAsGuest() {
+  if (free_guests_.empty() && guests_.size() < kMaxGuests && !closed_) {
+    auto lane = NewLane(/*guest=*/true);
+    if (!lane.ok()) return nullptr;
+    free_guests_.push_back(lane->get());
+    guests_.push_back(std::move(lane.value()));
+  }
+  return TakeBatch(free_guests_, /*only_if_short=*/true);
+}
+
+bool Batcher::AllIdle() const {
+  return free_lanes_.size() == lanes_.size() && free_guests_.size() == guests_.size();
+}
+
+Batcher::Lane* Batcher::TakeBatch(std::vector<Lane*>& idle, bool only_if_short) {
+  if (queue_.empty() || idle.empty()) return nullptr;
   int64_t max_rows = options_.max_batch_rows;
   if (max_rows > 0) {
-    const int parts = SplitInto(queue_.rows(), {max_rows, static_cast<int>(free_lanes_.size())}, curve_);
+    const auto others = static_cast<int>(free_lanes_.size());
+    const int parts = SplitInto(queue_.rows(), {max_rows, std::max(1, others)}, curve_);
     max_rows = std::min(max_rows, (queue_.rows() + parts - 1) / parts);
     max_rows = std::max<int64_t>(max_rows, 1);
   }
   const Nanos expected = curve_.Estimate(std::min(std::max<int64_t>(max_rows, 1), queue_.rows()));
   if (only_if_short && (curve_.empty() || expected > options_.short_work)) return nullptr;
 
-  Lane* lane = free_lanes_.back();
+  Lane* lane = idle.back();
   picks_.clear();
   queue_.View(std::max<int64_t>(max_rows, 1), view_, view_requests_);
   PickBatch(view_, std::max<int64_t>(max_rows, 1), picks_);
@@ -197,7 +245,7 @@ Batcher::Lane* Batcher::TakeBatch(bool only_if_short) {
   admitted_rows_ -= rows;
   // What is reserved from now on goes to fresh rows: those of this batch must stay side by side.
   if (open_slab_ && first->slab_.get() == open_slab_.get()) open_slab_ = RefPtr<Slab>();
-  free_lanes_.pop_back();
+  idle.pop_back();
   lane->started = clock_->Now();
   lane->expected = expected;
   return lane;
@@ -205,6 +253,7 @@ Batcher::Lane* Batcher::TakeBatch(bool only_if_short) {
 
 void Batcher::RunLane(Lane& lane) {
   lane.answered.clear();
+  lane.learned_rows = -1;
   Status status = RunMembers(lane, lane.members);
   if (status.ok() || lane.members.size() == 1) {
     Answer(lane, lane.members, status);
@@ -238,8 +287,8 @@ Status Batcher::RunMembers(Lane& lane, std::span<Request* const> members) {
   counters.padding_elements.Add(lane.assembly.padding_elements());
   if (!status.ok()) return Status(status.code(), Name() + ": " + status.message());
   FALAJ_RETURN_IF_ERROR(lane.assembly.CheckOutputs());
-  MutexLock lock(mu_);
-  curve_.Add(lane.assembly.rows(), ran - begin);
+  lane.learned_rows = lane.assembly.rows();
+  lane.learned_time = ran - begin;
   return Status::Ok();
 }
 
@@ -281,7 +330,8 @@ void Batcher::Deliver(Lane& lane) {
   }
   lane.counters.deliver_ns.Add(static_cast<uint64_t>((clock_->Now() - begin).count()));
   MutexLock lock(mu_);
-  free_lanes_.push_back(&lane);
+  if (lane.learned_rows >= 0) curve_.Add(lane.learned_rows, lane.learned_time);
+  (lane.guest ? free_guests_ : free_lanes_).push_back(&lane);
   FinishInflight(answered);
   OfferMore();
 }
@@ -334,7 +384,7 @@ void Batcher::Unpin() {
 bool Batcher::Drain(TimePoint until) {
   draining_.store(true);
   MutexLock lock(mu_);
-  while (pins_.load() > 0 || inflight_ > 0 || free_lanes_.size() < lanes_.size()) {
+  while (pins_.load() > 0 || inflight_ > 0 || !AllIdle()) {
     if (clock_->Now() >= until) return false;
     clock_->WaitUntil(idle_, mu_, until);
   }
@@ -364,8 +414,10 @@ void Batcher::Close() {
   pool_->Remove(this);
   {
     MutexLock lock(mu_);
-    while (free_lanes_.size() < lanes_.size()) idle_.Wait(mu_);
+    while (!AllIdle()) idle_.Wait(mu_);
     free_lanes_.clear();
+    free_guests_.clear();
+    for (auto& guest : guests_) guest->instance.reset();
     open_slab_ = RefPtr<Slab>();
   }
   for (auto& lane : lanes_) lane->instance.reset();
@@ -377,6 +429,7 @@ ModelStats Batcher::Stats() const {
   for (const auto& lane : lanes_) stats.Merge(lane->counters);
   stats.slab_bytes = slabs_.allocated_bytes();
   MutexLock lock(mu_);
+  for (const auto& guest : guests_) stats.Merge(guest->counters);
   stats.model_bytes = closed_ ? 0 : backend_->MemoryUsed();
   stats.admission = admission_;
   stats.waiting_rows = queue_.rows();

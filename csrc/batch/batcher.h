@@ -23,7 +23,7 @@ namespace falaj {
 // Thread-safe, unless a comment says otherwise. Invariants:
 // 1. Every enqueued request is delivered to its sink exactly once: with its answer, its batch's error (after
 //    having been tried alone), or because it was cancelled, expired or refused at closing.
-// 2. At most `instances` batches run at a time; no batch of several requests has more than max_batch_rows
+// 2. At most `instances` batches run at a time, not counting short ones on their submitters; no batch of several requests has more than max_batch_rows
 //    rows (a model that cannot batch: no batch has more than one request).
 // 3. Waiting rows never pass max_queue_rows, unless one request alone has more.
 // 4. Within a priority level, requests of one shape start in order of arrival, and the oldest request of the
@@ -75,6 +75,9 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   // Has what is queued run. Call once after a burst of Enqueue.
   void Flush(RunHere run_here) EXCLUDES(mu_);
 
+  // Enqueue and Flush in one step, for a thread with one request: no other can come between and make it wait.
+  void Submit(Request* request, Deadline deadline, RunHere run_here) EXCLUDES(mu_);
+
   // Withdraws a request; does nothing if it was delivered. Delivers it (Cancelled / DeadlineExceeded) on the
   // calling thread otherwise, queued or running.
   void Cancel(Request* request) EXCLUDES(mu_);
@@ -109,7 +112,8 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
 
   // One of the model's instances and the scratch of the batch it runs. Owned by the thread that runs it.
   struct Lane {
-    explicit Lane(const BatcherOptions* options) : assembly(options) {}
+    Lane(const BatcherOptions* options, bool is_guest);
+    const bool guest;
     std::unique_ptr<Instance> instance;
     std::vector<Request*> members;    // one reference each
     std::vector<Request*> answered;   // of members: those this batch delivers
@@ -117,11 +121,14 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
     BatchAssembly assembly;
     TimePoint started{};
     Nanos expected{0};
+    int64_t learned_rows = -1;  // of the run, for the cost curve; -1: it failed
+    Nanos learned_time{0};
     InstanceCounters counters;
   };
 
   Batcher(BatcherOptions options, std::unique_ptr<Backend> backend, SlabLayout layout, ExecutorPool* pool,
           DeadlineTimer* timer, Clock* clock);
+  Result<std::unique_ptr<Lane>> NewLane(bool guest);
   Status MakeLanes();
 
   // admission.cc
@@ -132,7 +139,11 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   std::string Name() const;
 
   // batcher.cc
-  Lane* TakeBatch(bool only_if_short) REQUIRES(mu_);
+  Lane* TakeBatch(std::vector<Lane*>& idle, bool only_if_short) REQUIRES(mu_);
+  void Queue(Request* request, Deadline deadline) REQUIRES(mu_);
+  Lane* TakeOnSubmitter(RunHere run_here) REQUIRES(mu_);
+  Lane* TakeAsGuest() REQUIRES(mu_);
+  bool AllIdle() const REQUIRES(mu_);
   int WantedBatches() const REQUIRES(mu_);
   void OfferMore() REQUIRES(mu_);
   void RunLane(Lane& lane) EXCLUDES(mu_);
@@ -154,7 +165,7 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
 
   // Freed by Close, when nothing runs any more.
   std::unique_ptr<Backend> backend_;
-  std::vector<std::unique_ptr<Lane>> lanes_;
+  std::vector<std::unique_ptr<Lane>> lanes_;  // `instances` of them, for executors and submitters
 
   std::atomic<int64_t> pins_{0};
   std::atomic<bool> draining_{false};
@@ -163,6 +174,11 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   CondVar idle_;  // pins, inflight requests or running batches reached zero
   RequestQueue queue_ GUARDED_BY(mu_);
   std::vector<Lane*> free_lanes_ GUARDED_BY(mu_);
+  // For submitters whose short work would wait only because the threads that hold the lanes are not running at
+  // the moment: many blocking threads then run their own requests instead of waking each other. Made when
+  // first needed, kMaxGuests at most.
+  std::vector<std::unique_ptr<Lane>> guests_ GUARDED_BY(mu_);
+  std::vector<Lane*> free_guests_ GUARDED_BY(mu_);
   RefPtr<Slab> open_slab_ GUARDED_BY(mu_);
   CostCurve curve_ GUARDED_BY(mu_);
   AdmissionCounters admission_ GUARDED_BY(mu_);

@@ -46,8 +46,9 @@ uint64_t AsyncSink::SubmitFuture(const std::string& model, const py::dict& input
   if (!core_.usable()) ThrowIfError(Unavailable("this engine was made before fork(); make one in the child"));
   const uint64_t tag = next_tag_++;
   Pending pending;
-  pending.request = Submit(*core_.shared(), model, inputs, options, convert_, events_, tag,
-                           Batcher::Deadline::kByTimer);
+  const Prepared prepared = Prepare(*core_.shared(), model, inputs, options, convert_, events_, tag);
+  prepared.lease->Enqueue(prepared.request.get());
+  pending.request = prepared.request;
   pending.future = future;
   pending.outputs = options.outputs;
   pending.out = options.out;

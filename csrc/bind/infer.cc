@@ -166,21 +166,20 @@ TimePoint DeadlineIn(const py::object& timeout) {
   return std::chrono::steady_clock::now() + Nanos(static_cast<int64_t>(seconds * 1e9));
 }
 
-RefPtr<Request> Submit(RuntimeCore& core, const std::string& model, const py::dict& inputs,
-                       const InferOptions& options, const py::object& convert,
-                       std::shared_ptr<CompletionSink> sink, uint64_t tag, Batcher::Deadline deadline) {
+Prepared Prepare(RuntimeCore& core, const std::string& model, const py::dict& inputs,
+                 const InferOptions& options, const py::object& convert,
+                 std::shared_ptr<CompletionSink> sink, uint64_t tag) {
   auto found = core.table.Find(model, options.version);
   if (!found.ok()) ThrowIfError(found.status());
-  const ModelLease lease = std::move(found).value();
+  ModelLease lease = std::move(found).value();
   std::vector<InputTensor> tensors = ReadInputs(*lease, inputs, convert);
-  const RefPtr<Request> request = lease->NewRequest();
+  RefPtr<Request> request = lease->NewRequest();
   request->sink = std::move(sink);
   request->tag = tag;
   request->priority = options.priority;
   request->deadline = options.deadline;
   ThrowIfError(Fill(*lease, *request, tensors));
-  lease->Enqueue(request.get(), deadline);
-  return request;
+  return {std::move(lease), std::move(request)};
 }
 
 py::object ToAnswer(const Request& request, const py::object& outputs, const py::object& out) {
@@ -219,11 +218,12 @@ py::object ToAnswer(const Request& request, const py::object& outputs, const py:
 py::object Runtime::Infer(const std::string& model, const py::dict& inputs, const InferOptions& options) {
   const std::shared_ptr<RuntimeCore> core = this->core();
   Waiter waiter;
-  const RefPtr<Request> request =
-      Submit(*core, model, inputs, options, convert_, Borrow(waiter), 0, Batcher::Deadline::kBySubmitter);
+  RefPtr<Request> request;
   {
+    Prepared prepared = Prepare(*core, model, inputs, options, convert_, Borrow(waiter), 0);
+    request = prepared.request;
     const py::gil_scoped_release release;
-    request->batcher().Flush(RunHereFor(request->deadline));
+    prepared.lease->Submit(request.get(), Batcher::Deadline::kBySubmitter, RunHereFor(request->deadline));
   }
   const bool finished = WaitForAll(waiter, std::span(&request, 1), core->clock);
   request->Unref();  // the sink's
@@ -280,9 +280,11 @@ py::list Runtime::InferMany(const std::string& model, const py::sequence& reques
     // As many as leave room in the queue for other callers.
     for (bool room = true; room && next < total && !window.stopped; ++next) {
       try {
-        window.requests.push_back(Submit(*core, model, requests[next].cast<py::dict>(), options, convert_,
-                                         Borrow(waiter), 0, Batcher::Deadline::kBySubmitter));
-        const Request& request = *window.requests.back();
+        const Prepared prepared =
+            Prepare(*core, model, requests[next].cast<py::dict>(), options, convert_, Borrow(waiter), 0);
+        prepared.lease->Enqueue(prepared.request.get(), Batcher::Deadline::kBySubmitter);
+        window.requests.push_back(prepared.request);
+        const Request& request = *prepared.request;
         rows += std::max<int64_t>(1, request.rows());
         room = rows < request.batcher().options().max_queue_rows / 4;
         window.failures.push_back(py::none());

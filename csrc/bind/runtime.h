@@ -56,11 +56,17 @@ class Runtime {
   const py::object convert_;
 };
 
-// Reads `inputs`, finds the model, admits and enqueues a request for `sink`; the caller flushes.
+// A request that is admitted and filled, and the hold on its model until it is enqueued.
+struct Prepared {
+  ModelLease lease;
+  RefPtr<Request> request;
+};
+
+// Reads `inputs`, finds the model, admits and fills a request for `sink`; the caller enqueues it.
 // Throws what is wrong. REQUIRES: the GIL
-RefPtr<Request> Submit(RuntimeCore& core, const std::string& model, const py::dict& inputs,
-                       const InferOptions& options, const py::object& convert,
-                       std::shared_ptr<CompletionSink> sink, uint64_t tag, Batcher::Deadline deadline);
+Prepared Prepare(RuntimeCore& core, const std::string& model, const py::dict& inputs,
+                 const InferOptions& options, const py::object& convert,
+                 std::shared_ptr<CompletionSink> sink, uint64_t tag);
 
 // The answer of a delivered request as a dict of arrays, or throws its failure. REQUIRES: the GIL
 py::object ToAnswer(const Request& request, const py::object& outputs, const py::object& out);

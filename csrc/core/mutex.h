@@ -30,11 +30,21 @@ class CAPABILITY("mutex") Mutex {
   Mutex(const Mutex&) = delete;
   Mutex& operator=(const Mutex&) = delete;
 
-  void Lock() ACQUIRE() { mu_.lock(); }
+  // Our critical sections are tens of nanoseconds and a sleep costs microseconds: a few tries first.
+  void Lock() ACQUIRE() NO_THREAD_SAFETY_ANALYSIS {
+    for (int i = 0; i < kTries; ++i) {
+      if (mu_.try_lock()) return;
+#if defined(__x86_64__)
+      __builtin_ia32_pause();
+#endif
+    }
+    mu_.lock();
+  }
   void Unlock() RELEASE() { mu_.unlock(); }
 
  private:
   friend class CondVar;
+  static constexpr int kTries = 100;
   std::mutex mu_;
 };
 

@@ -1,0 +1,502 @@
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from falaj.server.errors import ConfigError
+from falaj.server.model_config import (
+    InputConfig,
+    ModelConfig,
+    OutputConfig,
+    Provider,
+    QueuePolicy,
+    VersionPolicy,
+    Warmup,
+    WarmupInput,
+)
+from falaj.server.triton_config import load_config_pbtxt, parse_config_pbtxt
+from falaj.server.triton_coverage import IGNORED, MAPPED, REFUSED
+from falaj.server.triton_schema import field_names, model_config_class
+
+
+def _parse(text: str) -> tuple[ModelConfig, list[str]]:
+    return parse_config_pbtxt(text, source="config.pbtxt", model_name="m")
+
+
+def _error_of(call: Callable[[], object]) -> ConfigError | None:
+    try:
+        call()
+    except ConfigError as error:
+        return error
+    return None
+
+
+def _parameter(name: str, value: str) -> str:
+    return f'parameters {{ key: "{name}" value {{ string_value: "{value}" }} }}'
+
+
+_X = 'input { name: "x" data_type: TYPE_FP32 dims: [ -1, 32 ] '
+
+
+def test_parse_returns_defaults_without_warnings_when_file_is_empty() -> None:
+    assert _parse("") == (ModelConfig(), [])
+
+
+def test_parse_maps_tensors_with_batch_dimension_when_max_batch_size_is_positive() -> None:
+    config, warnings = _parse(
+        """
+        name: "m"
+        platform: "onnxruntime_onnx"
+        max_batch_size: 8
+        input [ { name: "x" data_type: TYPE_FP32 dims: [ 32 ] }, { name: "ids" data_type: TYPE_INT64 } ]
+        output [ { name: "y" data_type: TYPE_STRING dims: [ -1, 2 ] } ]
+        dynamic_batching { }
+        """
+    )
+    assert config == ModelConfig(
+        backend="onnxruntime",
+        max_batch_size=8,
+        input=(InputConfig("x", "FP32", (-1, 32)), InputConfig("ids", "INT64", None)),
+        output=(OutputConfig("y", "BYTES", (-1, -1, 2)),),
+    )
+    assert warnings == []
+
+
+@pytest.mark.parametrize(("line", "expected"), [("", None), ("max_batch_size: 0", 0)])
+def test_parse_keeps_dims_as_shape_when_max_batch_size_is_not_positive(
+    line: str, expected: int | None
+) -> None:
+    config, warnings = _parse(f"{line} {_X} }}")
+    assert config == ModelConfig(max_batch_size=expected, input=(InputConfig("x", "FP32", (-1, 32)),))
+    assert warnings == []
+
+
+def test_parse_warns_that_it_batches_when_dynamic_batching_is_absent() -> None:
+    config, warnings = _parse("max_batch_size: 4")
+    assert config.max_batch_size == 4
+    assert warnings == [
+        "config.pbtxt: dynamic_batching is absent: Falaj batches requests together all the same, "
+        "which delays none"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("triton", "datatype"),
+    [("BOOL", "BOOL"), ("UINT8", "UINT8"), ("FP16", "FP16"), ("BF16", "BF16"), ("STRING", "BYTES")],
+)
+def test_parse_names_datatype_by_v2_when_triton_names_it(triton: str, datatype: str) -> None:
+    config, _ = _parse(f'output {{ name: "y" data_type: TYPE_{triton} }}')
+    assert config.output[0].datatype == datatype
+
+
+def test_parse_maps_priorities_and_queue_policies_when_dynamic_batching_has_them() -> None:
+    config, warnings = _parse(
+        """
+        dynamic_batching {
+          priority_levels: 3
+          default_priority_level: 2
+          default_queue_policy {
+            timeout_action: REJECT default_timeout_microseconds: 1500 max_queue_size: 10
+          }
+          priority_queue_policy { key: 1 value { allow_timeout_override: true } }
+          priority_queue_policy { key: 3 value { default_timeout_microseconds: 2000000 } }
+        }
+        """
+    )
+    assert config == ModelConfig(
+        priority_levels=3,
+        default_priority=2,
+        max_queue_requests=10,
+        default_timeout_ms=1.5,
+        allow_timeout_override=False,
+        priority_policy={1: QueuePolicy(0, None, True), 3: QueuePolicy(0, 2000.0, False)},
+    )
+    assert warnings == []
+
+
+def test_parse_warns_and_drops_timeout_when_action_is_delay() -> None:
+    config, warnings = _parse(
+        "dynamic_batching { default_queue_policy { timeout_action: DELAY default_timeout_microseconds: 5 } }"
+    )
+    assert config.queue_policy(1) == QueuePolicy(0, None, False)
+    assert ["DELAY" in warning for warning in warnings] == [True]
+
+
+@pytest.mark.parametrize(
+    ("text", "instances", "providers"),
+    [
+        ("instance_group { count: 3 kind: KIND_CPU }", 3, ()),
+        ("instance_group [ { count: 3 }, { kind: KIND_CPU }, { count: 9 passive: true } ]", 4, ()),
+        ("instance_group { kind: KIND_CPU }", "auto", ()),
+        ("instance_group { kind: KIND_GPU }", "auto", (Provider("cuda"),)),
+        ("instance_group { kind: KIND_GPU gpus: [ 1, 2 ] }", "auto", (Provider("cuda", {"device_id": "1"}),)),
+    ],
+)
+def test_parse_sums_instances_and_names_provider_when_groups_are_given(
+    text: str, instances: object, providers: object
+) -> None:
+    config, _ = _parse(text)
+    assert (config.instances, config.provider) == (instances, providers)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", VersionPolicy()),
+        ("latest { num_versions: 2 }", VersionPolicy("latest", 2)),
+        ("latest { }", VersionPolicy("latest", 1)),
+        ("all { }", VersionPolicy("all")),
+        ("specific { versions: [ 1, 3 ] }", VersionPolicy("specific", list=(1, 3))),
+    ],
+)
+def test_parse_maps_version_policy_when_given(text: str, expected: VersionPolicy) -> None:
+    config, warnings = _parse(f"version_policy: {{ {text} }}")
+    assert (config.versions, warnings) == (expected, [])
+
+
+def test_parse_maps_warmup_when_data_is_zero_or_random() -> None:
+    config, warnings = _parse(
+        """
+        max_batch_size: 8
+        dynamic_batching { }
+        model_warmup [ {
+          name: "w" batch_size: 4 count: 2
+          inputs { key: "x" value { data_type: TYPE_FP32 dims: [ 32 ] random_data: true } }
+          inputs { key: "n" value { data_type: TYPE_INT64 dims: [ 1 ] zero_data: true } }
+        }, { } ]
+        """
+    )
+    inputs = {"n": WarmupInput((1,)), "x": WarmupInput((32,), "random")}
+    assert config.warmup == (Warmup("w", 4, 2, inputs), Warmup("warmup 1"))
+    assert warnings == []
+
+
+@pytest.mark.parametrize(("level", "name"), [(-1, "basic"), (0, "all"), (1, "extended"), (2, "disable")])
+def test_parse_maps_graph_level_when_known(level: int, name: str) -> None:
+    assert _parse(f"optimization {{ graph {{ level: {level} }} }}")[0].graph_optimization == name
+
+
+def test_parse_orders_providers_when_tensorrt_accelerates() -> None:
+    config, warnings = _parse(
+        """
+        instance_group { kind: KIND_GPU gpus: [ 0 ] }
+        optimization { execution_accelerators { gpu_execution_accelerator [ {
+          name: "tensorrt"
+          parameters { key: "precision_mode" value: "FP16" }
+          parameters { key: "max_workspace_size_bytes" value: "1073741824" }
+          parameters { key: "trt_engine_cache_enable" value: "1" }
+        } ] } }
+        """
+        + _parameter("cudnn_conv_algo_search", "1")
+    )
+    tensorrt = {
+        "device_id": "0",
+        "trt_fp16_enable": "1",
+        "trt_max_workspace_size": "1073741824",
+        "trt_engine_cache_enable": "1",
+    }
+    cuda = {"device_id": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+    assert config.provider == (Provider("tensorrt", tensorrt), Provider("cuda", cuda))
+    assert warnings == []
+
+
+def test_parse_names_openvino_when_cpu_is_accelerated() -> None:
+    config, _ = _parse(
+        'optimization { execution_accelerators { cpu_execution_accelerator { name: "openvino" } } }'
+    )
+    assert config.provider == (Provider("openvino"),)
+
+
+def test_parse_ignores_gpu_accelerator_with_warning_when_all_groups_are_cpu() -> None:
+    config, warnings = _parse(
+        "instance_group { kind: KIND_CPU }"
+        'optimization { execution_accelerators { gpu_execution_accelerator { name: "tensorrt" } } }'
+    )
+    assert config.provider == ()
+    assert ["no instance_group is KIND_GPU" in warning for warning in warnings] == [True]
+
+
+def test_parse_sorts_parameters_when_model_is_onnx() -> None:
+    config, warnings = _parse(
+        'backend: "onnxruntime"'
+        + _parameter("intra_op_thread_count", "2")
+        + _parameter("execution_mode", "0")
+        + _parameter("session.intra_op.allow_spinning", "0")
+        + _parameter("falaj.slo_ms", "50")
+    )
+    session = {"session.intra_op.allow_spinning": "0"}
+    assert config == ModelConfig(backend="onnxruntime", threads=2, session=session, slo_ms=50.0)
+    assert warnings == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("execution_mode", "1"),
+        ("inter_op_thread_count", "2"),
+        ("enable_mem_arena", "0"),
+        ("enable_mem_pattern", "0"),
+        ("memory.enable_memory_arena_shrinkage", "cpu:0"),
+        ("gpu_mem_limit", "1"),
+        ("made_up", "1"),
+    ],
+)
+def test_parse_warns_when_onnx_parameter_has_no_home(name: str, value: str) -> None:
+    _, warnings = _parse('backend: "onnxruntime"' + _parameter(name, value))
+    assert [name in warning and "ignored" in warning for warning in warnings] == [True]
+
+
+def test_parse_hands_parameters_to_model_when_backend_is_python() -> None:
+    config, warnings = _parse('backend: "python" default_model_filename: "m.py"' + _parameter("a", "1"))
+    assert config == ModelConfig(backend="python", model_filename="m.py", parameters={"a": "1"})
+    assert ["TritonPythonModel" in warning for warning in warnings] == [True]
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "problem"),
+    [
+        (
+            "max_batchsize: 1",
+            "1:1",
+            "unknown field 'max_batchsize' of ModelConfig; did you mean 'max_batch_size'?",
+        ),
+        ('\ninput {\n  nme: "x"\n}', "3:3", "unknown field 'nme' of ModelInput; did you mean 'name'?"),
+        (
+            "input { data_type: TYPE_FLOAT32 }",
+            "1:20",
+            "unknown DataType TYPE_FLOAT32; did you mean 'TYPE_FP32'?",
+        ),
+        (
+            "\n instance_group { kind: KIND_CPUS }",
+            "2:25",
+            "unknown ModelInstanceGroup.Kind KIND_CPUS; did you mean 'KIND_CPU'?",
+        ),
+        ('max_batch_size: "8"', "1:17", "Couldn't parse integer: \"8\""),
+        ("max_batch_size: 1\nmax_batch_size: 2", "2:17", None),
+        ("dynamic_batching { }\nsequence_batching { }", "2:1", None),
+        ("name: m", "1:7", None),
+        ("input {", None, None),
+        ("max_batch_size: " + "9" * 5000, "1:17", None),
+        ("m" * 100_000, "1:1", None),
+        ("\x00", "1:1", None),
+        (r'name: "\xff"', None, None),
+    ],
+)
+def test_parse_names_line_and_column_when_text_is_wrong(
+    text: str, place: str | None, problem: str | None
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _parse(text)
+    assert re.fullmatch(r"config\.pbtxt:\d+:\d+", caught.value.source)
+    assert place is None or caught.value.source == f"config.pbtxt:{place}"
+    assert problem is None or caught.value.problem == problem
+    assert len(caught.value.problem) < 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('name: "other"', "name"),
+        ('platform: "tensorflow_savedmodel"', "platform"),
+        ('platform: "ensemble"', "platform"),
+        ('backend: "tensorrt"', "backend"),
+        ('platform: "onnxruntime_onnx" backend: "python"', "backend"),
+        ("max_batch_size: -1", "max_batch_size"),
+        ("input { }", "input[0].name"),
+        (_X + "}" + _X + "}", "input[1].name"),
+        ('input { name: "x" data_type: TYPE_INVALID }', "input[0].data_type"),
+        ('input { name: "x" dims: [ 1, 0 ] }', "input[0].dims[1]"),
+        ('output { name: "x" dims: [ -2 ] }', "output[0].dims[0]"),
+        ("version_policy { specific { } }", "version_policy"),
+        ("instance_group { count: -1 }", "instance_group[0].count"),
+        ("optimization { graph { level: 3 } }", "optimization.graph.level"),
+        ("dynamic_batching { priority_levels: 2 }", "dynamic_batching.default_priority_level"),
+        (
+            "dynamic_batching { priority_levels: 1 default_priority_level: 1 "
+            "priority_queue_policy { key: 2 } }",
+            "priority_policy.2",
+        ),
+        ('default_model_filename: "../model.onnx"', "model_filename"),
+        ("model_warmup { batch_size: 3000000000 }", "model_warmup[0].batch_size"),
+        (
+            _X + '} model_warmup { inputs { key: "x" value { data_type: TYPE_FP64 } } }',
+            "model_warmup[0].inputs['x'].data_type",
+        ),
+        (
+            'optimization { execution_accelerators { gpu_execution_accelerator { name: "tensorRTX" } } }',
+            "optimization.execution_accelerators.gpu_execution_accelerator[0].name",
+        ),
+        (_parameter("intra_op_thread_count", "two"), "parameters['intra_op_thread_count']"),
+        (_parameter("falaj.slo", "50"), "parameters['falaj.slo']"),
+        (_parameter("falaj.slo_ms", "-1"), "parameters['falaj.slo_ms']"),
+    ],
+)
+def test_parse_names_key_when_value_cannot_be(text: str, key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _parse(text)
+    assert (caught.value.source, caught.value.key) == ("config.pbtxt", key)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("sequence_batching { }", "sequence_batching"),
+        ("ensemble_scheduling { }", "ensemble_scheduling"),
+        ("batch_input { }", "batch_input"),
+        ("batch_output { }", "batch_output"),
+        (_X + "reshape { shape: [ ] } }", "input[0].reshape"),
+        ('output { name: "y" reshape { } }', "output[0].reshape"),
+        (_X + "allow_ragged_batch: true }", "input[0].allow_ragged_batch"),
+        (_X + "is_shape_tensor: true }", "input[0].is_shape_tensor"),
+        ('output { name: "y" is_shape_tensor: true }', "output[0].is_shape_tensor"),
+        (
+            'model_warmup { inputs { key: "x" value { input_data_file: "f" } } }',
+            "model_warmup[0].inputs['x'].input_data_file",
+        ),
+        ("model_transaction_policy { decoupled: true }", "model_transaction_policy.decoupled"),
+        ("model_repository_agents { }", "model_repository_agents"),
+        ('model_operations { op_library_filename: "a.so" }', "model_operations"),
+    ],
+)
+def test_parse_refuses_field_when_answers_would_differ(text: str, key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _parse(text)
+    assert caught.value.key == key
+    assert caught.value.problem.startswith("not supported yet: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        (
+            "dynamic_batching { max_queue_delay_microseconds: 100 }",
+            "dynamic_batching.max_queue_delay_microseconds",
+        ),
+        ("dynamic_batching { preferred_batch_size: [ 4, 8 ] }", "dynamic_batching.preferred_batch_size"),
+        ("dynamic_batching { preserve_ordering: true }", "dynamic_batching.preserve_ordering"),
+        (_X + "optional: true }", "input[0].optional"),
+        (_X + "format: FORMAT_NCHW }", "input[0].format"),
+        ('output { name: "y" label_filename: "l.txt" }', "output[0].label_filename"),
+        ("response_cache { enable: true }", "response_cache.enable"),
+        ('metric_tags { key: "a" value: "b" }', "metric_tags"),
+        ('cc_model_filenames { key: "8.0" value: "a.onnx" }', "cc_model_filenames"),
+        ("instance_group { count: 1 host_policy: 'a' }", "instance_group[0].host_policy"),
+        ("instance_group { kind: KIND_AUTO }", "instance_group[0].kind"),
+        ("optimization { cuda { graphs: true } }", "optimization.cuda"),
+        ("optimization { eager_batching: true }", "optimization.eager_batching"),
+    ],
+)
+def test_parse_warns_once_and_says_what_happens_when_field_is_ignored(text: str, field: str) -> None:
+    _, warnings = _parse(text)
+    assert len(warnings) == 1
+    assert warnings[0].startswith(f"config.pbtxt: {field} ")
+    assert len(warnings[0].partition(": ")[2].partition(": ")[2]) > 10 or "means the CPU" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model_transaction_policy { decoupled: false }",
+        "response_cache { enable: false }",
+        "dynamic_batching { preserve_ordering: false max_queue_delay_microseconds: 0 }",
+        _X + "optional: false allow_ragged_batch: false format: FORMAT_NONE }",
+    ],
+)
+def test_parse_is_silent_when_unsupported_field_has_its_default(text: str) -> None:
+    assert _parse(text)[1] == []
+
+
+def _paths(descriptor: Any, prefix: str = "") -> Iterator[str]:
+    """Every leaf of the schema, as the tables of triton_coverage spell it."""
+    for field in descriptor.fields:
+        path = f"{prefix}{field.name}"
+        inner = field.message_type
+        if inner is not None and inner.GetOptions().map_entry:
+            inner = inner.fields_by_name["value"].message_type
+        if inner is None or not inner.fields:
+            yield path
+        else:
+            yield from _paths(inner, f"{path}.")
+
+
+def test_coverage_decides_every_field_once_when_schema_is_walked() -> None:
+    decided = {*MAPPED, *IGNORED, *REFUSED}
+    assert len(decided) == len(MAPPED) + len(IGNORED) + len(REFUSED)
+    leaves = list(_paths(model_config_class().DESCRIPTOR))
+    for leaf in leaves:
+        parts = leaf.split(".")
+        found = {".".join(parts[:end]) for end in range(1, len(parts) + 1)} & decided
+        assert len(found) == 1, f"{leaf}: {found or 'no table has it'}"
+    assert all(any(f"{leaf}.".startswith(f"{path}.") for leaf in leaves) for path in decided)
+
+
+def test_schema_returns_same_class_when_asked_twice() -> None:
+    assert model_config_class() is model_config_class()
+    assert field_names("ModelParameter") == ["string_value"]
+
+
+_FIELDS = st.sampled_from(field_names("ModelConfig"))
+_MARKS = ["{", "}", "[", "]", ":", ",", "<", ">", ";", "#", '"', "'", "\\", "\n"]
+_WORDS = ['"x"', "-1", "8", "0.5", "true", "TYPE_FP32", "KIND_GPU", "key", "value", "name", "dims", "count"]
+_PIECES = st.sampled_from(_MARKS + _WORDS)
+
+
+@given(st.lists(_FIELDS | _PIECES, max_size=40))
+def test_parse_raises_only_config_error_when_tokens_are_shuffled(tokens: list[str]) -> None:
+    error = _error_of(lambda: _parse(" ".join(tokens)))
+    assert error is None or error.source.startswith("config.pbtxt")
+
+
+@given(st.text())
+def test_parse_raises_only_config_error_when_text_is_arbitrary(text: str) -> None:
+    error = _error_of(lambda: _parse(text))
+    assert error is None or error.source.startswith("config.pbtxt")
+
+
+@st.composite
+def _messages(draw: st.DrawFn, descriptor: Any, depth: int = 0) -> str:
+    """A text whose fields exist and whose values have the right type, sensible or not."""
+    fields = list(descriptor.fields)
+    chosen = draw(st.lists(st.sampled_from(fields), max_size=4 - depth, unique=True)) if fields else []
+    parts = []
+    for field in chosen:
+        if field.message_type is not None and depth < 3:
+            parts.append(f"{field.name} {{ {draw(_messages(field.message_type, depth + 1))} }}")
+        elif field.enum_type is not None:
+            parts.append(f"{field.name}: {draw(st.sampled_from(list(field.enum_type.values_by_name)))}")
+        elif field.type == field.TYPE_STRING:
+            word = draw(st.sampled_from(["", "x", "m", "1", "python", "onnxruntime", "falaj.n"]))
+            parts.append(f'{field.name}: "{word}"')
+        elif field.type == field.TYPE_BOOL:
+            parts.append(f"{field.name}: {draw(st.sampled_from(['true', 'false']))}")
+        elif field.message_type is None:
+            parts.append(f"{field.name}: {draw(st.sampled_from([0, 1, 2, 32, 2**31 - 1]))}")
+    return " ".join(parts)
+
+
+@given(st.deferred(lambda: _messages(model_config_class().DESCRIPTOR)))
+def test_parse_returns_config_or_config_error_when_fields_are_well_typed(text: str) -> None:
+    error = _error_of(lambda: _parse(text))
+    assert error is None or error.problem
+
+
+def test_load_config_pbtxt_returns_config_when_name_is_the_folders(tmp_path: Path) -> None:
+    path = tmp_path / "config.pbtxt"
+    path.write_text('name: "fraud"\nmax_batch_size: 0\n', encoding="utf-8")
+    assert load_config_pbtxt(path, "fraud") == (ModelConfig(max_batch_size=0), [])
+    assert load_config_pbtxt(path) == (ModelConfig(max_batch_size=0), [])
+    with pytest.raises(ConfigError, match=r"name: expected the folder's name 'm', got 'fraud'"):
+        load_config_pbtxt(path, "m")
+
+
+@pytest.mark.parametrize("content", [None, b"\xff"])
+def test_load_config_pbtxt_names_file_when_it_cannot_be_read(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "config.pbtxt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"config\.pbtxt: cannot be read"):
+        load_config_pbtxt(path)
