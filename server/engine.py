@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import os
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
@@ -58,6 +59,7 @@ class Engine:
         self._sinks_lock = threading.Lock()
         self._watcher: Watcher | None = None
         self._closed = False
+        self._pid = os.getpid()
         # Native threads must be gone before the interpreter is; the weak method keeps no engine alive.
         self._at_exit = weakref.WeakMethod(self.close)
         atexit.register(_close_if_alive, self._at_exit)
@@ -193,20 +195,19 @@ class Engine:
         if self._closed:
             return
         self._closed = True
+        if os.getpid() != self._pid:
+            return  # in a forked child there are no threads to end, and locks may be held by none
         atexit.unregister(_close_if_alive)
         if self._watcher is not None:
             self._watcher.close()
-        try:
-            self._repository.close()
-            with self._sinks_lock:
-                sinks = list(self._sinks.items())
-                self._sinks = weakref.WeakKeyDictionary()
-            for loop, sink in sinks:
-                if not loop.is_closed():
-                    loop.call_soon_threadsafe(sink.close)
-            self._runtime.close()
-        except _core.Unavailable:
-            pass  # in a forked child there is nothing to end
+        self._repository.close()
+        with self._sinks_lock:
+            sinks = list(self._sinks.items())
+            self._sinks = weakref.WeakKeyDictionary()
+        for loop, sink in sinks:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(sink.close)
+        self._runtime.close()
 
     def __enter__(self) -> "Engine":
         return self

@@ -113,9 +113,9 @@ def _explain(problem: str, text: str, line: int | None) -> str:
     field = re.search(r'Message type "inference\.([\w.]+)" has no field named "([^"]{,60})', problem)
     if field:
         return f"unknown field '{field[2]}' of {field[1]}{did_you_mean(field[2], field_names(field[1]))}"
-    value = re.search(r'Enum type "inference\.([\w.]+)" has no value (?:named|with number) (\w{,60})', problem)
-    if value:
-        return f"unknown {value[1]} {value[2]}{did_you_mean(value[2], enum_values(value[1]))}"
+    enum = re.search(r'Enum type "inference\.([\w.]+)" has no value (?:named|with number) (\w{,60})', problem)
+    if enum:
+        return f"unknown {enum[1]} {enum[2]}{did_you_mean(enum[2], enum_values(enum[1]))}"
     lines = text.split("\n")
     quoted = f"'{lines[line - 1]}': " if line and line <= len(lines) else ""
     reason = re.sub(r"^\d+:\d+ : ", "", problem).removeprefix(quoted).replace("inference.", "")

@@ -190,7 +190,9 @@ def enum_values(name: str) -> list[str]:
 
 
 def field_names(message: str) -> list[str]:
-    """Return the field names of a message, given as `ModelConfig` or `ModelWarmup.Input`."""
+    """Return the field names of a message, given as `ModelConfig`, `ModelWarmup.Input` or a map's entry."""
+    if message not in _MESSAGES:
+        return ["key", "value"]
     return [name for name, _, _, _ in _fields(_MESSAGES[message])]
 
 

@@ -428,9 +428,14 @@ ModelStats Batcher::Stats() const {
   ModelStats stats;
   for (const auto& lane : lanes_) stats.Merge(lane->counters);
   stats.slab_bytes = slabs_.allocated_bytes();
+  std::shared_ptr<Backend> backend;
+  {
+    MutexLock lock(mu_);
+    if (!closed_) backend = backend_;
+  }
+  stats.model_bytes = backend != nullptr ? backend->MemoryUsed() : 0;
   MutexLock lock(mu_);
   for (const auto& guest : guests_) stats.Merge(guest->counters);
-  stats.model_bytes = closed_ ? 0 : backend_->MemoryUsed();
   stats.admission = admission_;
   stats.waiting_rows = queue_.rows();
   stats.waiting_requests = queue_.size();

@@ -164,7 +164,7 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   SlabPool slabs_;
 
   // Freed by Close, when nothing runs any more.
-  std::unique_ptr<Backend> backend_;
+  std::shared_ptr<Backend> backend_;  // shared with a Stats that is looking
   std::vector<std::unique_ptr<Lane>> lanes_;  // `instances` of them, for executors and submitters
 
   std::atomic<int64_t> pins_{0};

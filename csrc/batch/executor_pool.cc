@@ -35,12 +35,11 @@ void ExecutorPool::Add(PoolClient* client, int cores_per_batch, int instances) {
   client->cores_ = std::min(cores_per_batch, cores_);
   client->virtual_time_ = virtual_now_;
   clients_.push_back(client);
-  if (cores_per_batch == 0) {
-    extra_threads_ += instances;
-    // Executors are not taken back when such a client leaves: sleeping ones cost nothing, and its successor
-    // (a reload) uses them again.
-    SpawnUpTo(cores_ + extra_threads_);
-  }
+  client->extra_threads_ = cores_per_batch == 0 ? instances : 0;
+  extra_threads_ += client->extra_threads_;
+  // Threads are not ended when such a client leaves: sleeping they cost nothing, and its successor (a reload)
+  // uses them again.
+  SpawnUpTo(cores_ + extra_threads_);
 }
 
 void ExecutorPool::Remove(PoolClient* client) {
@@ -48,10 +47,9 @@ void ExecutorPool::Remove(PoolClient* client) {
   client->offered_ = 0;
   while (client->active_ > 0) removed_.Wait(mu_);
   const auto it = std::find(clients_.begin(), clients_.end(), client);
-  if (it != clients_.end()) clients_.erase(it);
-  int waiting_clients = 0;
-  for (const PoolClient* other : clients_) waiting_clients += other->cores_ == 0 ? 1 : 0;
-  if (waiting_clients == 0) extra_threads_ = 0;
+  if (it == clients_.end()) return;
+  clients_.erase(it);
+  extra_threads_ -= client->extra_threads_;
 }
 
 void ExecutorPool::Offer(PoolClient* client, int batches) {
@@ -96,7 +94,10 @@ void ExecutorPool::Work() {
     ++client->active_;
     free_cores_ -= client->cores_;
     if (client->cores_ > 0) virtual_now_ = std::max(virtual_now_, client->virtual_time_);
+    // Whoever was offered while this client waited for cores may have found nothing to do and gone to sleep.
+    const bool more = sleeping_ > 0 && Next() != nullptr;
     mu_.Unlock();
+    if (more) work_.NotifyOne();
     const TimePoint begin = clock_->Now();
     client->RunOne();
     const Nanos elapsed = clock_->Now() - begin;
@@ -104,7 +105,6 @@ void ExecutorPool::Work() {
     free_cores_ += client->cores_;
     client->virtual_time_ += elapsed * std::max(1, client->cores_);
     if (--client->active_ == 0) removed_.NotifyAll();
-    if (sleeping_ > 0 && free_cores_ > 1) work_.NotifyOne();  // a narrower client may fit beside the next
   }
 }
 

@@ -22,6 +22,7 @@ class PoolClient {
   int cores_ = 1;             // that one batch keeps busy; 0: it mostly waits (Python)
   int offered_ = 0;           // batches it wants to have run
   int active_ = 0;            // executors inside RunOne
+  int extra_threads_ = 0;     // that it brought along
   Nanos virtual_time_{0};     // core time received, for fairness
 };
 
