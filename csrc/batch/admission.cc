@@ -1,5 +1,6 @@
 // The submitting half of Batcher: shapes, admission, and memory for the request's tensors.
 #include <algorithm>
+#include <array>
 
 #include "batch/batcher.h"
 
@@ -81,13 +82,18 @@ Status Batcher::CheckShapes(Request& request, std::span<const Shape> shapes) con
   return Status::Ok();
 }
 
-Nanos Batcher::UntilInstance(TimePoint now) const {
-  if (!free_lanes_.empty()) return Nanos(0);
-  Nanos soonest = Nanos::max();
-  for (const auto& lane : lanes_) {
-    soonest = std::min(soonest, std::max(Nanos(0), lane->expected - (now - lane->started)));
+Nanos Batcher::UntilInstance(TimePoint now, int64_t nth) const {
+  if (nth < static_cast<int64_t>(free_lanes_.size())) return Nanos(0);
+  constexpr size_t kMost = 64;
+  std::array<Nanos, kMost> left;
+  const size_t count = std::min(kMost, lanes_.size());
+  for (size_t i = 0; i < count; ++i) {
+    const bool idle = std::find(free_lanes_.begin(), free_lanes_.end(), lanes_[i].get()) != free_lanes_.end();
+    left[i] = idle ? Nanos(0) : std::max(Nanos(0), lanes_[i]->expected - (now - lanes_[i]->started));
   }
-  return soonest == Nanos::max() ? Nanos(0) : soonest;
+  const auto position = left.begin() + std::min<int64_t>(nth, static_cast<int64_t>(count) - 1);
+  std::nth_element(left.begin(), position, left.begin() + static_cast<std::ptrdiff_t>(count));
+  return *position;
 }
 
 Status Batcher::Admit(Request& request) {
@@ -121,20 +127,25 @@ Status Batcher::Admit(Request& request) {
   // An idle model is always tried: it costs nobody, and a cost learned in a bad moment corrects itself.
   const bool idle = free_lanes_.size() == lanes_.size() && ahead == 0;
   if (!idle && (request.deadline != TimePoint::max() || options_.slo)) {
-    const Backlog backlog{ahead, static_cast<int>(free_lanes_.size()), static_cast<int>(lanes_.size()),
-                          UntilInstance(request.arrived)};
     const int64_t max_rows = std::max<int64_t>(1, options_.max_batch_rows);
+    const auto instances = static_cast<int64_t>(lanes_.size());
+    // Batches are begun as instances get free, so the k-th from now waits for the k-th to be so.
+    const int64_t batches_ahead = std::max<int64_t>(0, ahead + request.rows_ - 1) / max_rows;
+    const Backlog backlog{ahead, static_cast<int>(free_lanes_.size()), static_cast<int>(instances),
+                          UntilInstance(request.arrived, batches_ahead % instances)};
     const Nanos expected = ExpectedFinish(request.rows_, backlog, max_rows, curve_);
     if (request.deadline != TimePoint::max() && request.arrived + expected > request.deadline) {
       ++admission_.refused_deadline;
       return DeadlineExceeded(Name() + ": the deadline in " + Milliseconds(request.deadline - request.arrived) +
                               " cannot be met, an answer is expected in " + Milliseconds(expected));
     }
-    // A tenth of the objective is kept for what the estimate does not see: the front end, other models.
-    if (options_.slo && expected > *options_.slo * 9 / 10) {
-      ++admission_.refused_slo;
-      return Unavailable(Name() + ": overloaded, an answer is expected in " + Milliseconds(expected) +
-                         ", slo_ms allows " + Milliseconds(*options_.slo));
+    if (options_.slo) {
+      request.promised_ = promise_.Of(expected);
+      if (request.promised_ > *options_.slo) {
+        ++admission_.refused_slo;
+        return Unavailable(Name() + ": overloaded, an answer is expected in " + Milliseconds(request.promised_) +
+                           ", slo_ms allows " + Milliseconds(*options_.slo));
+      }
     }
   }
   admitted_rows_ += request.rows_;

@@ -117,6 +117,7 @@ void Batcher::Recycle(Request* request) {
   request->priority = 0;
   request->deadline = TimePoint::max();
   request->admitted_ = false;
+  request->promised_ = Nanos(0);
   request->inputs_.clear();
   request->outputs_.clear();
   request->slab_ = RefPtr<Slab>();
@@ -254,6 +255,7 @@ Batcher::Lane* Batcher::TakeBatch(std::vector<Lane*>& idle, bool only_if_short) 
 void Batcher::RunLane(Lane& lane) {
   lane.answered.clear();
   lane.learned_rows = -1;
+  lane.kept = lane.broken = 0;
   Status status = RunMembers(lane, lane.members);
   if (status.ok() || lane.members.size() == 1) {
     Answer(lane, lane.members, status);
@@ -308,6 +310,7 @@ void Batcher::Answer(Lane& lane, std::span<Request* const> members, const Status
     lane.counters.queue_ns.Add(queued);
     lane.counters.queue.Add(queued);
     (request->status_.ok() ? lane.counters.requests_ok : lane.counters.requests_failed).Add(1);
+    if (request->promised_ > Nanos(0)) ++(now - request->arrived <= request->promised_ ? lane.kept : lane.broken);
     lane.answered.push_back(request);
   }
 }
@@ -331,6 +334,7 @@ void Batcher::Deliver(Lane& lane) {
   lane.counters.deliver_ns.Add(static_cast<uint64_t>((clock_->Now() - begin).count()));
   MutexLock lock(mu_);
   if (lane.learned_rows >= 0) curve_.Add(lane.learned_rows, lane.learned_time);
+  if (lane.kept + lane.broken > 0) promise_.Learn(lane.kept, lane.broken);
   (lane.guest ? free_guests_ : free_lanes_).push_back(&lane);
   FinishInflight(answered);
   OfferMore();

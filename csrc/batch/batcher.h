@@ -123,6 +123,8 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
     Nanos expected{0};
     int64_t learned_rows = -1;  // of the run, for the cost curve; -1: it failed
     Nanos learned_time{0};
+    int64_t kept = 0;    // promises of this batch's requests
+    int64_t broken = 0;
     InstanceCounters counters;
   };
 
@@ -135,7 +137,7 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   Status CheckShapes(Request& request, std::span<const Shape> shapes) const;
   Status Admit(Request& request) REQUIRES(mu_);
   Status Place(Request& request, std::span<const Shape> shapes, size_t payload_bytes) EXCLUDES(mu_);
-  Nanos UntilInstance(TimePoint now) const REQUIRES(mu_);
+  Nanos UntilInstance(TimePoint now, int64_t nth) const REQUIRES(mu_);
   std::string Name() const;
 
   // batcher.cc
@@ -181,6 +183,7 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   std::vector<Lane*> free_guests_ GUARDED_BY(mu_);
   RefPtr<Slab> open_slab_ GUARDED_BY(mu_);
   CostCurve curve_ GUARDED_BY(mu_);
+  Promise promise_ GUARDED_BY(mu_);
   AdmissionCounters admission_ GUARDED_BY(mu_);
   int64_t admitted_rows_ GUARDED_BY(mu_) = 0;  // reserved or queued, not yet taken
   int64_t inflight_ GUARDED_BY(mu_) = 0;       // admitted, not yet delivered

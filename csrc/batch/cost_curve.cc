@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 
 namespace falaj {
 
@@ -44,6 +45,11 @@ Nanos CostCurve::Estimate(int64_t rows) const {
     ns = below->ns + (above->ns - below->ns) * (r - below->rows) / (above->rows - below->rows);
   }
   return Nanos(static_cast<int64_t>(ns));
+}
+
+void Promise::Learn(int64_t kept, int64_t broken) {
+  const double step = kStep * (kShare * static_cast<double>(broken) - (1 - kShare) * static_cast<double>(kept));
+  factor_ = std::clamp(factor_ * std::exp(step), 1.0, kMostPessimistic);
 }
 
 }  // namespace falaj

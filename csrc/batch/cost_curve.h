@@ -37,4 +37,23 @@ class CostCurve {
   int known_ = 0;
 };
 
+// Turns an expected time into one that holds for kShare of requests, by a factor learned from how earlier
+// promises were kept: what the curve does not see (other models, a noisy machine, the front end) is in it.
+// A quantile tracker by stochastic approximation: each broken promise raises the factor by kStep * kShare, each
+// kept one lowers it by kStep * (1 - kShare), so that it rests where the share is met. Guarded as CostCurve.
+class Promise {
+ public:
+  Nanos Of(Nanos expected) const {
+    return Nanos(static_cast<int64_t>(static_cast<double>(expected.count()) * factor_));
+  }
+  void Learn(int64_t kept, int64_t broken);
+  double factor() const { return factor_; }
+
+ private:
+  static constexpr double kShare = 0.97;
+  static constexpr double kStep = 0.02;
+  static constexpr double kMostPessimistic = 4.0;
+  double factor_ = 1.1;
+};
+
 }  // namespace falaj

@@ -37,7 +37,7 @@ struct Backlog {
   int64_t rows_ahead;    // waiting rows that are served before it
   int idle_instances;
   int instances;
-  Nanos until_instance;  // expected time until the next busy instance is free; 0 if one is idle
+  Nanos until_instance;  // expected time until the instance that will serve it has ended what it runs now
 };
 
 // Expected time until a request of `rows` that joins `backlog` is answered; zero while nothing is learned.

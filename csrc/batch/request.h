@@ -76,6 +76,7 @@ class Request : public RefCounted<Request> {
   int64_t rows_ = 0;
   uint64_t signature_ = 0;
   size_t level_ = 0;
+  Nanos promised_{0};      // time within which admission expected the answer, where slo_ms asks for that
   bool admitted_ = false;  // counted in the queue's rows
   std::vector<TensorView> inputs_;
   std::vector<TensorView> outputs_;

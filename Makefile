@@ -1,0 +1,138 @@
+# Falaj's one door. Every target sets up what it needs from git, python3 >= 3.11 (with venv) and root on Debian;
+# what is there already is left alone, and a second run redoes nothing.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+PY := $(CURDIR)/.venv/bin/python
+FUZZ_SECONDS ?= 20
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+# Folders are listed too: their time changes when a file is added or removed.
+core_sources := $(shell find csrc) CMakeLists.txt pyproject.toml
+format_sources = $(shell find csrc tests/native tests/fuzz benchmarks -name '*.cc' -o -name '*.h' 2>/dev/null)
+
+.PHONY: help demo test lint asan tsan fuzz bench docs clean
+help:  ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
+
+demo: venv  ## train, export and serve a small model, and query it
+	$(PY) -m falaj.training.demo
+
+test: native-release venv  ## run the native tests and the Python tests
+	ctest --preset release
+	$(PY) -m pytest
+
+lint: venv clang-tools  ## check style and types, and compile with clang's thread-safety analysis
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+	clang-format --dry-run -Werror $(format_sources)
+	$(call build,clang)
+
+asan: venv  ## run the tests of the core under AddressSanitizer and UBSan
+	$(call build,asan)
+	ctest --preset asan
+	$(call sanitized-pytest,libasan libubsan libstdc++,PYTHONMALLOC=malloc \
+	  ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1)
+
+tsan: venv  ## run the tests of the core under ThreadSanitizer
+	$(call build,tsan)
+	$(no_aslr) ctest --preset tsan
+	$(call sanitized-pytest,libtsan,TSAN_OPTIONS=suppressions=$(CURDIR)/tests/sanitizers/tsan.supp)
+
+fuzz: venv clang-tools  ## fuzz each parser for FUZZ_SECONDS (20)
+	$(call build,fuzz)
+	@count=0; for fuzzer in build/fuzz/*_fuzz; do \
+	  [ -x "$$fuzzer" ] || continue; \
+	  name=$$(basename $$fuzzer); seeds=tests/fuzz/corpus/$$name; \
+	  mkdir -p build/fuzz/corpus/$$name build/fuzz/crashes; \
+	  [ -d $$seeds ] || seeds=; \
+	  echo "== $$name: $(FUZZ_SECONDS) s"; \
+	  $$fuzzer -max_total_time=$(FUZZ_SECONDS) -timeout=10 -verbosity=0 -print_final_stats=1 \
+	    -artifact_prefix=build/fuzz/crashes/ build/fuzz/corpus/$$name $$seeds; \
+	  count=$$((count + 1)); \
+	done; echo "$$count fuzz targets ran"
+
+bench: native-release venv  ## measure the engine against its baselines
+	$(PY) benchmarks/engine/run.py
+
+docs: venv  ## run the examples of the documentation
+	$(PY) -m pytest tests/docs
+
+clean:  ## remove everything that these targets made
+	rm -rf build dist .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# --- What the targets above stand on ---
+
+# $(call need,PACKAGES): install those of the Debian packages that are missing.
+define need
+@if ! command -v dpkg-query >/dev/null; then \
+  echo "Not a Debian system: taking it that the equivalents of these are installed: $(strip $(1))"; exit 0; fi; \
+missing=; for package in $(1); do \
+  [ "$$(dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null)" = installed ] || missing+=" $$package"; \
+done; \
+[ -n "$$missing" ] || exit 0; \
+[ "$$(id -u)" = 0 ] || { echo "Missing Debian packages. Run as root: apt-get install$$missing" >&2; exit 1; }; \
+export DEBIAN_FRONTEND=noninteractive; \
+echo "Installing Debian packages:$$missing"; \
+apt-get -qq -o DPkg::Lock::Timeout=300 update; \
+apt-get -qq -y -o DPkg::Lock::Timeout=300 install --no-install-recommends $$missing >/dev/null
+endef
+
+# $(call build,PRESET): configure where that was not done, then build. Ninja sees by itself what changed.
+define build
+@[ build/$(1)/build.ninja -nt CMakePresets.json ] || \
+  { $(no_aslr) cmake --preset $(1) -DPython_EXECUTABLE=$(PY) && touch build/$(1)/build.ninja; }
+$(no_aslr) cmake --build --preset $(1)
+endef
+
+# ThreadSanitizer needs a layout of memory that randomisation can break. Containers may forbid turning it off.
+no_aslr := $(shell setarch -R true 2>/dev/null && echo setarch -R)
+
+# $(call sanitized-pytest,LIBRARIES,ENVIRONMENT): run the tests that are marked `core` on the sanitized module.
+# They run in an environment of their own, which has the packages of .venv but not the hook of its editable install;
+# there `falaj` is a folder of links to the checkout and to the module in build/$@.
+define sanitized-pytest
+@site=$(CURDIR)/build/$@/site; rm -rf $$site; mkdir -p $$site/falaj; \
+for file in falaj/*; do case $$file in *.so | *__pycache__) ;; *) ln -s $(CURDIR)/$$file $$site/falaj/ ;; esac; done; \
+ln -s $(CURDIR)/build/$@/_core.*.so $$site/falaj/; \
+$(PY) -m venv --without-pip build/$@/venv; \
+packages='import sysconfig; print(sysconfig.get_path("purelib"))'; \
+printf '%s\n' $$site "$$($(PY) -c "$$packages")" >"$$(build/$@/venv/bin/python -c "$$packages")/falaj.pth"; \
+export PYTHONSAFEPATH=1 LD_PRELOAD="$(foreach library,$(1),$(shell g++ -print-file-name=$(library).so))" $(2); \
+$(no_aslr) build/$@/venv/bin/python -c "import falaj._core as c; print('module:', c.__file__); \
+assert c.__file__.startswith('$$site/')"; \
+$(no_aslr) build/$@/venv/bin/python -m pytest -o pythonpath="$$site ." -m core
+endef
+
+.PHONY: venv toolchain clang-tools native-release
+toolchain:
+	$(call need,g++ cmake ninja-build ccache libgtest-dev libgmock-dev libbenchmark-dev $(python_headers))
+
+# An interpreter of Debian's comes without them.
+python_headers := $(shell $(PYTHON) -c 'import os, sysconfig; \
+  os.path.exists(sysconfig.get_path("include") + "/Python.h") or print("python3-dev")')
+
+clang-tools: toolchain
+	$(call need,clang clang-format)
+	$(call need,libclang-rt-$$(clang -dumpversion | cut -d. -f1)-dev)
+
+native-release: venv
+	$(call build,release)
+
+venv: .venv/installed
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Falaj needs Python 3.11 or newer")'
+	$(PYTHON) -m venv .venv
+
+.venv/installed: $(core_sources) .venv/bin/python | toolchain
+	$(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+	  | $(PY) -m pip install -q -r /dev/stdin
+	$(PY) -m pip install -q --no-build-isolation -e '.[cpu,demo,test,lint,build]'
+	@touch $@

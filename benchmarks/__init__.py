@@ -1,0 +1,1 @@
+"""Measurements of Falaj. See docs/benchmarks.md."""

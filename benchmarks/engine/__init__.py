@@ -1,0 +1,1 @@
+"""The engine against its baselines: `python benchmarks/engine/run.py`."""

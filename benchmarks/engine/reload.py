@@ -1,0 +1,157 @@
+"""What a reload does to the requests that come in meanwhile."""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import falaj
+from benchmarks.engine.bare import repeat_in_threads
+from benchmarks.engine.report import Section, Spread, Target, column
+from benchmarks.engine.setup import Setup
+from falaj import Engine
+from tests.zoo.model import Arrays
+
+RELOADS = 20
+LOAD = 0.3  # of capacity
+P99_RATIO = 1.5
+_WINDOWS = ("before", "during", "after")
+_SENDERS = {"mlp": 4, "conv_net": 16}
+
+
+@dataclass
+class _Window:
+    """What was scheduled between two moments. Each sender has its own; merged when they have ended."""
+
+    latencies_ms: list[float] = field(default_factory=list)
+    failed: dict[str, int] = field(default_factory=dict)
+
+    def merge(self, other: "_Window") -> None:
+        self.latencies_ms += other.latencies_ms
+        for name, count in other.failed.items():
+            self.failed[name] = self.failed.get(name, 0) + count
+
+
+class _Load:
+    """Poisson arrivals from several threads. Latency counts from the scheduled time of each request, so that
+    one that had to wait for its sender is not let off."""
+
+    def __init__(self, ask: Callable[[], object], rate: float, senders: int) -> None:
+        self._ask = ask
+        self._stop = False
+        self._window = _WINDOWS[0]
+        self._seen = [{name: _Window() for name in _WINDOWS} for _ in range(senders)]
+        each = rate / senders
+        self._threads = [threading.Thread(target=self._send, args=(i, each)) for i in range(senders)]
+        for thread in self._threads:
+            thread.start()
+
+    def enter(self, window: str) -> None:
+        """Count what is scheduled from now on to `window`."""
+        self._window = window
+
+    def finish(self) -> dict[str, _Window]:
+        """Stop and return the windows."""
+        self._stop = True
+        for thread in self._threads:
+            thread.join()
+        merged = {name: _Window() for name in _WINDOWS}
+        for seen in self._seen:
+            for name, window in seen.items():
+                merged[name].merge(window)
+        return merged
+
+    def _send(self, index: int, rate: float) -> None:
+        rng = random.Random(index)
+        scheduled = time.perf_counter()
+        while not self._stop:
+            scheduled += rng.expovariate(rate)
+            wait = scheduled - time.perf_counter()
+            if wait > 0:
+                time.sleep(wait)
+            window = self._seen[index][self._window]
+            try:
+                self._ask()
+            except falaj.Error as error:
+                kind = type(error).__name__
+                window.failed[kind] = window.failed.get(kind, 0) + 1
+            else:
+                window.latencies_ms.append((time.perf_counter() - scheduled) * 1e3)
+
+
+def measure(setup: Setup) -> Section:
+    """For each model in each round: load before, during at least RELOADS reloads back to back, and after."""
+    rounds: list[dict[str, dict[str, Any]]] = []
+    with Engine(setup.repository) as engine:
+        for _ in range(setup.rounds):
+            rounds.append({name: _round(setup, engine, name) for name in _SENDERS})
+    section = Section(
+        f"reload under {LOAD:.0%} load, Poisson arrivals from Python threads: p99 latency in ms",
+        ("model", *_WINDOWS, "during/before", "failed", "requests", "reloads", "ms a reload", "requests/s"),
+        data={"load": LOAD, "rounds": rounds},
+    )
+    for name in _SENDERS:
+        ratio = Spread.of(column(rounds, name, "ratio"))
+        failed = sum(column(rounds, name, "failed"))
+        section.rows.append(
+            (
+                name,
+                *(Spread.of(column(rounds, name, "p99_ms", window)).text() for window in _WINDOWS),
+                ratio.text(),
+                f"{failed:.0f}",
+                f"{sum(column(rounds, name, 'requests')):,.0f}",
+                f"{sum(column(rounds, name, 'reloads')):.0f}",
+                Spread.of(column(rounds, name, "reload_ms")).text(1),
+                Spread.of(column(rounds, name, "rate")).text(0),
+            )
+        )
+        section.targets.append(Target(f"{name}: requests failed", failed, "=", 0))
+        section.targets.append(Target(f"{name}: p99 during/before", ratio.median, "<=", P99_RATIO))
+    kinds = sorted({kind for one in rounds for model in one.values() for kind in model["failures"]})
+    section.notes += [f"failures: {', '.join(kinds)}"] if kinds else []
+    return section
+
+
+def _round(setup: Setup, engine: Engine, name: str) -> dict[str, Any]:
+    row: Arrays = setup.row(name)
+    senders = _SENDERS[name]
+
+    def ask() -> object:
+        return engine.infer(name, row)
+
+    capacity = repeat_in_threads(ask, senders, setup.seconds / 3).per_second
+    load = _Load(ask, LOAD * capacity, senders)
+    try:
+        time.sleep(setup.seconds)
+        load.enter("during")
+        begin, reloads = time.perf_counter(), 0
+        while reloads < (2 if setup.smoke else RELOADS) or time.perf_counter() - begin < setup.seconds:
+            engine.reload(name)
+            reloads += 1
+        took = time.perf_counter() - begin
+        load.enter("after")
+        time.sleep(setup.seconds)
+    finally:
+        windows = load.finish()
+    p99 = {window: _quantile(seen.latencies_ms, 0.99) for window, seen in windows.items()}
+    failures: dict[str, int] = {}
+    for seen in windows.values():
+        failures.update(seen.failed)
+    return {
+        "p99_ms": p99,
+        "p999_ms": {window: _quantile(seen.latencies_ms, 0.999) for window, seen in windows.items()},
+        "max_ms": {window: max(seen.latencies_ms, default=0.0) for window, seen in windows.items()},
+        "ratio": p99["during"] / p99["before"],
+        "failed": sum(sum(seen.failed.values()) for seen in windows.values()),
+        "failures": failures,
+        "requests": sum(len(seen.latencies_ms) for seen in windows.values()),
+        "reloads": reloads,
+        "reload_ms": took / reloads * 1e3,
+        "rate": LOAD * capacity,
+    }
+
+
+def _quantile(values: list[float], q: float) -> float:
+    return sorted(values)[int(q * (len(values) - 1))] if values else 0.0
