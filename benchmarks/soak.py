@@ -12,8 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.soak_load import Load, make_models
 from benchmarks.soak_memory import MemorySampler, rss_mib
@@ -56,7 +55,7 @@ def soak(requests: int, folder: Path, reload_every: float) -> dict[str, Any]:
 
 def cycle(cycles: int, folder: Path, name: str) -> dict[str, Any]:
     """Load and unload a model again and again."""
-    zoo.save({"mlp": zoo.mlp, "conv_net": zoo.conv_net}[name](), folder)
+    zoo.save(zoo.mlp() if name == "mlp" else zoo.conv_net(), folder)
     (folder / name / "model.toml").write_text(CYCLE_SETTINGS)
     with Engine(folder) as engine:
         seen = []

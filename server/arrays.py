@@ -28,7 +28,8 @@ _ACCEPTED = {"b": "b", "i": "iu", "u": "iu", "f": "iuf", "V": "iuf"}
 
 def numpy_type(datatype: str) -> np.dtype[Any]:
     """The NumPy type that carries `datatype` (a protocol name, such as "FP32")."""
-    return np.dtype(_NUMPY[datatype])
+    dtype: np.dtype[Any] = np.dtype(_NUMPY[datatype])
+    return dtype
 
 
 def from_python(value: Any, datatype: str) -> npt.NDArray[Any]:
@@ -75,7 +76,7 @@ def random(datatype: str, shape: tuple[int, ...], seed: int) -> npt.NDArray[Any]
     generator = np.random.default_rng(seed)
     if datatype == "BYTES":
         digits = generator.integers(0, 10, size=shape)
-        return np.frompyfunc(lambda digit: str(digit).encode(), 1, 1)(digits).astype(np.object_)
+        return np.vectorize(lambda digit: str(digit).encode(), otypes=[np.object_])(digits)
     if datatype == "BOOL":
         return generator.integers(0, 2, size=shape).astype(np.bool_)
     if datatype.startswith(("INT", "UINT")):

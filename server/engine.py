@@ -121,9 +121,12 @@ class Engine:
         outputs: Sequence[str] | None = None,
         out: Mapping[str, npt.NDArray[Any]] | None = None,
     ) -> Arrays:
-        """As `infer`, for asyncio. Requests made in one turn of the loop are handed over together, and a batch
-        that finishes wakes the loop once. Cancelling the awaiting task withdraws the request and leaves the
-        others of its batch untouched."""
+        """As `infer`, for asyncio.
+
+        Requests made in one turn of the loop are handed over together, and a batch that finishes wakes the
+        loop once. Cancelling the awaiting task withdraws the request and leaves the others of its batch
+        untouched.
+        """
         loop = asyncio.get_running_loop()
         sink = self._sinks.get(loop) or self._new_sink(loop)
         future: asyncio.Future[Arrays] = loop.create_future()

@@ -1,4 +1,4 @@
-"""Reads the model repository's folders: which models and versions are there, and whether they have settled."""
+"""Reads the model repository's folders: which models and versions are there, what changed since."""
 
 import re
 from dataclasses import dataclass

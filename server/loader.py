@@ -1,6 +1,5 @@
 """Makes a served model of a version folder: read, probe, choose, load, warm up."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,9 +57,7 @@ def load_version(
     path = _model_file(source)
     if path.suffix == ".py":
         return _finish(runtime, source, *_load_python(source, path), platform="python")
-    return _finish(
-        runtime, source, *_load_onnx(source, path, cores, kept), platform="onnxruntime_onnx"
-    )
+    return _finish(runtime, source, *_load_onnx(source, path, cores, kept), platform="onnxruntime_onnx")
 
 
 def _model_file(source: Source) -> Path:
@@ -99,9 +96,16 @@ def _load_onnx(
     if kept is not None and kept.config == config and kept.probe == found:
         choice = kept.choice
         why = choice.why.removeprefix("kept from the version before: ")
-        return first, Choice(
-            choice.instances, choice.threads, choice.max_batch_size, f"kept from the version before: {why}"
-        ), found
+        return (
+            first,
+            Choice(
+                choice.instances,
+                choice.threads,
+                choice.max_batch_size,
+                f"kept from the version before: {why}",
+            ),
+            found,
+        )
     first_threads = kept.choice.threads if kept else 1
 
     def reuse(threads: int) -> _core.Backend:
@@ -133,7 +137,12 @@ def _declared(tensor: Any, kind: str, source: Source) -> Tensor:
 
 
 def _finish(
-    runtime: _core.Runtime, source: Source, backend: _core.Backend, choice: Choice, found: Probe, platform: str
+    runtime: _core.Runtime,
+    source: Source,
+    backend: _core.Backend,
+    choice: Choice,
+    found: Probe,
+    platform: str,
 ) -> LoadedVersion:
     config = source.config
     inputs, declared = of_backend(backend)
@@ -170,8 +179,8 @@ def _check_batching(source: Source, choice: Choice, inputs: tuple[Tensor, ...]) 
     for tensor in inputs:
         if not tensor.shape or tensor.shape[0] != -1:
             raise ConfigError(
-                f"{source.name}: `max_batch_size`: expected 0, input '{tensor.name}' {list(tensor.shape)} has "
-                f"no variable first dimension; got {choice.max_batch_size}"
+                f"{source.name}: `max_batch_size`: expected 0, input '{tensor.name}' {list(tensor.shape)} "
+                f"has no variable first dimension; got {choice.max_batch_size}"
             )
 
 
@@ -264,18 +273,20 @@ def _warm_up(
     found: Probe,
     notes: list[str],
 ) -> None:
-    run: Callable[[dict[str, Any], int], None] = lambda made, times: model.warm_up(  # noqa: E731
-        made, times, arrays.from_python
-    )
+    def run(made: dict[str, Any], times: int) -> None:
+        model.warm_up(made, times, arrays.from_python)
+
     for warmup in source.config.warmup:
         made = {}
         for tensor in public:
             entry = warmup.inputs.get(tensor.name)
             shape = entry.shape if entry else tensor.shape[1:] if choice.max_batch_size else tensor.shape
             full = (warmup.rows, *shape) if choice.max_batch_size else tuple(shape)
-            fill = arrays.random if entry is not None and entry.fill == "random" else None
             full = tuple(8 if size == -1 else size for size in full)
-            made[tensor.name] = fill(tensor.datatype, full, 0) if fill else arrays.zeros(tensor.datatype, full)
+            if entry is not None and entry.fill == "random":
+                made[tensor.name] = arrays.random(tensor.datatype, full, 0)
+            else:
+                made[tensor.name] = arrays.zeros(tensor.datatype, full)
         run(made, warmup.count)
     if found.axis_size is None:
         return

@@ -53,7 +53,8 @@ def probe(backend: _core.Backend, inputs: tuple[Tensor, ...], outputs: tuple[Ten
     declared = _declared_obstacle(inputs)
     axis_size, together = _first_accepted(backend, inputs)
     if together is None:
-        return Probe(False, declared or "no made-up input was accepted, so it could not be tried", None, outputs)
+        why = declared or "no made-up input was accepted, so it could not be tried"
+        return Probe(False, why, None, outputs)
     seen = _correct(outputs, together)
     if declared:
         return Probe(False, declared, axis_size, seen)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from falaj import _core
 from falaj.server import arrays
 from falaj.server.model_config import ModelConfig
-from falaj.server.probe import sample
+from falaj.server.probe import Arrays, sample
 from falaj.server.tensors import Tensor
 
 # Batches above this add latency and memory for throughput that small models no longer gain.
@@ -81,7 +81,7 @@ def tune(
 
 
 def _try(
-    load: Load, pair: tuple[int, int], inputs: dict[str, object], rows: int, seconds: float
+    load: Load, pair: tuple[int, int], inputs: Arrays, rows: int, seconds: float
 ) -> tuple[float, _core.Backend]:
     backend = load(pair[1])
     return backend.measure(inputs, rows, pair[0], seconds, arrays.from_python)[0], backend

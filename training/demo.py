@@ -55,7 +55,8 @@ def run(repository: Path) -> int:
     """Train, serve, ask, compare; return 0 when every answer is scikit-learn's own."""
     begin = time.perf_counter()
     held_out, labels, pipeline = train_and_convert(repository)
-    print(f"trained and converted in {time.perf_counter() - begin:.1f} s: {repository / 'digits/1/model.onnx'}")
+    seconds = time.perf_counter() - begin
+    print(f"trained and converted in {seconds:.1f} s: {repository / 'digits/1/model.onnx'}")
 
     begin = time.perf_counter()
     with falaj.Engine(repository) as engine:
@@ -75,11 +76,13 @@ def run(repository: Path) -> int:
         seconds = time.perf_counter() - begin
         stats = engine.stats("digits")[0]
         rows_per_batch = stats["inference_count"] / stats["execution_count"]
-        print(f"{len(answers)} requests of one row in {seconds * 1000:.0f} ms ({len(answers) / seconds:,.0f}/s),")
+        rate = len(answers) / seconds
+        print(f"{len(answers)} requests of one row in {seconds * 1000:.0f} ms ({rate:,.0f}/s),")
         print(f"  answered in batches of {rows_per_batch:.1f} rows on average")
         expected = pipeline.predict(held_out)
         agree = int((answers == expected).sum())
-        print(f"  {agree} of {len(expected)} answers are scikit-learn's own; accuracy {np.mean(answers == labels):.1%}")
+        accuracy = np.mean(answers == labels)
+        print(f"  {agree} of {len(expected)} answers are scikit-learn's own; accuracy {accuracy:.1%}")
     return 0 if agree == len(expected) else 1
 
 

@@ -11,13 +11,13 @@ import time
 import traceback
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.engine import conv, machine, mlp, overload, python_api, reload
 from benchmarks.engine.report import Section
 from benchmarks.engine.setup import prepare
 
+ROOT = Path(__file__).resolve().parents[2]
 SECTIONS = {
     "mlp": mlp.measure,
     "conv": conv.measure,

@@ -267,7 +267,7 @@ def test_parse_hands_parameters_to_model_when_backend_is_python() -> None:
             "1:15",
             "unknown field 'kye' of ModelConfig.MetricTagsEntry; did you mean 'key'?",
         ),
-        ('max_batch_size: "8"', "1:17", "Couldn't parse integer: \"8\""),
+        ('max_batch_size: "8"', "1:17", 'Couldn\'t parse integer: "8"'),
         ("max_batch_size: 1\nmax_batch_size: 2", "2:17", None),
         ("dynamic_batching { }\nsequence_batching { }", "2:1", None),
         ("name: m", "1:7", None),
