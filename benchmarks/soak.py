@@ -15,7 +15,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.soak_load import Load, make_models
-from benchmarks.soak_memory import MemorySampler, rss_mib
+from benchmarks.soak_memory import Divert, MemorySampler, rss_mib
 from falaj import Engine
 from tests import zoo
 
@@ -28,7 +28,7 @@ CYCLE_SETTINGS = "tune_ms = 0\ninstances = 2\nthreads = 1\nmax_batch_size = 8\n"
 def soak(requests: int, folder: Path, reload_every: float) -> dict[str, Any]:
     """Send the mixed load while models are reloaded, and look at memory."""
     models = make_models(folder)
-    with Engine(folder, strict=True) as engine, MemorySampler() as memory:
+    with Divert() as logged, Engine(folder, strict=True) as engine, MemorySampler() as memory:
         load = Load(engine, models, requests)
         load.start()
         begin, reloads, warm = time.perf_counter(), 0, 0.0
@@ -42,12 +42,13 @@ def soak(requests: int, folder: Path, reload_every: float) -> dict[str, Any]:
                 warm = time.perf_counter()
             if time.perf_counter() - said > 5:
                 said = time.perf_counter()
-                print(f"{load.ended():,} of {requests:,} requests, RSS {rss_mib():.1f} MiB", file=sys.stderr)
+                logged.say(f"{load.ended():,} of {requests:,} requests, RSS {rss_mib():.1f} MiB")
         result = load.finish()
         seconds = time.perf_counter() - begin
         left = {row["name"]: row["inflight_requests"] for row in engine.stats()}
         samples = memory.since(warm or begin)
     result.update(reloads=reloads, seconds=round(seconds, 1), left_in_flight=sum(left.values()))
+    result["stderr_lines"] = logged.lines
     result["memory"] = _steadiness(samples)
     result["ok"] = not result["wrong"] and result["started"] == result["ended"] and not any(left.values())
     return result

@@ -48,7 +48,9 @@ class CopyBackend final : public Backend {
 class Collector final : public CompletionSink {
  public:
   Collector() { done_.reserve(1024); }
-  void Deliver(std::span<Request* const> done) override { done_.insert(done_.end(), done.begin(), done.end()); }
+  void Deliver(std::span<Request* const> done) override {
+    done_.insert(done_.end(), done.begin(), done.end());
+  }
   size_t Drop() {
     const size_t count = done_.size();
     for (Request* request : done_) request->Unref();
@@ -132,7 +134,8 @@ BENCHMARK(BM_ReserveAndDrop);
 // `range(0)` one-row requests wait; the second argument is how many shapes they have between them.
 void BM_PickBatch(benchmark::State& state) {
   std::vector<Waiting> queue;
-  for (int64_t i = 0; i < state.range(0); ++i) queue.push_back({1, static_cast<uint64_t>(i % state.range(1))});
+  for (int64_t i = 0; i < state.range(0); ++i)
+    queue.push_back({1, static_cast<uint64_t>(i % state.range(1))});
   std::vector<uint32_t> picks;
   picks.reserve(queue.size());
   for (auto _ : state) {

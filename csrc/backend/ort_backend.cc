@@ -121,7 +121,8 @@ Status AppendProvider(const OrtApi& api, OrtSessionOptions* session, const OrtOp
   if (provider.name == "CUDAExecutionProvider") {
     OrtCUDAProviderOptionsV2* cuda = nullptr;
     FALAJ_RETURN_IF_ORT_ERROR(api, api.CreateCUDAProviderOptions(&cuda));
-    Status status = FromOrt(api, api.UpdateCUDAProviderOptions(cuda, keys.data(), values.data(), keys.size()));
+    Status status =
+        FromOrt(api, api.UpdateCUDAProviderOptions(cuda, keys.data(), values.data(), keys.size()));
     if (status.ok()) {
       status = FromOrt(api, api.SessionOptionsAppendExecutionProvider_CUDA_V2(session, cuda));
     }
@@ -131,7 +132,8 @@ Status AppendProvider(const OrtApi& api, OrtSessionOptions* session, const OrtOp
   if (provider.name == "TensorrtExecutionProvider") {
     OrtTensorRTProviderOptionsV2* trt = nullptr;
     FALAJ_RETURN_IF_ORT_ERROR(api, api.CreateTensorRTProviderOptions(&trt));
-    Status status = FromOrt(api, api.UpdateTensorRTProviderOptions(trt, keys.data(), values.data(), keys.size()));
+    Status status =
+        FromOrt(api, api.UpdateTensorRTProviderOptions(trt, keys.data(), values.data(), keys.size()));
     if (status.ok()) {
       status = FromOrt(api, api.SessionOptionsAppendExecutionProvider_TensorRT_V2(session, trt));
     }
@@ -141,7 +143,8 @@ Status AppendProvider(const OrtApi& api, OrtSessionOptions* session, const OrtOp
   // The generic call knows the others by their name without the suffix.
   std::string name = provider.name;
   constexpr const char* kSuffix = "ExecutionProvider";
-  if (name.size() > std::strlen(kSuffix) && name.ends_with(kSuffix)) name.resize(name.size() - std::strlen(kSuffix));
+  if (name.size() > std::strlen(kSuffix) && name.ends_with(kSuffix))
+    name.resize(name.size() - std::strlen(kSuffix));
   return FromOrt(api, api.SessionOptionsAppendExecutionProvider(session, name.c_str(), keys.data(),
                                                                 values.data(), keys.size()));
 }
@@ -164,7 +167,8 @@ Result<OrtSessionOptionsPtr> BaseOptions(const OrtApi& api, const OrtOptions& op
   return session;
 }
 
-Result<OrtSessionPtr> NewSession(const OrtLibrary* library, const std::string& path, OrtSessionOptions* options) {
+Result<OrtSessionPtr> NewSession(const OrtLibrary* library, const std::string& path,
+                                 OrtSessionOptions* options) {
   OrtSession* session = nullptr;
   const OrtApi& api = library->api();
   FALAJ_RETURN_IF_ORT_ERROR(api, api.CreateSession(library->env(), path.c_str(), options, &session));
@@ -186,12 +190,14 @@ Result<std::unique_ptr<Backend>> LoadOrtBackend(const OrtLibrary* library, const
     if (status.ok()) {
       placement += provider.name + ",";
     } else {
-      fallbacks->push_back(provider.name + " is not available, the next provider is used: " + status.message());
+      fallbacks->push_back(provider.name +
+                           " is not available, the next provider is used: " + status.message());
     }
   }
   auto session = NewSession(library, path, session_options->get());
   if (!session.ok() && !placement.empty()) {
-    fallbacks->push_back(placement + " could not run this model, the CPU is used: " + session.status().message());
+    fallbacks->push_back(placement +
+                         " could not run this model, the CPU is used: " + session.status().message());
     placement.clear();
     session_options = BaseOptions(api, options);
     if (!session_options.ok()) return session_options.status();
@@ -202,8 +208,8 @@ Result<std::unique_ptr<Backend>> LoadOrtBackend(const OrtLibrary* library, const
     const Code code = status.code() == Code::kInternal ? Code::kInvalidInput : status.code();
     return Status(code, "ONNX Runtime could not load '" + path + "': " + status.message());
   }
-  auto backend = std::make_unique<OrtBackend>(library, std::move(session.value()),
-                                              placement + "CPUExecutionProvider");
+  auto backend =
+      std::make_unique<OrtBackend>(library, std::move(session.value()), placement + "CPUExecutionProvider");
   FALAJ_RETURN_IF_ERROR(backend->ReadSignature());
   return std::unique_ptr<Backend>(std::move(backend));
 }

@@ -16,10 +16,10 @@ struct OrtOptions {
     std::string name;  // "CUDAExecutionProvider"
     std::vector<std::pair<std::string, std::string>> options;
   };
-  int intra_op_threads = 1;             // threads of one run, the caller's included
-  std::vector<Provider> providers;      // in order of preference; the CPU always comes last
+  int intra_op_threads = 1;         // threads of one run, the caller's included
+  std::vector<Provider> providers;  // in order of preference; the CPU always comes last
   std::vector<std::pair<std::string, std::string>> session;  // config entries, passed through
-  std::string optimization = "all";     // disable | basic | extended | all
+  std::string optimization = "all";                          // disable | basic | extended | all
 };
 
 // Loads the model at `path`. Where a preferred provider fails to start, the next one is used, and `fallbacks`

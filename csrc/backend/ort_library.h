@@ -1,5 +1,5 @@
-// ONNX Runtime, opened at run time from the installed onnxruntime or onnxruntime-gpu package: never linked, so
-// that one Falaj works with either and with whatever version the user keeps.
+// ONNX Runtime, opened at run time from the installed onnxruntime or onnxruntime-gpu package: never linked,
+// so that one Falaj works with either and with whatever version the user keeps.
 #pragma once
 
 #include <memory>
@@ -13,8 +13,8 @@ struct OrtEnv;
 
 namespace falaj {
 
-// The opened library and its one environment. Immutable after Open; thread-safe. Lives until the process ends:
-// ONNX Runtime does not support being unloaded.
+// The opened library and its one environment. Immutable after Open; thread-safe. Lives until the process
+// ends: ONNX Runtime does not support being unloaded.
 class OrtLibrary {
  public:
   // `path` is the shared library (capi/libonnxruntime.so.* of the package). The first call in a process opens

@@ -1,4 +1,5 @@
-// Measures a backend by running it, outside of any batcher: how `auto` chooses instances, threads and batches.
+// Measures a backend by running it, outside of any batcher: how `auto` chooses instances, threads and
+// batches.
 #pragma once
 
 #include <span>

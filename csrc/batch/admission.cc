@@ -59,8 +59,8 @@ Status Batcher::CheckShapes(Request& request, std::span<const Shape> shapes) con
     }
     bytes += *size;
     if (batches && shapes[i][0] != rows) {
-      return InvalidInput(where() + "expected " + std::to_string(rows) + " rows as in input '" + specs[0].name +
-                          "', got " + std::to_string(shapes[i][0]));
+      return InvalidInput(where() + "expected " + std::to_string(rows) + " rows as in input '" +
+                          specs[0].name + "', got " + std::to_string(shapes[i][0]));
     }
   }
   if (batches && rows > options_.max_request_rows) {
@@ -75,8 +75,7 @@ Status Batcher::CheckShapes(Request& request, std::span<const Shape> shapes) con
       if (!plan.is_mask && plan.source == static_cast<int>(i)) padded = plan.pad_axis;
     }
     for (size_t d = batches ? 1 : 0; d < shapes[i].rank(); ++d) {
-      request.signature_ =
-          Mix(request.signature_, static_cast<int>(d) == padded ? -1 : shapes[i][d]);
+      request.signature_ = Mix(request.signature_, static_cast<int>(d) == padded ? -1 : shapes[i][d]);
     }
   }
   return Status::Ok();
@@ -116,8 +115,7 @@ Status Batcher::Admit(Request& request) {
   const auto waiting = static_cast<int64_t>(queue_.LevelSize(request.level_));
   // A request of more rows than the whole queue may have is let in when nothing waits.
   const bool fits = admitted_rows_ == 0 || admitted_rows_ + request.rows_ <= options_.max_queue_rows;
-  if (!fits ||
-      (policy.max_requests > 0 && waiting >= policy.max_requests)) {
+  if (!fits || (policy.max_requests > 0 && waiting >= policy.max_requests)) {
     ++admission_.refused_full;
     return Unavailable(Name() + ": the queue is full (" + std::to_string(admitted_rows_) + " of " +
                        std::to_string(options_.max_queue_rows) + " rows, " + std::to_string(waiting) +
@@ -136,15 +134,17 @@ Status Batcher::Admit(Request& request) {
     const Nanos expected = ExpectedFinish(request.rows_, backlog, max_rows, curve_);
     if (request.deadline != TimePoint::max() && request.arrived + expected > request.deadline) {
       ++admission_.refused_deadline;
-      return DeadlineExceeded(Name() + ": the deadline in " + Milliseconds(request.deadline - request.arrived) +
+      return DeadlineExceeded(Name() + ": the deadline in " +
+                              Milliseconds(request.deadline - request.arrived) +
                               " cannot be met, an answer is expected in " + Milliseconds(expected));
     }
     if (options_.slo) {
       request.promised_ = promise_.Of(expected);
       if (request.promised_ > *options_.slo) {
         ++admission_.refused_slo;
-        return Unavailable(Name() + ": overloaded, an answer is expected in " + Milliseconds(request.promised_) +
-                           ", slo_ms allows " + Milliseconds(*options_.slo));
+        return Unavailable(Name() + ": overloaded, an answer is expected in " +
+                           Milliseconds(request.promised_) + ", slo_ms allows " +
+                           Milliseconds(*options_.slo));
       }
     }
   }
@@ -174,8 +174,9 @@ Status Batcher::Place(Request& request, std::span<const Shape> shapes, size_t pa
 Status Batcher::Reserve(Request& request, std::span<const Shape> shapes, size_t payload_bytes) {
   FALAJ_RETURN_IF_ERROR(CheckShapes(request, shapes));
   if (payload_bytes > static_cast<size_t>(options_.max_request_bytes)) {
-    return InvalidInput(Name() + ": " + std::to_string(payload_bytes) + " bytes of BYTES elements are more than " +
-                        "the bound of " + std::to_string(options_.max_request_bytes) + " for one request");
+    return InvalidInput(Name() + ": " + std::to_string(payload_bytes) +
+                        " bytes of BYTES elements are more than " + "the bound of " +
+                        std::to_string(options_.max_request_bytes) + " for one request");
   }
   {
     MutexLock lock(mu_);

@@ -154,8 +154,8 @@ Result<TensorView> BatchAssembly::NewInput(size_t backend_input, DataType type, 
   if (slab_->gathered.size() < options_->inputs.size()) slab_->gathered.resize(options_->inputs.size());
   TensorView view{type, shape, nullptr};
   const auto elements = shape.Elements();
-  const auto bytes = elements ? CheckedMultiply(static_cast<size_t>(*elements), ElementSize(type))
-                              : std::nullopt;
+  const auto bytes =
+      elements ? CheckedMultiply(static_cast<size_t>(*elements), ElementSize(type)) : std::nullopt;
   if (!bytes) return InvalidInput("a batch of shape " + shape.ToString() + " is too large to address");
   Buffer& buffer = slab_->gathered[backend_input];
   FALAJ_RETURN_IF_ERROR(buffer.Reserve(*bytes));
@@ -247,9 +247,9 @@ Status BatchAssembly::CheckOutputs() const {
     const Shape& shape = outputs_[i].shape;
     if (shape.rank() > 0 && shape[0] == rows_) continue;
     return Internal("model '" + options_->model + "' version " + std::to_string(options_->version) +
-                    ", output '" + options_->signature.outputs[i].name + "': expected one result for each of " +
-                    std::to_string(rows_) + " rows, got shape " + shape.ToString() +
-                    "; the model cannot be batched (set max_batch_size = 0)");
+                    ", output '" + options_->signature.outputs[i].name +
+                    "': expected one result for each of " + std::to_string(rows_) + " rows, got shape " +
+                    shape.ToString() + "; the model cannot be batched (set max_batch_size = 0)");
   }
   return Status::Ok();
 }
@@ -263,8 +263,8 @@ Status BatchAssembly::Extract(size_t index, Request& member) {
         FALAJ_RETURN_IF_ERROR(Unpad(member, i, view, first_rows_[index]));
         continue;
       }
-      view.data = static_cast<std::byte*>(view.data) +
-                  TailBytes(view, 1) * static_cast<size_t>(first_rows_[index]);
+      view.data =
+          static_cast<std::byte*>(view.data) + TailBytes(view, 1) * static_cast<size_t>(first_rows_[index]);
       view.shape[0] = member.rows_;
     }
     member.outputs_.push_back(view);

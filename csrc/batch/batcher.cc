@@ -109,8 +109,8 @@ void Request::OnLastUnref() {
 
 void Batcher::Recycle(Request* request) {
   std::unique_ptr<Request> owned(request);
-  const bool abandoned = request->admitted_ &&
-                         request->state_.load(std::memory_order_relaxed) == Request::State::kPreparing;
+  const bool abandoned =
+      request->admitted_ && request->state_.load(std::memory_order_relaxed) == Request::State::kPreparing;
   const int64_t rows = request->rows_;
   request->sink.reset();
   request->tag = 0;
@@ -182,7 +182,8 @@ void Batcher::RunOne() {
 int Batcher::WantedBatches() const {
   if (queue_.empty() || free_lanes_.empty()) return 0;
   const auto idle = static_cast<int>(free_lanes_.size());
-  if (options_.max_batch_rows == 0) return static_cast<int>(std::min<size_t>(queue_.size(), free_lanes_.size()));
+  if (options_.max_batch_rows == 0)
+    return static_cast<int>(std::min<size_t>(queue_.size(), free_lanes_.size()));
   return SplitInto(queue_.rows(), {options_.max_batch_rows, idle}, curve_);
 }
 
@@ -306,11 +307,13 @@ void Batcher::Answer(Lane& lane, std::span<Request* const> members, const Status
     if (!request->status_.ok()) request->outputs_.clear();
     request->started_ = lane.started;
     request->finished_ = now;
-    const auto queued = static_cast<uint64_t>(std::max<int64_t>(0, (lane.started - request->arrived).count()));
+    const auto queued =
+        static_cast<uint64_t>(std::max<int64_t>(0, (lane.started - request->arrived).count()));
     lane.counters.queue_ns.Add(queued);
     lane.counters.queue.Add(queued);
     (request->status_.ok() ? lane.counters.requests_ok : lane.counters.requests_failed).Add(1);
-    if (request->promised_ > Nanos(0)) ++(now - request->arrived <= request->promised_ ? lane.kept : lane.broken);
+    if (request->promised_ > Nanos(0))
+      ++(now - request->arrived <= request->promised_ ? lane.kept : lane.broken);
     lane.answered.push_back(request);
   }
 }
@@ -345,7 +348,7 @@ void Batcher::FinishInflight(int64_t requests) {
   if (draining_.load() || closed_) idle_.NotifyAll();
 }
 
-void Batcher::Withdraw(Request* request, Status status, uint64_t AdmissionCounters::* counter) {
+void Batcher::Withdraw(Request* request, Status status, uint64_t AdmissionCounters::*counter) {
   if (!request->Claim()) return;
   bool was_queued = false;
   {

@@ -23,7 +23,8 @@ namespace falaj {
 // Thread-safe, unless a comment says otherwise. Invariants:
 // 1. Every enqueued request is delivered to its sink exactly once: with its answer, its batch's error (after
 //    having been tried alone), or because it was cancelled, expired or refused at closing.
-// 2. At most `instances` batches run at a time, not counting short ones on their submitters; no batch of several requests has more than max_batch_rows
+// 2. At most `instances` batches run at a time, not counting short ones on their submitters; no batch of
+// several requests has more than max_batch_rows
 //    rows (a model that cannot batch: no batch has more than one request).
 // 3. Waiting rows never pass max_queue_rows, unless one request alone has more.
 // 4. Within a priority level, requests of one shape start in order of arrival, and the oldest request of the
@@ -31,8 +32,8 @@ namespace falaj {
 // 5. Withdrawing a request (cancel, deadline) changes nothing for the others of its batch.
 // 6. An idle instance takes what waits; nothing is delayed in the hope of more.
 // After warm-up the path of a request whose rows fit a slab allocates no memory.
-// Lock order: mu_, then the mutexes of pool, timer and slabs. No lock is held while a batch runs, while a sink
-// is called, or while memory is copied.
+// Lock order: mu_, then the mutexes of pool, timer and slabs. No lock is held while a batch runs, while a
+// sink is called, or while memory is copied.
 class Batcher final : public PoolClient, public std::enable_shared_from_this<Batcher> {
  public:
   // Takes its instances from `backend`. `pool`, `timer` and `clock` outlive it.
@@ -115,15 +116,15 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
     Lane(const BatcherOptions* options, bool is_guest);
     const bool guest;
     std::unique_ptr<Instance> instance;
-    std::vector<Request*> members;    // one reference each
-    std::vector<Request*> answered;   // of members: those this batch delivers
+    std::vector<Request*> members;   // one reference each
+    std::vector<Request*> answered;  // of members: those this batch delivers
     std::vector<Request*> delivery;
     BatchAssembly assembly;
     TimePoint started{};
     Nanos expected{0};
     int64_t learned_rows = -1;  // of the run, for the cost curve; -1: it failed
     Nanos learned_time{0};
-    int64_t kept = 0;    // promises of this batch's requests
+    int64_t kept = 0;  // promises of this batch's requests
     int64_t broken = 0;
     InstanceCounters counters;
   };
@@ -152,7 +153,7 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   Status RunMembers(Lane& lane, std::span<Request* const> members);
   void Answer(Lane& lane, std::span<Request* const> members, const Status& status);
   void Deliver(Lane& lane) EXCLUDES(mu_);
-  void Withdraw(Request* request, Status status, uint64_t AdmissionCounters::* counter) EXCLUDES(mu_);
+  void Withdraw(Request* request, Status status, uint64_t AdmissionCounters::*counter) EXCLUDES(mu_);
   void FinishInflight(int64_t requests) REQUIRES(mu_);
   void Recycle(Request* request) EXCLUDES(mu_);
 
@@ -166,7 +167,7 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   SlabPool slabs_;
 
   // Freed by Close, when nothing runs any more.
-  std::shared_ptr<Backend> backend_;  // shared with a Stats that is looking
+  std::shared_ptr<Backend> backend_;          // shared with a Stats that is looking
   std::vector<std::unique_ptr<Lane>> lanes_;  // `instances` of them, for executors and submitters
 
   std::atomic<int64_t> pins_{0};
@@ -176,8 +177,8 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   CondVar idle_;  // pins, inflight requests or running batches reached zero
   RequestQueue queue_ GUARDED_BY(mu_);
   std::vector<Lane*> free_lanes_ GUARDED_BY(mu_);
-  // For submitters whose short work would wait only because the threads that hold the lanes are not running at
-  // the moment: many blocking threads then run their own requests instead of waking each other. Made when
+  // For submitters whose short work would wait only because the threads that hold the lanes are not running
+  // at the moment: many blocking threads then run their own requests instead of waking each other. Made when
   // first needed, kMaxGuests at most.
   std::vector<std::unique_ptr<Lane>> guests_ GUARDED_BY(mu_);
   std::vector<Lane*> free_guests_ GUARDED_BY(mu_);

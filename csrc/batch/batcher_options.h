@@ -13,7 +13,7 @@ namespace falaj {
 
 // What the requests of one priority level are held to. Level 1 is served first.
 struct LevelPolicy {
-  int64_t max_requests = 0;  // waiting at this level; 0: only the model's row bound holds
+  int64_t max_requests = 0;              // waiting at this level; 0: only the model's row bound holds
   std::optional<Nanos> default_timeout;  // of a request that names none
   bool allow_timeout_override = true;
 };
@@ -21,9 +21,9 @@ struct LevelPolicy {
 // How one input of the backend is made from the requests of a batch. Either it is one of the public inputs
 // (those that requests carry), or it is the mask of one.
 struct InputPlan {
-  int source = 0;          // index of the public input
-  bool is_mask = false;    // 1 where `source` has real elements, 0 where it was padded: [rows, pad_axis]
-  int pad_axis = -1;       // axis of the public input (0 is the batch) padded to the batch's longest
+  int source = 0;        // index of the public input
+  bool is_mask = false;  // 1 where `source` has real elements, 0 where it was padded: [rows, pad_axis]
+  int pad_axis = -1;     // axis of the public input (0 is the batch) padded to the batch's longest
   double pad_value = 0;
 };
 
@@ -49,11 +49,11 @@ struct BatcherOptions {
   int cores_per_batch = 1;           // that one run keeps busy (intra-op threads); 0: it mostly waits
   int64_t max_queue_rows = 4096;     // waiting and being filled
   int64_t max_request_bytes = int64_t{1} << 31;
-  std::optional<Nanos> slo;          // refuse at once what is expected to take longer
+  std::optional<Nanos> slo;  // refuse at once what is expected to take longer
   std::vector<LevelPolicy> levels{LevelPolicy{}};
   int default_level = 1;
   bool run_on_submitter = true;
-  Nanos short_work{50'000};          // a hand-over to another thread costs about this much
+  Nanos short_work{50'000};  // a hand-over to another thread costs about this much
 };
 
 }  // namespace falaj

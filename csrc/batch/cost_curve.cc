@@ -48,7 +48,8 @@ Nanos CostCurve::Estimate(int64_t rows) const {
 }
 
 void Promise::Learn(int64_t kept, int64_t broken) {
-  const double step = kStep * (kShare * static_cast<double>(broken) - (1 - kShare) * static_cast<double>(kept));
+  const double step =
+      kStep * (kShare * static_cast<double>(broken) - (1 - kShare) * static_cast<double>(kept));
   factor_ = std::clamp(factor_ * std::exp(step), 1.0, kMostPessimistic);
 }
 

@@ -39,8 +39,9 @@ class CostCurve {
 
 // Turns an expected time into one that holds for kShare of requests, by a factor learned from how earlier
 // promises were kept: what the curve does not see (other models, a noisy machine, the front end) is in it.
-// A quantile tracker by stochastic approximation: each broken promise raises the factor by kStep * kShare, each
-// kept one lowers it by kStep * (1 - kShare), so that it rests where the share is met. Guarded as CostCurve.
+// A quantile tracker by stochastic approximation: each broken promise raises the factor by kStep * kShare,
+// each kept one lowers it by kStep * (1 - kShare), so that it rests where the share is met. Guarded as
+// CostCurve.
 class Promise {
  public:
   Nanos Of(Nanos expected) const {

@@ -19,11 +19,10 @@ int SplitInto(int64_t rows, const BatchLimits& limits, const CostCurve& curve) {
     return static_cast<int>(std::min<int64_t>(needed, limits.idle_instances));
   }
   const double together =
-      static_cast<double>(needed) *
-      static_cast<double>(curve.Estimate(CeilDiv(rows, needed)).count());
+      static_cast<double>(needed) * static_cast<double>(curve.Estimate(CeilDiv(rows, needed)).count());
   for (int64_t parts = std::min<int64_t>(limits.idle_instances, rows); parts > needed; --parts) {
-    const double apart = static_cast<double>(parts) *
-                         static_cast<double>(curve.Estimate(CeilDiv(rows, parts)).count());
+    const double apart =
+        static_cast<double>(parts) * static_cast<double>(curve.Estimate(CeilDiv(rows, parts)).count());
     if (apart <= kSplitOverhead * together) return static_cast<int>(parts);
   }
   return static_cast<int>(needed);

@@ -34,7 +34,7 @@ void PickBatch(std::span<const Waiting> queue, int64_t max_rows, std::vector<uin
 
 // What stands between a new request and its answer.
 struct Backlog {
-  int64_t rows_ahead;    // waiting rows that are served before it
+  int64_t rows_ahead;  // waiting rows that are served before it
   int idle_instances;
   int instances;
   Nanos until_instance;  // expected time until the instance that will serve it has ended what it runs now

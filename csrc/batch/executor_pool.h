@@ -19,11 +19,11 @@ class PoolClient {
  private:
   friend class ExecutorPool;
   // Guarded by the pool's mutex.
-  int cores_ = 1;             // that one batch keeps busy; 0: it mostly waits (Python)
-  int offered_ = 0;           // batches it wants to have run
-  int active_ = 0;            // executors inside RunOne
-  int extra_threads_ = 0;     // that it brought along
-  Nanos virtual_time_{0};     // core time received, for fairness
+  int cores_ = 1;          // that one batch keeps busy; 0: it mostly waits (Python)
+  int offered_ = 0;        // batches it wants to have run
+  int active_ = 0;         // executors inside RunOne
+  int extra_threads_ = 0;  // that it brought along
+  Nanos virtual_time_{0};  // core time received, for fairness
 };
 
 // Thread-safe. Invariants:
@@ -40,8 +40,8 @@ class ExecutorPool {
   ExecutorPool(const ExecutorPool&) = delete;
   ExecutorPool& operator=(const ExecutorPool&) = delete;
 
-  // `cores_per_batch` 0 is for batches that wait rather than compute: each may then use an executor of its own,
-  // `instances` of which are added to the pool for as long as the client is there.
+  // `cores_per_batch` 0 is for batches that wait rather than compute: each may then use an executor of its
+  // own, `instances` of which are added to the pool for as long as the client is there.
   void Add(PoolClient* client, int cores_per_batch, int instances) EXCLUDES(mu_);
   // Returns when no executor is inside the client any more; its offers are forgotten.
   void Remove(PoolClient* client) EXCLUDES(mu_);

@@ -27,17 +27,17 @@ class CompletionSink {
   virtual void Deliver(std::span<Request* const> done) = 0;
 };
 
-// Life: made by Batcher::NewRequest (kPreparing) -> Reserve or Attach -> Enqueue (kPending) -> delivered to its
-// sink exactly once (kFinished) -> last Unref returns it to the batcher's pool.
-// Owned by the submitting thread until Enqueue, by the batcher until delivery, by the sink's reader after.
+// Life: made by Batcher::NewRequest (kPreparing) -> Reserve or Attach -> Enqueue (kPending) -> delivered to
+// its sink exactly once (kFinished) -> last Unref returns it to the batcher's pool. Owned by the submitting
+// thread until Enqueue, by the batcher until delivery, by the sink's reader after.
 class Request : public RefCounted<Request> {
  public:
   // Set by the submitter before Enqueue.
   std::shared_ptr<CompletionSink> sink;
-  uint64_t tag = 0;                             // the submitter's own; not looked at
-  int priority = 0;                             // 1 is highest; 0 the model's default level
-  TimePoint deadline = TimePoint::max();        // set before Reserve or Attach
-  TimePoint arrived{};                          // set by Reserve and Attach
+  uint64_t tag = 0;                       // the submitter's own; not looked at
+  int priority = 0;                       // 1 is highest; 0 the model's default level
+  TimePoint deadline = TimePoint::max();  // set before Reserve or Attach
+  TimePoint arrived{};                    // set by Reserve and Attach
 
   // After Reserve: writable views to fill. Nothing may block between Reserve and Enqueue.
   std::span<TensorView> inputs() { return inputs_; }
@@ -47,7 +47,7 @@ class Request : public RefCounted<Request> {
   // After delivery, until the last Unref. Empty where the status is not OK. In the signature's order.
   const Status& status() const { return status_; }
   std::span<const TensorView> outputs() const { return outputs_; }
-  TimePoint started() const { return started_; }    // its batch began to be assembled
+  TimePoint started() const { return started_; }  // its batch began to be assembled
   TimePoint finished() const { return finished_; }
   int64_t rows() const { return rows_; }
   Batcher& batcher() const { return *batcher_; }
@@ -82,9 +82,9 @@ class Request : public RefCounted<Request> {
   std::vector<TensorView> outputs_;
   RefPtr<Slab> slab_;  // inputs until the batch ran, then outputs
   int64_t slab_row_ = -1;
-  Buffer own_;         // inputs that live in no slab
+  Buffer own_;  // inputs that live in no slab
   std::byte* payload_ = nullptr;
-  std::shared_ptr<void> keep_alive_;       // of attached memory
+  std::shared_ptr<void> keep_alive_;                // of attached memory
   std::vector<std::shared_ptr<void>> own_outputs_;  // outputs cut out of padding
   Status status_;
   TimePoint started_{};

@@ -33,8 +33,7 @@ int64_t RequestQueue::RowsUpTo(size_t level) const {
   return rows;
 }
 
-void RequestQueue::View(int64_t max_rows, std::vector<Waiting>& view,
-                        std::vector<Request*>& requests) const {
+void RequestQueue::View(int64_t max_rows, std::vector<Waiting>& view, std::vector<Request*>& requests) const {
   view.clear();
   requests.clear();
   int64_t matching = 0;

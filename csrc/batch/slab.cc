@@ -33,8 +33,8 @@ bool AddColumn(const TensorSpec& spec, int64_t rows, size_t& bytes,
 
 }  // namespace
 
-Result<SlabLayout> SlabLayout::Make(std::span<const TensorSpec> inputs,
-                                    std::span<const TensorSpec> outputs, int64_t rows) {
+Result<SlabLayout> SlabLayout::Make(std::span<const TensorSpec> inputs, std::span<const TensorSpec> outputs,
+                                    int64_t rows) {
   SlabLayout layout;
   layout.rows = rows;
   bool fits = true;

@@ -61,9 +61,10 @@ InputTensor ReadArray(const py::array& array, const std::string& where) {
   input.type = *type;
   input.shape = ShapeOf(array, where);
   input.owner = array;
-  constexpr int kReady = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+  constexpr int kReady =
+      py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
   const char order = dtype.byteorder();
-  if ((array.flags() & kReady) == kReady && order != '>' ) {
+  if ((array.flags() & kReady) == kReady && order != '>') {
     input.ready = array.data();
   } else {
     input.strided = array;
@@ -157,8 +158,8 @@ InputTensor ReadInput(const py::handle& value, const TensorSpec& spec, const py:
     input = ReadArray(array.cast<py::array>(), where);
   }
   if (input.type != spec.type) {
-    ThrowIfError(InvalidInput(where + "expected " + spec.ToString() + ", got " + DataTypeName(input.type) + " " +
-                              input.shape.ToString()));
+    ThrowIfError(InvalidInput(where + "expected " + spec.ToString() + ", got " + DataTypeName(input.type) +
+                              " " + input.shape.ToString()));
   }
   return input;
 }
@@ -194,7 +195,8 @@ py::array ToArray(const TensorView& view) {
   const auto* elements = static_cast<const std::string_view*>(view.data);
   auto** items = static_cast<PyObject**>(array.mutable_data());
   for (py::ssize_t i = 0; i < array.size(); ++i) {
-    PyObject* item = PyBytes_FromStringAndSize(elements[i].data(), static_cast<Py_ssize_t>(elements[i].size()));
+    PyObject* item =
+        PyBytes_FromStringAndSize(elements[i].data(), static_cast<Py_ssize_t>(elements[i].size()));
     if (item == nullptr) throw py::error_already_set();
     Py_XDECREF(items[i]);  // NumPy fills new object arrays with None
     items[i] = item;
@@ -210,8 +212,8 @@ void CopyToArray(const TensorView& view, const py::handle& out, const std::strin
   if (type != view.type || !(shape == view.shape) || !array.writeable()) {
     ThrowIfError(InvalidInput(where + "expected a writeable " + DataTypeName(view.type) + " " +
                               view.shape.ToString() + " to fill, got " +
-                              (type ? DataTypeName(*type) : py::str(array.dtype()).cast<std::string>()) + " " +
-                              shape.ToString() + (array.writeable() ? "" : " (read-only)")));
+                              (type ? DataTypeName(*type) : py::str(array.dtype()).cast<std::string>()) +
+                              " " + shape.ToString() + (array.writeable() ? "" : " (read-only)")));
   }
   if (view.type != DataType::kBytes && (array.flags() & py::array::c_style) != 0) {
     if (const size_t bytes = view.bytes(); bytes > 0) std::memcpy(array.mutable_data(), view.data, bytes);

@@ -24,11 +24,11 @@ py::dtype ToNumpyType(DataType type);
 struct InputTensor {
   DataType type;
   Shape shape;
-  py::object owner;                         // keeps the memory below
-  const void* ready = nullptr;              // row-major, native, aligned; or
-  py::array strided;                        // to be copied element by element; or
-  std::vector<std::string_view> elements;   // BYTES, characters held by owner
-  size_t payload_bytes = 0;                 // sum of the characters
+  py::object owner;                        // keeps the memory below
+  const void* ready = nullptr;             // row-major, native, aligned; or
+  py::array strided;                       // to be copied element by element; or
+  std::vector<std::string_view> elements;  // BYTES, characters held by owner
+  size_t payload_bytes = 0;                // sum of the characters
 };
 
 // Reads `value` as input `spec`. `convert(value, datatype)` turns lists and scalars into an array. Throws

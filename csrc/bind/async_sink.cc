@@ -41,8 +41,8 @@ AsyncSink::AsyncSink(const Runtime& runtime)
   if (events_->fd() < 0) ThrowIfError(Unavailable("no file descriptor is left for the event loop's wake-up"));
 }
 
-uint64_t AsyncSink::SubmitFuture(const std::string& model, const py::dict& inputs, const InferOptions& options,
-                                 const py::object& future) {
+uint64_t AsyncSink::SubmitFuture(const std::string& model, const py::dict& inputs,
+                                 const InferOptions& options, const py::object& future) {
   if (!core_.usable()) ThrowIfError(Unavailable("this engine was made before fork(); make one in the child"));
   const uint64_t tag = next_tag_++;
   Pending pending;
@@ -111,7 +111,8 @@ void BindAsyncSink(py::module_& module) {
           [](AsyncSink& self, const std::string& model, const py::dict& inputs, int64_t version,
              const py::object& timeout, int priority, const py::object& outputs, const py::object& out,
              const py::object& future) {
-            return self.SubmitFuture(model, inputs, {version, DeadlineIn(timeout), priority, outputs, out}, future);
+            return self.SubmitFuture(model, inputs, {version, DeadlineIn(timeout), priority, outputs, out},
+                                     future);
           },
           py::arg("model"), py::arg("inputs"), py::arg("version"), py::arg("timeout"), py::arg("priority"),
           py::arg("outputs"), py::arg("out"), py::arg("future"))

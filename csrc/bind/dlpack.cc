@@ -79,7 +79,8 @@ std::optional<DataType> TypeOf(const DlTensor& tensor) {
 
 // Owns the exported tensor from now on; returns the capsule that ends it.
 template <typename Managed>
-const DlTensor* Consume(const py::object& capsule, const char* name, const char* used_name, py::object& owner) {
+const DlTensor* Consume(const py::object& capsule, const char* name, const char* used_name,
+                        py::object& owner) {
   auto* managed = static_cast<Managed*>(PyCapsule_GetPointer(capsule.ptr(), name));
   if (managed == nullptr) throw py::error_already_set();
   PyCapsule_SetName(capsule.ptr(), used_name);

@@ -37,7 +37,8 @@ std::array<PyObject*, 8>& Types() {
 }  // namespace
 
 void BindErrors(py::module_& module) {
-  PyObject* base = PyErr_NewExceptionWithDoc("falaj.Error", "Base of all of Falaj's exceptions.", nullptr, nullptr);
+  PyObject* base =
+      PyErr_NewExceptionWithDoc("falaj.Error", "Base of all of Falaj's exceptions.", nullptr, nullptr);
   if (base == nullptr) throw py::error_already_set();
   module.add_object("Error", base);
   for (const Row& row : Rows()) {

@@ -14,7 +14,8 @@ template <typename T>
 class ForkGuarded {
  public:
   ForkGuarded() : generation_(ForkGeneration()) {}
-  explicit ForkGuarded(std::shared_ptr<T> object) : object_(std::move(object)), generation_(ForkGeneration()) {}
+  explicit ForkGuarded(std::shared_ptr<T> object)
+      : object_(std::move(object)), generation_(ForkGeneration()) {}
   ForkGuarded(ForkGuarded&&) noexcept = default;
   ForkGuarded(const ForkGuarded&) = default;
   ForkGuarded& operator=(ForkGuarded other) noexcept {

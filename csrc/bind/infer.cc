@@ -52,7 +52,8 @@ std::string Names(const std::vector<TensorSpec>& specs) {
   return text;
 }
 
-std::vector<InputTensor> ReadInputs(const Batcher& batcher, const py::dict& inputs, const py::object& convert) {
+std::vector<InputTensor> ReadInputs(const Batcher& batcher, const py::dict& inputs,
+                                    const py::object& convert) {
   const auto& specs = batcher.signature().inputs;
   std::vector<InputTensor> tensors;
   tensors.reserve(specs.size());
@@ -156,8 +157,8 @@ TimePoint DeadlineIn(const py::object& timeout) {
   try {
     seconds = timeout.cast<double>();
   } catch (const py::cast_error&) {
-    ThrowIfError(InvalidInput("timeout: expected seconds as a number, got " +
-                              py::repr(timeout).cast<std::string>()));
+    ThrowIfError(
+        InvalidInput("timeout: expected seconds as a number, got " + py::repr(timeout).cast<std::string>()));
   }
   if (!(seconds >= 0)) {
     ThrowIfError(InvalidInput("timeout: expected seconds >= 0, got " + std::to_string(seconds)));
@@ -167,8 +168,8 @@ TimePoint DeadlineIn(const py::object& timeout) {
 }
 
 Prepared Prepare(RuntimeCore& core, const std::string& model, const py::dict& inputs,
-                 const InferOptions& options, const py::object& convert,
-                 std::shared_ptr<CompletionSink> sink, uint64_t tag) {
+                 const InferOptions& options, const py::object& convert, std::shared_ptr<CompletionSink> sink,
+                 uint64_t tag) {
   auto found = core.table.Find(model, options.version);
   if (!found.ok()) ThrowIfError(found.status());
   ModelLease lease = std::move(found).value();
@@ -233,7 +234,8 @@ py::object Runtime::Infer(const std::string& model, const py::dict& inputs, cons
 
 namespace {
 
-// What was submitted at once by InferMany: a request for each call that could be, the exception of the others.
+// What was submitted at once by InferMany: a request for each call that could be, the exception of the
+// others.
 struct Window {
   std::vector<RefPtr<Request>> requests;
   std::vector<py::object> failures;  // None: the next of `requests`
@@ -250,7 +252,8 @@ void FlushAll(const Window& window) {
   }
 }
 
-void AppendAnswers(const Window& window, const InferOptions& options, bool return_exceptions, py::list& answers) {
+void AppendAnswers(const Window& window, const InferOptions& options, bool return_exceptions,
+                   py::list& answers) {
   size_t next = 0;
   for (const py::object& failure : window.failures) {
     if (!failure.is_none()) {
@@ -268,8 +271,8 @@ void AppendAnswers(const Window& window, const InferOptions& options, bool retur
 
 }  // namespace
 
-py::list Runtime::InferMany(const std::string& model, const py::sequence& requests, const InferOptions& options,
-                            bool return_exceptions) {
+py::list Runtime::InferMany(const std::string& model, const py::sequence& requests,
+                            const InferOptions& options, bool return_exceptions) {
   const std::shared_ptr<RuntimeCore> core = this->core();
   py::list answers;
   const size_t total = requests.size();

@@ -34,7 +34,8 @@ std::vector<TensorSpec> FromPython(const py::handle& list) {
     spec.name = row[0].cast<std::string>();
     const auto type_name = row[1].cast<std::string>();
     const auto type = ParseDataType(type_name);
-    if (!type) ThrowIfError(InvalidInput("tensor '" + spec.name + "': unknown data type '" + type_name + "'"));
+    if (!type)
+      ThrowIfError(InvalidInput("tensor '" + spec.name + "': unknown data type '" + type_name + "'"));
     spec.type = *type;
     spec.shape = row[2].cast<std::vector<int64_t>>();
     if (spec.shape.size() > Shape::kMaxRank) {
@@ -139,7 +140,8 @@ py::list HistogramOf(const std::array<uint64_t, Histogram::kBins>& bins) {
 }  // namespace
 
 PyBackend::PyBackend(std::unique_ptr<Backend> backend, std::vector<std::string> fallbacks)
-    : backend_(std::make_shared<std::unique_ptr<Backend>>(std::move(backend))), fallbacks_(std::move(fallbacks)) {}
+    : backend_(std::make_shared<std::unique_ptr<Backend>>(std::move(backend))),
+      fallbacks_(std::move(fallbacks)) {}
 
 Backend& PyBackend::Get() const {
   if (!backend_.usable() || *backend_.get() == nullptr) {
@@ -197,7 +199,8 @@ py::tuple PyBackend::Measure(const py::dict& inputs, int64_t rows, int instances
   return py::make_tuple(trial.rows_per_second, static_cast<double>(trial.per_run.count()) / 1e9);
 }
 
-PyModel::PyModel(const Runtime& runtime, PyBackend& backend, const py::dict& options) : core_(runtime.core()) {
+PyModel::PyModel(const Runtime& runtime, PyBackend& backend, const py::dict& options)
+    : core_(runtime.core()) {
   BatcherOptions read = ReadOptions(options);
   std::unique_ptr<Backend> released = backend.Release();
   Result<std::shared_ptr<Batcher>> made = Status();
@@ -246,16 +249,18 @@ py::dict PyModel::Stats() const {
   using namespace pybind11::literals;
   return py::dict(
       "requests_ok"_a = stats.requests_ok, "requests_failed"_a = stats.requests_failed, "rows"_a = stats.rows,
-      "batches"_a = stats.batches, "batches_on_submitter"_a = stats.on_submitter, "queue_ns"_a = stats.queue_ns,
-      "assemble_ns"_a = stats.assemble_ns, "run_ns"_a = stats.run_ns, "deliver_ns"_a = stats.deliver_ns,
-      "padded_elements"_a = stats.padding_elements, "real_elements"_a = stats.elements,
-      "retried_alone"_a = stats.retried_alone, "refused_full"_a = stats.admission.refused_full,
+      "batches"_a = stats.batches, "batches_on_submitter"_a = stats.on_submitter,
+      "queue_ns"_a = stats.queue_ns, "assemble_ns"_a = stats.assemble_ns, "run_ns"_a = stats.run_ns,
+      "deliver_ns"_a = stats.deliver_ns, "padded_elements"_a = stats.padding_elements,
+      "real_elements"_a = stats.elements, "retried_alone"_a = stats.retried_alone,
+      "refused_full"_a = stats.admission.refused_full,
       "refused_deadline"_a = stats.admission.refused_deadline, "refused_slo"_a = stats.admission.refused_slo,
       "expired"_a = stats.admission.expired, "cancelled"_a = stats.admission.cancelled,
       "waiting_rows"_a = stats.waiting_rows, "waiting_requests"_a = stats.waiting_requests,
       "inflight_requests"_a = stats.inflight_requests, "slab_bytes"_a = stats.slab_bytes,
       "model_bytes"_a = stats.model_bytes, "queue_ns_histogram"_a = HistogramOf(stats.queue),
-      "run_ns_histogram"_a = HistogramOf(stats.run), "batch_rows_histogram"_a = HistogramOf(stats.batch_rows));
+      "run_ns_histogram"_a = HistogramOf(stats.run),
+      "batch_rows_histogram"_a = HistogramOf(stats.batch_rows));
 }
 
 void BindModel(py::module_& module) {
@@ -267,8 +272,8 @@ void BindModel(py::module_& module) {
       .def("run", &PyBackend::Run, py::arg("inputs"), py::arg("convert"))
       .def("measure", &PyBackend::Measure, py::arg("inputs"), py::arg("rows"), py::arg("instances"),
            py::arg("seconds"), py::arg("convert"));
-  module.def("load_onnx", &LoadOnnx, py::arg("library"), py::arg("path"), py::arg("threads"), py::arg("providers"),
-             py::arg("session"), py::arg("optimization"));
+  module.def("load_onnx", &LoadOnnx, py::arg("library"), py::arg("path"), py::arg("threads"),
+             py::arg("providers"), py::arg("session"), py::arg("optimization"));
   module.def(
       "load_python",
       [](const py::list& inputs, const py::list& outputs, py::object factory) {

@@ -24,7 +24,8 @@ class PyBackend {
   // One run on a fresh instance: a dict of arrays in, a dict of arrays out.
   py::dict Run(const py::dict& inputs, const py::object& convert);
   // (rows per second, seconds per run) of `instances` running `inputs` side by side for `seconds`.
-  py::tuple Measure(const py::dict& inputs, int64_t rows, int instances, double seconds, const py::object& convert);
+  py::tuple Measure(const py::dict& inputs, int64_t rows, int instances, double seconds,
+                    const py::object& convert);
 
   Backend& Get() const;
   std::unique_ptr<Backend> Release();

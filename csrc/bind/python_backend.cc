@@ -18,11 +18,11 @@ struct OutputMemory {
 // Copies what the model returned for `spec` into the batch's row block, or into memory of its own.
 Status TakeOutput(const py::handle& value, const TensorSpec& spec, TensorView& view,
                   std::vector<std::shared_ptr<void>>& owners) {
-  const InputTensor output = ReadInput(value, spec, py::module_::import("numpy").attr("asarray"),
-                                       "output '" + spec.name + "': ");
+  const InputTensor output =
+      ReadInput(value, spec, py::module_::import("numpy").attr("asarray"), "output '" + spec.name + "': ");
   if (view.data != nullptr && !(view.shape == output.shape)) {
-    return Internal("output '" + spec.name + "': expected shape " + view.shape.ToString() + ", the model gave " +
-                    output.shape.ToString());
+    return Internal("output '" + spec.name + "': expected shape " + view.shape.ToString() +
+                    ", the model gave " + output.shape.ToString());
   }
   std::byte* payload = nullptr;
   if (view.data == nullptr) {

@@ -30,7 +30,8 @@ Runtime::Runtime(int cores, py::object convert)
 
 const std::shared_ptr<RuntimeCore>& Runtime::core() const {
   if (!core_.usable()) {
-    ThrowIfError(Unavailable("this engine was made before fork() and has no threads here; make one in the child"));
+    ThrowIfError(
+        Unavailable("this engine was made before fork() and has no threads here; make one in the child"));
   }
   if (core_.shared() == nullptr) ThrowIfError(Unavailable("this engine is closed"));
   return core_.shared();
@@ -59,7 +60,8 @@ void BindRuntime(py::module_& module) {
           "infer_many",
           [](Runtime& self, const std::string& model, const py::sequence& requests, int64_t version,
              const py::object& timeout, int priority, const py::object& outputs, bool return_exceptions) {
-            return self.InferMany(model, requests, {version, DeadlineIn(timeout), priority, outputs, py::none()},
+            return self.InferMany(model, requests,
+                                  {version, DeadlineIn(timeout), priority, outputs, py::none()},
                                   return_exceptions);
           },
           py::arg("model"), py::arg("requests"), py::arg("version"), py::arg("timeout"), py::arg("priority"),

@@ -65,8 +65,8 @@ struct Prepared {
 // Reads `inputs`, finds the model, admits and fills a request for `sink`; the caller enqueues it.
 // Throws what is wrong. REQUIRES: the GIL
 Prepared Prepare(RuntimeCore& core, const std::string& model, const py::dict& inputs,
-                 const InferOptions& options, const py::object& convert,
-                 std::shared_ptr<CompletionSink> sink, uint64_t tag);
+                 const InferOptions& options, const py::object& convert, std::shared_ptr<CompletionSink> sink,
+                 uint64_t tag);
 
 // The answer of a delivered request as a dict of arrays, or throws its failure. REQUIRES: the GIL
 py::object ToAnswer(const Request& request, const py::object& outputs, const py::object& out);

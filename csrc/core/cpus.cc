@@ -56,15 +56,15 @@ int CgroupQuotaCores(const std::string& cgroup_root, const std::string& self_cgr
     if (group == "/") group.clear();
     if (controllers.empty()) {
       cores = Tightest(cores, TightestUpwards(cgroup_root, group, [](const std::string& folder) {
-        std::istringstream max(ReadAll(folder + "/cpu.max"));
-        std::string quota, period;
-        max >> quota >> period;
-        return Cores(quota, period);
-      }));
+                         std::istringstream max(ReadAll(folder + "/cpu.max"));
+                         std::string quota, period;
+                         max >> quota >> period;
+                         return Cores(quota, period);
+                       }));
     } else if (("," + controllers + ",").find(",cpu,") != std::string::npos) {
       cores = Tightest(cores, TightestUpwards(cgroup_root + "/cpu", group, [](const std::string& f) {
-        return Cores(ReadAll(f + "/cpu.cfs_quota_us"), ReadAll(f + "/cpu.cfs_period_us"));
-      }));
+                         return Cores(ReadAll(f + "/cpu.cfs_quota_us"), ReadAll(f + "/cpu.cfs_period_us"));
+                       }));
     }
   }
   return cores;

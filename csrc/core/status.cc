@@ -32,9 +32,7 @@ const std::string& Status::message() const {
 Status InvalidInput(std::string message) { return {Code::kInvalidInput, std::move(message)}; }
 Status NotFound(std::string message) { return {Code::kNotFound, std::move(message)}; }
 Status Unavailable(std::string message) { return {Code::kUnavailable, std::move(message)}; }
-Status DeadlineExceeded(std::string message) {
-  return {Code::kDeadlineExceeded, std::move(message)};
-}
+Status DeadlineExceeded(std::string message) { return {Code::kDeadlineExceeded, std::move(message)}; }
 Status Cancelled(std::string message) { return {Code::kCancelled, std::move(message)}; }
 Status Unsupported(std::string message) { return {Code::kUnsupported, std::move(message)}; }
 Status Internal(std::string message) { return {Code::kInternal, std::move(message)}; }

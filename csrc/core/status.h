@@ -28,8 +28,7 @@ enum class Code {
 class [[nodiscard]] Status {
  public:
   Status() = default;
-  Status(Code code, std::string message)
-      : rep_(std::make_shared<const Rep>(Rep{code, std::move(message)})) {}
+  Status(Code code, std::string message) : rep_(std::make_shared<const Rep>(Rep{code, std::move(message)})) {}
 
   static Status Ok() { return Status(); }
 
@@ -57,8 +56,8 @@ Status Internal(std::string message);
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::move(value)) {}           // NOLINT(google-explicit-constructor)
-  Result(Status status) : state_(std::move(status)) {}    // NOLINT(google-explicit-constructor)
+  Result(T value) : state_(std::move(value)) {}         // NOLINT(google-explicit-constructor)
+  Result(Status status) : state_(std::move(status)) {}  // NOLINT(google-explicit-constructor)
 
   bool ok() const { return std::holds_alternative<T>(state_); }
   Status status() const { return ok() ? Status::Ok() : std::get<Status>(state_); }
@@ -78,7 +77,7 @@ class [[nodiscard]] Result {
 }  // namespace falaj
 
 // Returns the failed status of `expr` from the enclosing function.
-#define FALAJ_RETURN_IF_ERROR(expr)                   \
-  do {                                                \
+#define FALAJ_RETURN_IF_ERROR(expr)                                      \
+  do {                                                                   \
     if (::falaj::Status status_ = (expr); !status_.ok()) return status_; \
   } while (false)

@@ -38,7 +38,7 @@ Status Buffer::Reserve(size_t bytes) {
   const size_t rounded = std::max(bytes, kAlignment);
   data_.reset();
   capacity_ = 0;
-  void* memory = ::operator new(rounded, std::align_val_t{kAlignment}, std::nothrow);
+  void* memory = ::operator new (rounded, std::align_val_t{kAlignment}, std::nothrow);
   if (memory == nullptr) {
     return Unavailable("out of memory: " + std::to_string(rounded) + " bytes for a tensor");
   }
@@ -48,7 +48,7 @@ Status Buffer::Reserve(size_t bytes) {
 }
 
 void Buffer::Deleter::operator()(std::byte* data) const {
-  ::operator delete(data, std::align_val_t{kAlignment});
+  ::operator delete (data, std::align_val_t{kAlignment});
 }
 
 std::optional<size_t> CheckedMultiply(size_t a, size_t b) {

@@ -27,8 +27,7 @@ class Shape {
   explicit Shape(std::span<const int64_t> dims) : rank_(static_cast<uint8_t>(dims.size())) {
     for (size_t i = 0; i < dims.size(); ++i) dims_[i] = dims[i];
   }
-  Shape(std::initializer_list<int64_t> dims)
-      : Shape(std::span<const int64_t>(dims.begin(), dims.size())) {}
+  Shape(std::initializer_list<int64_t> dims) : Shape(std::span<const int64_t>(dims.begin(), dims.size())) {}
 
   size_t rank() const { return rank_; }
   int64_t operator[](size_t i) const { return dims_[i]; }

@@ -12,7 +12,7 @@ namespace falaj {
 struct InstanceCounters {
   Counter requests_ok, requests_failed;
   Counter rows, batches;
-  Counter on_submitter;  // batches that ran on the submitting thread
+  Counter on_submitter;                               // batches that ran on the submitting thread
   Counter queue_ns, assemble_ns, run_ns, deliver_ns;  // queue: summed over requests; the others over batches
   Counter elements, padding_elements;                 // of padded inputs: real and added
   Counter retried_alone;                              // requests run again alone after their batch failed
@@ -24,7 +24,7 @@ struct AdmissionCounters {
   uint64_t refused_full = 0;      // the queue's bounds
   uint64_t refused_deadline = 0;  // could not be met, or had passed
   uint64_t refused_slo = 0;
-  uint64_t expired = 0;           // deadline passed after admission
+  uint64_t expired = 0;  // deadline passed after admission
   uint64_t cancelled = 0;
 };
 

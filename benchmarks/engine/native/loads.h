@@ -30,7 +30,8 @@ struct OpenResult {
   double rows_per_batch = 0;
   double late_arrivals_p99_ms = 0;  // how late the generator itself was
 };
-// Poisson arrivals at `rate` per second, coordinated omission excluded: latency counts from the scheduled time.
+// Poisson arrivals at `rate` per second, coordinated omission excluded: latency counts from the scheduled
+// time.
 OpenResult RunOpen(const Settings& settings, double rate);
 
 }  // namespace falaj::bench

@@ -55,24 +55,28 @@ int main(int argc, char** argv) {
   if (what == "closed") {
     const auto r = RunClosed(settings, ClientOf(arguments.Text("client", "event-loop")), threads,
                              static_cast<int>(arguments.Number("inflight", 64)));
-    std::printf("{\"requests_per_second\": %.1f, \"cpu_us_per_request\": %.3f, \"rows_per_batch\": %.2f, "
-                "\"on_submitter\": %.3f}\n",
-                r.requests_per_second, r.cpu_us_per_request, r.rows_per_batch, r.on_submitter);
+    std::printf(
+        "{\"requests_per_second\": %.1f, \"cpu_us_per_request\": %.3f, \"rows_per_batch\": %.2f, "
+        "\"on_submitter\": %.3f}\n",
+        r.requests_per_second, r.cpu_us_per_request, r.rows_per_batch, r.on_submitter);
   } else if (what == "bare") {
     const auto r =
         ModelUnderTest::MeasureBare(settings, static_cast<int64_t>(arguments.Number("rows", 1)), threads);
-    std::printf("{\"cpu_us_per_row\": %.4f, \"rows_per_second\": %.1f}\n", r.cpu_us_per_row, r.rows_per_second);
+    std::printf("{\"cpu_us_per_row\": %.4f, \"rows_per_second\": %.1f}\n", r.cpu_us_per_row,
+                r.rows_per_second);
   } else if (what == "open") {
     const auto r = RunOpen(settings, arguments.Number("rate", 1000));
-    std::printf("{\"offered_per_second\": %.1f, \"answered_per_second\": %.1f, \"good_per_second\": %.1f, "
-                "\"refused_share\": %.4f, \"queue_p50_ms\": %.3f, \"queue_p99_ms\": %.3f, \"queue_p999_ms\": %.3f, "
-                "\"latency_p50_ms\": %.3f, \"latency_p99_ms\": %.3f, \"refusal_p99_ms\": %.4f, "
-                "\"refusal_max_ms\": %.4f, \"rows_per_batch\": %.2f, \"late_arrivals_p99_ms\": %.3f}\n",
-                r.offered_per_second, r.answered_per_second, r.good_per_second, r.refused_share, r.queue_p50_ms,
-                r.queue_p99_ms, r.queue_p999_ms, r.latency_p50_ms, r.latency_p99_ms, r.refusal_p99_ms,
-                r.refusal_max_ms, r.rows_per_batch, r.late_arrivals_p99_ms);
+    std::printf(
+        "{\"offered_per_second\": %.1f, \"answered_per_second\": %.1f, \"good_per_second\": %.1f, "
+        "\"refused_share\": %.4f, \"queue_p50_ms\": %.3f, \"queue_p99_ms\": %.3f, \"queue_p999_ms\": %.3f, "
+        "\"latency_p50_ms\": %.3f, \"latency_p99_ms\": %.3f, \"refusal_p99_ms\": %.4f, "
+        "\"refusal_max_ms\": %.4f, \"rows_per_batch\": %.2f, \"late_arrivals_p99_ms\": %.3f}\n",
+        r.offered_per_second, r.answered_per_second, r.good_per_second, r.refused_share, r.queue_p50_ms,
+        r.queue_p99_ms, r.queue_p999_ms, r.latency_p50_ms, r.latency_p99_ms, r.refusal_p99_ms,
+        r.refusal_max_ms, r.rows_per_batch, r.late_arrivals_p99_ms);
   } else {
-    std::fprintf(stderr, "usage: falaj_engine_bench closed|bare|open library=... model=... [key=value ...]\n");
+    std::fprintf(stderr,
+                 "usage: falaj_engine_bench closed|bare|open library=... model=... [key=value ...]\n");
     return 2;
   }
   return 0;

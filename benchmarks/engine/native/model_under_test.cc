@@ -52,7 +52,8 @@ std::unique_ptr<Backend> ModelUnderTest::Load(const Settings& settings) {
   return std::move(backend).value();
 }
 
-ModelUnderTest::ModelUnderTest(const Settings& settings) : pool_(settings.instances, &clock_), timer_(&clock_) {
+ModelUnderTest::ModelUnderTest(const Settings& settings)
+    : pool_(settings.instances, &clock_), timer_(&clock_) {
   std::unique_ptr<Backend> backend = Load(settings);
   BatcherOptions options;
   options.model = "bench";

@@ -103,7 +103,8 @@ OpenResult RunOpen(const Settings& settings, double rate) {
   result.latency_p99_ms = Quantile(latency, 0.99);
   result.refusal_p99_ms = Quantile(refusals, 0.99);
   result.refusal_max_ms = Quantile(refusals, 1.0);
-  result.rows_per_batch = static_cast<double>(stats.rows) / static_cast<double>(std::max<uint64_t>(1, stats.batches));
+  result.rows_per_batch =
+      static_cast<double>(stats.rows) / static_cast<double>(std::max<uint64_t>(1, stats.batches));
   result.late_arrivals_p99_ms = Quantile(late, 0.99);
   return result;
 }
