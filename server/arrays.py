@@ -76,7 +76,8 @@ def random(datatype: str, shape: tuple[int, ...], seed: int) -> npt.NDArray[Any]
     generator = np.random.default_rng(seed)
     if datatype == "BYTES":
         digits = generator.integers(0, 10, size=shape)
-        return np.vectorize(lambda digit: str(digit).encode(), otypes=[np.object_])(digits)
+        strings = np.array([str(digit).encode() for digit in digits.flat], dtype=np.object_)
+        return strings.reshape(shape)
     if datatype == "BOOL":
         return generator.integers(0, 2, size=shape).astype(np.bool_)
     if datatype.startswith(("INT", "UINT")):

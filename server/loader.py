@@ -161,8 +161,18 @@ def _finish(
     )
     _warm_up(model, source, choice, public, found, notes)
     return LoadedVersion(
-        source.name, source.version, model, config, public, outputs, platform, placement, choice, found, tuple(notes)
-    )  # fmt: skip
+        name=source.name,
+        version=source.version,
+        model=model,
+        config=config,
+        inputs=public,
+        outputs=outputs,
+        platform=platform,
+        placement=placement,
+        choice=choice,
+        probe=found,
+        notes=tuple(notes),
+    )
 
 
 def _configured(tensor: Tensor, config: ModelConfig) -> Tensor:

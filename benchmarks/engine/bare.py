@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import onnxruntime  # type: ignore[import-untyped]
+import onnxruntime
 
 from benchmarks.engine.setup import Setup
 

@@ -5,7 +5,7 @@ import platform
 from pathlib import Path
 
 import numpy as np
-import onnxruntime  # type: ignore[import-untyped]
+import onnxruntime
 
 import falaj
 from falaj import _core
