@@ -12,13 +12,16 @@ from falaj import _core
 Arrays = dict[str, npt.NDArray[Any]]
 
 
+_BURST = 64  # requests
+
+
 class LoopSink:
     """Used only on its loop's thread. Holds no strong reference to the loop, which owns it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, runtime: _core.Runtime) -> None:
         self._sink = _core.AsyncSink(runtime)
         self._loop = weakref.ref(loop)
-        self._flush_is_due = False
+        self._unflushed = 0
         loop.add_reader(self._sink.fd, self._sink.drain)
 
     def submit(
@@ -32,11 +35,14 @@ class LoopSink:
         out: Mapping[str, npt.NDArray[Any]] | None,
         future: asyncio.Future[Arrays],
     ) -> int:
-        """Enqueue a request; everything enqueued in this turn of the loop is flushed together after it."""
+        """Enqueue a request. What is enqueued in one turn of the loop is flushed together after it, and in
+        between when it is much, so that a long burst is being answered while it is still being made."""
         tag = self._sink.submit(model, inputs, version, timeout, priority, outputs, out, future)
-        if not self._flush_is_due:
-            self._flush_is_due = True
+        self._unflushed += 1
+        if self._unflushed == 1:
             future.get_loop().call_soon(self._flush)
+        elif self._unflushed % _BURST == 0:
+            self._sink.flush()
         return tag
 
     def cancel(self, tag: int) -> None:
@@ -51,7 +57,7 @@ class LoopSink:
             loop.remove_reader(self._sink.fd)
 
     def _flush(self) -> None:
-        self._flush_is_due = False
+        self._unflushed = 0
         self._sink.flush()
         # What ran on this very thread is answered now instead of after another turn through the selector.
         self._sink.drain()

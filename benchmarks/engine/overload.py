@@ -22,7 +22,7 @@ _SHOWN = (
 
 
 def measure(setup: Setup) -> Section:
-    """In each round: the closed-loop capacity, and right after it each share of it as Poisson arrivals."""
+    """In each round: the closed-loop capacity, each share of it as Poisson arrivals, and capacity again."""
     with Engine(setup.repository) as engine:
         settings = falaj_settings(engine.describe("conv_net"))
     rounds = [_round(setup, settings) for _ in range(setup.rounds)]
@@ -47,11 +47,18 @@ def measure(setup: Setup) -> Section:
 
 
 def _round(setup: Setup, settings: dict[str, float]) -> dict[str, dict[str, float]]:
-    got = setup.native("closed", "conv_net", client="callback", inflight=INFLIGHT, threads=2, **settings)
-    capacity = got["requests_per_second"]
-    one: dict[str, dict[str, float]] = {"capacity": {"rate": capacity}}
+    before = _capacity(setup, settings)
+    one: dict[str, dict[str, float]] = {}
     for name, share in _LOADS.items():
         slo = SLO_MS if share > 1 else 0.0
-        result = setup.native("open", "conv_net", rate=capacity * share, slo_ms=slo, **settings)
-        one[name] = {**result, "good_of_capacity": result["good_per_second"] / capacity}
-    return one
+        one[name] = setup.native("open", "conv_net", rate=before * share, slo_ms=slo, **settings)
+    after = _capacity(setup, settings)
+    capacity = (before + after) / 2  # the machine's speed may drift over a round
+    for result in one.values():
+        result["good_of_capacity"] = result["good_per_second"] / capacity
+    return {"capacity": {"rate": capacity, "before": before, "after": after}, **one}
+
+
+def _capacity(setup: Setup, settings: dict[str, float]) -> float:
+    got = setup.native("closed", "conv_net", client="callback", inflight=INFLIGHT, threads=2, **settings)
+    return got["requests_per_second"]

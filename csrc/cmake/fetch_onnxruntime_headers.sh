@@ -16,19 +16,27 @@ done
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 [ -r "$keyring" ] || { echo "no Debian keyring at $keyring (package debian-archive-keyring)" >&2; exit 1; }
 
-# The indexes need not have been downloaded: indextargets only reads the configuration.
-uri=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(SUITE)' 'Created-By: Packages' |
-  grep -v security | awk '{print $1}' | sort -u | head -n 1)
-[ -n "$uri" ] || { echo "apt has no Debian mirror configured" >&2; exit 1; }
+# Mirrors that this machine is configured with, Debian's first. Without release info, since a fresh machine has not
+# downloaded any index yet and apt then lists nothing; the answer is the same otherwise.
+uris=$(apt-get indextargets --no-release-info --format '$(REPO_URI)' 'Created-By: Packages' |
+  grep -v security | sort -u | awk '/\/debian\/?$/ {print; next} {rest = rest $0 "\n"} END {printf "%s", rest}')
+[ -n "$uris" ] || { echo "apt has no mirror configured" >&2; exit 1; }
 
 mkdir -p "$work/lists/partial" "$work/cache/archives/partial" "$work/etc"
-echo "deb [signed-by=$keyring] $uri $release main" >"$work/etc/sources.list"
 set -- -o Dir::Etc::SourceList="$work/etc/sources.list" -o Dir::Etc::SourceParts=/dev/null \
   -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work/cache" -o Acquire::Languages=none \
   -o APT::Sandbox::User=root -o Debug::NoLocking=1
-apt-get -qq "$@" update
-(cd "$work" && apt-get -qq "$@" download libonnxruntime-dev)
-dpkg -x "$work"/libonnxruntime-dev_*.deb "$work/unpacked"
+for uri in $uris; do  # other vendors' mirrors have no such release, and apt says so
+  echo "deb [signed-by=$keyring] $uri $release main" >"$work/etc/sources.list"
+  if apt-get -qq "$@" update && (cd "$work" && apt-get -qq "$@" download libonnxruntime-dev); then break; fi
+done
+set -- "$work"/libonnxruntime-dev_*.deb
+[ -e "$1" ] || { echo "no configured mirror has libonnxruntime-dev of $release" >&2; exit 1; }
+dpkg -x "$1" "$work/unpacked"
 mkdir -p "$destination/include"
+# Complete before it has its name: two builds may fetch at once.
+staged=$(mktemp -d "$destination/include/fetch.XXXXXX")
+cp -r "$work/unpacked/usr/include/onnxruntime" "$staged/onnxruntime"
 rm -rf "$destination/include/onnxruntime"
-cp -r "$work/unpacked/usr/include/onnxruntime" "$destination/include/onnxruntime"
+mv -T "$staged/onnxruntime" "$destination/include/onnxruntime" 2>/dev/null || [ -e "$destination/include/onnxruntime" ]
+rm -rf "$staged"
