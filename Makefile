@@ -38,12 +38,12 @@ asan: venv  ## run the tests of the core under AddressSanitizer and UBSan
 	$(call build,asan)
 	ctest --preset asan
 	$(call sanitized-pytest,libasan libubsan libstdc++,PYTHONMALLOC=malloc \
-	  ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:$(report) UBSAN_OPTIONS=print_stacktrace=1:$(report))
+	  ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1)
 
 tsan: venv  ## run the tests of the core under ThreadSanitizer
 	$(call build,tsan)
 	$(no_aslr) ctest --preset tsan
-	$(call sanitized-pytest,libtsan,TSAN_OPTIONS=suppressions=$(CURDIR)/tests/sanitizers/tsan.supp:$(report))
+	$(call sanitized-pytest,libtsan,TSAN_OPTIONS=suppressions=$(CURDIR)/tests/sanitizers/tsan.supp)
 
 fuzz: venv clang-tools  ## fuzz each parser for FUZZ_SECONDS (20)
 	$(call build,fuzz)
@@ -96,11 +96,10 @@ no_aslr := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
 # $(call sanitized-pytest,LIBRARIES,ENVIRONMENT): run the tests that are marked `core` on the sanitized module.
 # They run in an environment of their own, which has the packages of .venv but not the hook of its editable install;
-# there `falaj` is a folder of links to the checkout and to the module in build/$@. Reports go to files, as pytest
-# would swallow them.
-report = log_path=$(CURDIR)/build/$@/report
+# there `falaj` is a folder of links to the checkout and to the module in build/$@. Pytest must not
+# capture the file descriptors: the reports of the sanitizers would be lost.
 define sanitized-pytest
-@site=$(CURDIR)/build/$@/site; rm -rf $$site build/$@/report.*; mkdir -p $$site/falaj; \
+@site=$(CURDIR)/build/$@/site; rm -rf $$site; mkdir -p $$site/falaj; \
 for file in falaj/*; do case $$file in *.so | *__pycache__) ;; *) ln -s $(CURDIR)/$$file $$site/falaj/ ;; esac; done; \
 ln -s $(CURDIR)/build/$@/_core.*.so $$site/falaj/; \
 $(PY) -m venv --without-pip build/$@/venv; \
@@ -109,8 +108,7 @@ printf '%s\n' $$site "$$($(PY) -c "$$packages")" >"$$(build/$@/venv/bin/python -
 export PYTHONSAFEPATH=1 LD_PRELOAD="$(foreach library,$(1),$(shell g++ -print-file-name=$(library).so))" $(2); \
 $(no_aslr) build/$@/venv/bin/python -c "import falaj._core as c; print('module:', c.__file__); \
 assert c.__file__.startswith('$$site/')"; \
-$(no_aslr) build/$@/venv/bin/python -m pytest -o pythonpath="$$site ." -m core || \
-  { status=$$?; unset LD_PRELOAD; cat build/$@/report.* 2>/dev/null || true; exit $$status; }
+$(no_aslr) build/$@/venv/bin/python -m pytest -o pythonpath="$$site ." --capture=sys -m core
 endef
 
 .PHONY: venv toolchain clang-tools native-release

@@ -44,7 +44,13 @@ def from_python(value: Any, datatype: str) -> npt.NDArray[Any]:
     target = numpy_type(datatype)
     if array.size == 0:
         return array.astype(target)
-    if array.dtype.kind not in _ACCEPTED[target.kind]:
+    kind = array.dtype.kind
+    if target.kind in "iu" and kind in "fO":
+        # NumPy makes floats of integers that fit no one type of its own, such as 0 beside 2**63.
+        objects = np.asarray(value, dtype=np.object_)
+        if all(type(item) is int for item in objects.flat):
+            array, kind = objects, "i"
+    if kind not in _ACCEPTED[target.kind]:
         raise ValueError(f"{array.dtype} values are not {datatype}")
     if target.kind in "iu":
         bounds = np.iinfo(target)
@@ -52,7 +58,13 @@ def from_python(value: Any, datatype: str) -> npt.NDArray[Any]:
         if low < bounds.min or high > bounds.max:
             wrong = low if low < bounds.min else high
             raise ValueError(f"{wrong} is out of the range of {datatype}, {bounds.min} to {bounds.max}")
-    return array.astype(target)
+        return array.astype(target)
+    with np.errstate(over="ignore"):
+        converted = array.astype(target)
+    overflown = np.isinf(converted) & ~np.isinf(array) if target.kind in "fV" else np.zeros(1, dtype=np.bool_)
+    if overflown.any():
+        raise ValueError(f"{array[overflown][0]} is out of the range of {datatype}")
+    return converted
 
 
 def _strings(value: Any) -> npt.NDArray[Any]:

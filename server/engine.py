@@ -163,34 +163,34 @@ class Engine:
         Raises NotFound, InvalidInput (also for a wrong configuration) or Unsupported; versions that are in
         service stay there.
         """
-        self._repository.load(model)
+        self._models().load(model)
 
     def reload(self, model: str) -> None:
         """Load the model anew even where nothing changed. No request fails: the new version is loaded and
         warmed up beside the old one, which answers what it has accepted. Raises as `load`."""
-        self._repository.load(model, force=True)
+        self._models().load(model, force=True)
 
     def unload(self, model: str) -> None:
         """Take a model out of service, answer what it has accepted, return its memory. Raises NotFound."""
-        self._repository.unload(model)
+        self._models().unload(model)
 
     def models(self) -> list[dict[str, Any]]:
         """The known models and versions: name, version, state (READY or UNAVAILABLE), reason."""
-        return self._repository.index()
+        return self._models().index()
 
     def describe(self, model: str, version: int | None = None) -> dict[str, Any]:
         """Inputs, outputs, how the model is batched and why, where it runs, and notes on its loading.
 
         Raises NotFound or Unavailable.
         """
-        return describe(self._repository.served(model, version))
+        return describe(self._models().served(model, version))
 
     def stats(self, model: str | None = None, version: int | None = None) -> list[dict[str, Any]]:
         """Counters of one model version, or of all in service. Raises NotFound or Unavailable."""
         if model is not None:
-            return [statistics(self._repository.served(model, version))]
-        ready = [row for row in self._repository.index() if row["state"] == "READY"]
-        return [statistics(self._repository.served(row["name"], row["version"])) for row in ready]
+            return [statistics(self._models().served(model, version))]
+        ready = [row for row in self._models().index() if row["state"] == "READY"]
+        return [statistics(self._models().served(row["name"], row["version"])) for row in ready]
 
     def close(self) -> None:
         """Answer what was accepted, unload everything, end the threads. Idempotent; later calls raise
@@ -219,6 +219,13 @@ class Engine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _models(self) -> Repository:
+        if os.getpid() != self._pid:
+            raise _core.Unavailable("this engine was made before fork(); make one in the child")
+        if self._closed:
+            raise _core.Unavailable("this engine is closed")
+        return self._repository
 
     def _new_sink(self, loop: asyncio.AbstractEventLoop) -> LoopSink:
         with self._sinks_lock:

@@ -73,16 +73,23 @@ class Repository:
         Versions whose files and configuration are unchanged stay as they are, unless `force`. Raises the
         first failure after everything that could be loaded is in service.
         """
-        entry = self._entry(name)
-        with entry.lock:
-            try:
-                error = self._load(name, entry, force)
-            except _core.Error as failure:
-                entry.failures[0] = str(failure)
-                self._publish()
-                raise
-        if error is not None:
-            raise error
+        while True:
+            entry = self._entry(name)
+            with entry.lock:
+                if not self._is_known(name, entry):
+                    continue  # unloaded while we waited: what is put into it would be served by nobody
+                try:
+                    error = self._load(name, entry, force)
+                except _core.NotFound:
+                    self._forget_unless_serving(name, entry)
+                    raise
+                except _core.Error as failure:
+                    entry.failures[0] = str(failure)
+                    self._publish()
+                    raise
+            if error is not None:
+                raise error
+            return
 
     def unload(self, name: str) -> None:
         """Take the model out of service, answer what it has accepted, return its memory. Raises NotFound."""
@@ -91,6 +98,8 @@ class Repository:
         if entry is None:
             raise _core.NotFound(f"model '{name}' is not loaded")
         with entry.lock:
+            if not self._is_known(name, entry):
+                raise _core.NotFound(f"model '{name}' is not loaded")
             old = list(entry.serving.values())
             entry.serving.clear()
             entry.prints.clear()
@@ -101,11 +110,16 @@ class Repository:
             self._retire(old)
 
     def close(self) -> None:
-        """Unload everything."""
+        """Take everything out of service, answer what was accepted, return its memory."""
         with self._table_lock:
-            names = list(self._entries)
-        for name in names:
-            self.unload(name)
+            entries = list(self._entries.values())
+        for entry in entries:
+            with entry.lock:
+                old = list(entry.serving.values())
+                entry.serving, entry.prints = {}, {}
+                entry.failures = {0: "the engine is closed"}  # its name stays known: not a NotFound
+                self._publish()
+                self._retire(old)
 
     def served(self, name: str, version: int | None) -> LoadedVersion:
         """The version in service (the highest, where none is named). Raises NotFound or Unavailable."""
@@ -146,6 +160,16 @@ class Repository:
     def _entry(self, name: str) -> _Entry:
         with self._table_lock:
             return self._entries.setdefault(name, _Entry())
+
+    def _is_known(self, name: str, entry: _Entry) -> bool:
+        with self._table_lock:
+            return self._entries.get(name) is entry
+
+    def _forget_unless_serving(self, name: str, entry: _Entry) -> None:
+        with self._table_lock:
+            if not entry.serving:
+                self._entries.pop(name, None)
+        self._publish()
 
     def _load(self, name: str, entry: _Entry, force: bool) -> _core.Error | None:
         folder = read_folder(self._root, name)

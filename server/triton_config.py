@@ -55,6 +55,17 @@ _PYTHON_CLASS = (
 )
 # A parameter with this prefix sets the key of model.toml that follows it.
 _OWN_PREFIX = "falaj."
+# Keys that ModelConfig's own checks blame, as config.pbtxt spells them.
+_KEYS = (
+    (r"priority_levels", "dynamic_batching.priority_levels"),
+    (r"priority_policy\.(\d+)", r"dynamic_batching.priority_queue_policy[\1]"),
+    (r"warmup\[(\d+)\]\.rows", r"model_warmup[\1].batch_size"),
+    (r"instances", "instance_group.count"),
+    (r"model_filename", "default_model_filename"),
+    (r"list", "version_policy.specific.versions"),
+    (r"list(\[\d+\])", r"version_policy.specific.versions\1"),
+    (r"n", "version_policy.latest.num_versions"),
+)
 # The parser repeats what it could not read, however long.
 _REASON_MAX = 300
 
@@ -132,23 +143,35 @@ def _convert(proto: Any, warnings: list[str]) -> ModelConfig:
     texts = {name: proto.parameters[name].string_value for name in sorted(proto.parameters)}
     own = {k.removeprefix(_OWN_PREFIX): v for k, v in texts.items() if k.startswith(_OWN_PREFIX)}
     others = {k: v for k, v in texts.items() if not k.startswith(_OWN_PREFIX)}
-    inputs = tuple(_input(item, index, bool(max_batch_size)) for index, item in enumerate(proto.input))
-    config = ModelConfig(
-        backend=backend,
-        model_filename=proto.default_model_filename or None,
-        max_batch_size=max_batch_size,
-        instances=read_instances(proto, warnings),
-        input=inputs,
-        output=tuple(_output(item, index, bool(max_batch_size)) for index, item in enumerate(proto.output)),
-        versions=_versions(proto.version_policy),
-        warmup=tuple(_warmup(item, index, proto, inputs) for index, item in enumerate(proto.model_warmup)),
-        **_queue(proto.dynamic_batching, warnings),
-        **_backend_settings(proto, backend, others, warnings),
-    )
+    batched = bool(max_batch_size)
+    inputs = tuple(_input(item, index, batched) for index, item in enumerate(proto.input))
+    outputs = tuple(_output(item, index, batched) for index, item in enumerate(proto.output))
+    warmups = tuple(_warmup(item, index, proto, inputs) for index, item in enumerate(proto.model_warmup))
     try:
+        config = ModelConfig(
+            backend=backend,
+            model_filename=proto.default_model_filename or None,
+            max_batch_size=max_batch_size,
+            instances=read_instances(proto, warnings),
+            input=inputs,
+            output=outputs,
+            versions=_versions(proto.version_policy),
+            warmup=warmups,
+            **_queue(proto.dynamic_batching, warnings),
+            **_backend_settings(proto, backend, others, warnings),
+        )
         return apply_overrides(config, own)
     except ConfigError as error:
-        raise ConfigError(error.problem, key=f"parameters['{_OWN_PREFIX}{error.key}']") from error
+        key = f"parameters['{_OWN_PREFIX}{error.key}']" if error.key in own else _triton_key(error.key)
+        raise ConfigError(error.problem, key=key) from error
+
+
+def _triton_key(key: str) -> str:
+    for pattern, replacement in _KEYS:
+        match = re.fullmatch(pattern, key)
+        if match:
+            return match.expand(replacement)
+    return key
 
 
 def _backend(proto: Any) -> Backend | None:
@@ -177,6 +200,8 @@ def _backend_settings(
             warnings.append("parameters['EXECUTION_ENV_PATH'] is ignored: it runs in the server's Python")
         if read_providers(proto, {}, []):
             warnings.append("KIND_GPU and execution_accelerators are ignored: python models choose a device")
+        if proto.optimization.graph.level:
+            warnings.append("optimization.graph.level is ignored: a python model has no graph to rewrite")
         return {"parameters": texts}
     sorted_ = read_parameters(texts, warnings)
     if backend == "onnxruntime":
@@ -233,7 +258,7 @@ def _versions(policy: Any) -> VersionPolicy:
             return VersionPolicy("specific", list=tuple(policy.specific.versions))
         return VersionPolicy("latest", n=policy.latest.num_versions or 1)
     except ConfigError as error:
-        raise ConfigError(error.problem, key="version_policy") from error
+        raise ConfigError(error.problem, key=_triton_key(error.key)) from error
 
 
 def _queue(batching: Any, warnings: list[str]) -> dict[str, Any]:
@@ -269,8 +294,8 @@ def _queue_policy(policy: Any, key: str, warnings: list[str]) -> QueuePolicy:
         return QueuePolicy(
             policy.max_queue_size, timeout_us / 1000 if timeout_us else None, policy.allow_timeout_override
         )
-    except ConfigError as error:
-        raise error.within(key) from error
+    except ConfigError as error:  # of its values, only the timeout can be out of range
+        raise ConfigError(error.problem, key=f"{key}.default_timeout_microseconds") from error
 
 
 def _warmup(item: Any, index: int, proto: Any, inputs: tuple[InputConfig, ...]) -> Warmup:

@@ -186,12 +186,13 @@ Result<std::unique_ptr<Backend>> LoadOrtBackend(const OrtLibrary* library, const
   std::string placement;
   for (const auto& provider : options.providers) {
     if (provider.name == "CPUExecutionProvider") break;  // what follows the CPU is never asked
+    (void)OrtLibrary::TakeLog();
     Status status = AppendProvider(api, session_options->get(), provider);
     if (status.ok()) {
       placement += provider.name + ",";
     } else {
-      fallbacks->push_back(provider.name +
-                           " is not available, the next provider is used: " + status.message());
+      fallbacks->push_back(provider.name + " is not available, the next provider is used: " +
+                           status.message() + "; " + OrtLibrary::TakeLog());
     }
   }
   auto session = NewSession(library, path, session_options->get());

@@ -3,6 +3,8 @@
 #include <cstring>
 #include <string_view>
 
+#include "backend/ort_library.h"
+
 namespace falaj {
 namespace {
 
@@ -64,7 +66,11 @@ Status OrtInstance::Run(const BatchIo& io) {
       return status;
     }
   }
-  FALAJ_RETURN_IF_ORT_ERROR(*api_, api_->RunWithBinding(session_, nullptr, entry.binding.get()));
+  if (Status status = FromOrt(*api_, api_->RunWithBinding(session_, nullptr, entry.binding.get()));
+      !status.ok()) {
+    (void)OrtLibrary::TakeLog();  // the same text again
+    return status;
+  }
   return cacheable ? Status::Ok() : FetchOutputs(entry.binding.get(), io);
 }
 

@@ -4,6 +4,7 @@
 #include <onnxruntime_c_api.h>
 
 #include <cstdlib>
+#include <utility>
 
 #include "core/mutex.h"
 
@@ -16,7 +17,24 @@ constexpr uint32_t kApiVersion = 23;
 constexpr const char* kRemedy =
     "install a newer one: pip install 'falaj[cpu]' (onnxruntime) or 'falaj[gpu]' (onnxruntime-gpu)";
 
+constexpr size_t kMaxLogBytes = 2048;
+
+std::string& ThreadLog() {
+  thread_local std::string log;
+  return log;
+}
+
+void ORT_API_CALL Log(void*, OrtLoggingLevel severity, const char*, const char*, const char*,
+                      const char* message) {
+  std::string& log = ThreadLog();
+  if (severity < ORT_LOGGING_LEVEL_ERROR || log.size() > kMaxLogBytes) return;
+  log += message;
+  log += "; ";
+}
+
 }  // namespace
+
+std::string OrtLibrary::TakeLog() { return std::exchange(ThreadLog(), {}); }
 
 Result<const OrtLibrary*> OrtLibrary::Open(const std::string& path) {
   static Mutex mu;
@@ -50,7 +68,8 @@ Result<const OrtLibrary*> OrtLibrary::OpenOnce(const std::string& path) {
   std::unique_ptr<OrtLibrary> library(new OrtLibrary());
   library->api_ = api;
   library->version_ = base->GetVersionString();
-  if (OrtStatus* failed = api->CreateEnv(ORT_LOGGING_LEVEL_ERROR, "falaj", &library->env_)) {
+  if (OrtStatus* failed =
+          api->CreateEnvWithCustomLogger(Log, nullptr, ORT_LOGGING_LEVEL_ERROR, "falaj", &library->env_)) {
     const std::string message = api->GetErrorMessage(failed);
     api->ReleaseStatus(failed);
     return Internal("ONNX Runtime could not be started: " + message);

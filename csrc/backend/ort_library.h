@@ -27,6 +27,10 @@ class OrtLibrary {
   const std::string& version() const { return version_; }
   std::vector<std::string> Providers() const;
 
+  // What ONNX Runtime logged as errors on this thread since the last call. Some causes (why a provider's
+  // library did not open) are told nowhere else; nothing is written to stderr, which clients could flood.
+  static std::string TakeLog();
+
  private:
   OrtLibrary() = default;
   static Result<const OrtLibrary*> OpenOnce(const std::string& path);

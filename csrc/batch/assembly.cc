@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <string_view>
@@ -19,9 +20,20 @@ void Fill(void* data, size_t elements, double value) {
   std::fill_n(static_cast<T*>(data), elements, static_cast<T>(value));
 }
 
+// IEEE binary16, rounded to nearest even; what is too large becomes infinity, what is too small zero.
 uint16_t HalfOf(double value) {
-  // Pad values are small integers in practice; the compiler's conversion rounds to nearest even.
-  return std::bit_cast<uint16_t>(static_cast<_Float16>(value));
+  const auto bits = std::bit_cast<uint32_t>(static_cast<float>(value));
+  const auto sign = static_cast<uint16_t>((bits >> 16) & 0x8000u);
+  const int exponent = static_cast<int>((bits >> 23) & 0xFFu) - 127 + 15;
+  const uint32_t fraction = bits & 0x7FFFFFu;
+  if (std::isnan(value)) return 0x7E00u;
+  if (exponent >= 31) return static_cast<uint16_t>(sign | 0x7C00u);
+  if (exponent <= 0) return sign;
+  // The carry of rounding runs into the exponent, as it should.
+  const uint32_t half = (static_cast<uint32_t>(exponent) << 10) | (fraction >> 13);
+  const uint32_t rest = fraction & 0x1FFFu;
+  const uint32_t up = rest > 0x1000u || (rest == 0x1000u && (half & 1u) != 0) ? 1u : 0u;
+  return static_cast<uint16_t>(sign | (half + up));
 }
 
 uint16_t BrainOf(double value) {

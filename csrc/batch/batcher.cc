@@ -86,7 +86,9 @@ Status Batcher::MakeLanes() {
   return Status::Ok();
 }
 
-Batcher::~Batcher() = default;
+Batcher::~Batcher() {
+  for (Request* request : free_requests_) std::unique_ptr<Request>(request).reset();
+}
 
 RefPtr<Request> Batcher::NewRequest() {
   Request* request = nullptr;

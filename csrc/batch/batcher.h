@@ -190,8 +190,7 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   int64_t inflight_ GUARDED_BY(mu_) = 0;       // admitted, not yet delivered
   int offered_ GUARDED_BY(mu_) = 0;            // batches offered to the pool and not yet begun
   bool closed_ GUARDED_BY(mu_) = false;
-  std::vector<std::unique_ptr<Request>> requests_ GUARDED_BY(mu_);
-  std::vector<Request*> free_requests_ GUARDED_BY(mu_);
+  std::vector<Request*> free_requests_ GUARDED_BY(mu_);  // owned here
   std::vector<Waiting> view_ GUARDED_BY(mu_);
   std::vector<Request*> view_requests_ GUARDED_BY(mu_);
   std::vector<uint32_t> picks_ GUARDED_BY(mu_);

@@ -38,7 +38,10 @@ InputTensor ReadStrings(const py::array& array, const std::string& where) {
       PyBytes_AsStringAndSize(items[i], &characters, &length);
     } else if (PyUnicode_Check(items[i])) {
       characters = const_cast<char*>(PyUnicode_AsUTF8AndSize(items[i], &length));
-      if (characters == nullptr) throw py::error_already_set();
+      if (characters == nullptr) {
+        PyErr_Clear();  // a lone surrogate
+        ThrowIfError(InvalidInput(where + "element " + std::to_string(i) + " cannot be encoded as UTF-8"));
+      }
     } else {
       ThrowIfError(InvalidInput(where + "expected str or bytes at element " + std::to_string(i) + ", got " +
                                 Py_TYPE(items[i])->tp_name));

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "bind/errors.h"
+#include "bind/gil.h"
 
 namespace falaj {
 
@@ -67,7 +68,7 @@ void AsyncSink::Flush() {
   // With a deadline among them the loop must stay free to see it pass.
   const auto run_here = deadline_in_burst_ ? Batcher::RunHere::kNever : Batcher::RunHere::kIfShort;
   deadline_in_burst_ = false;
-  const py::gil_scoped_release release;
+  const GilRelease release;
   for (const auto& batcher : batchers) batcher->Flush(run_here);
 }
 
@@ -76,7 +77,7 @@ void AsyncSink::Cancel(uint64_t tag) {
   if (found == pending_.end()) return;
   const Pending pending = std::move(found->second);
   pending_.erase(found);
-  const py::gil_scoped_release release;
+  const GilRelease release;
   pending.request->batcher().Cancel(pending.request.get());
 }
 

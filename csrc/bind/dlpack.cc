@@ -112,6 +112,11 @@ InputTensor ReadDlpack(const py::handle& value, const std::string& where) {
     ThrowIfError(InvalidInput(where + "its library could not export it to this machine's memory (" +
                               error.what() + ")"));
   }
+  if (PyCapsule_IsValid(capsule.ptr(), "dltensor_versioned") != 1 &&
+      PyCapsule_IsValid(capsule.ptr(), "dltensor") != 1) {
+    ThrowIfError(InvalidInput(where + "expected a capsule of a tensor from its __dlpack__, got " +
+                              Py_TYPE(capsule.ptr())->tp_name));
+  }
   InputTensor input;
   const DlTensor* tensor =
       PyCapsule_IsValid(capsule.ptr(), "dltensor_versioned") == 1

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "bind/errors.h"
+#include "bind/gil.h"
 #include "bind/runtime.h"
 
 namespace falaj {
@@ -77,6 +78,24 @@ std::vector<InputTensor> ReadInputs(const Batcher& batcher, const py::dict& inpu
   return tensors;
 }
 
+size_t OutputIndex(const Batcher& batcher, const std::string& name) {
+  const int index = batcher.signature().OutputIndex(name);
+  if (index < 0) {
+    ThrowIfError(InvalidInput("model '" + batcher.options().model + "' version " +
+                              std::to_string(batcher.options().version) + " has no output '" + name +
+                              "'; its outputs: " + Names(batcher.signature().outputs)));
+  }
+  return static_cast<size_t>(index);
+}
+
+// What is asked for in vain is said before the model is run for it.
+void CheckOutputNames(const Batcher& batcher, const InferOptions& options) {
+  for (const py::object& names : {options.outputs, options.out}) {
+    if (names.is_none()) continue;
+    for (const py::handle name : names) OutputIndex(batcher, py::str(name).cast<std::string>());
+  }
+}
+
 // Objects whose last reference may be dropped on any thread.
 std::shared_ptr<void> KeepAlive(std::vector<InputTensor>& tensors) {
   auto* owners = new std::vector<py::object>();
@@ -132,7 +151,7 @@ bool WaitForAll(Waiter& waiter, std::span<const RefPtr<Request>> requests, Clock
   while (true) {
     bool done = false;
     {
-      const py::gil_scoped_release release;
+      const GilRelease release;
       done = waiter.WaitUntil(count, std::min(deadline, clock.Now() + kSignalCheck));
       if (!done && clock.Now() >= deadline) {
         for (const auto& request : requests) request->batcher().Expire(request.get());
@@ -141,7 +160,7 @@ bool WaitForAll(Waiter& waiter, std::span<const RefPtr<Request>> requests, Clock
     }
     if (done) return true;
     if (PyErr_CheckSignals() != 0) {
-      const py::gil_scoped_release release;
+      const GilRelease release;
       for (const auto& request : requests) request->batcher().Cancel(request.get());
       waiter.WaitUntil(count, TimePoint::max());
       return false;
@@ -173,6 +192,7 @@ Prepared Prepare(RuntimeCore& core, const std::string& model, const py::dict& in
   auto found = core.table.Find(model, options.version);
   if (!found.ok()) ThrowIfError(found.status());
   ModelLease lease = std::move(found).value();
+  CheckOutputNames(*lease, options);
   std::vector<InputTensor> tensors = ReadInputs(*lease, inputs, convert);
   RefPtr<Request> request = lease->NewRequest();
   request->sink = std::move(sink);
@@ -204,14 +224,7 @@ py::object ToAnswer(const Request& request, const py::object& outputs, const py:
     return answer;
   }
   for (const py::handle wanted : outputs) {
-    const std::string name = py::str(wanted).cast<std::string>();
-    const int index = batcher.signature().OutputIndex(name);
-    if (index < 0) {
-      ThrowIfError(InvalidInput("model '" + batcher.options().model + "' version " +
-                                std::to_string(batcher.options().version) + " has no output '" + name +
-                                "'; its outputs: " + Names(specs)));
-    }
-    add(static_cast<size_t>(index));
+    add(OutputIndex(batcher, py::str(wanted).cast<std::string>()));
   }
   return answer;
 }
@@ -223,7 +236,7 @@ py::object Runtime::Infer(const std::string& model, const py::dict& inputs, cons
   {
     Prepared prepared = Prepare(*core, model, inputs, options, convert_, Borrow(waiter), 0);
     request = prepared.request;
-    const py::gil_scoped_release release;
+    const GilRelease release;
     prepared.lease->Submit(request.get(), Batcher::Deadline::kBySubmitter, RunHereFor(request->deadline));
   }
   const bool finished = WaitForAll(waiter, std::span(&request, 1), core->clock);
@@ -242,8 +255,18 @@ struct Window {
   std::exception_ptr stopped;        // the failure that ends the whole call
 };
 
+py::dict DictAt(const py::sequence& requests, size_t index) {
+  const py::object request = requests[index];
+  if (!PyDict_Check(request.ptr())) {
+    PyErr_Format(PyExc_TypeError, "requests[%zu]: expected a dict of inputs, got %s", index,
+                 Py_TYPE(request.ptr())->tp_name);
+    throw py::error_already_set();
+  }
+  return py::reinterpret_borrow<py::dict>(request);
+}
+
 void FlushAll(const Window& window) {
-  const py::gil_scoped_release release;
+  const GilRelease release;
   const Batcher* flushed = nullptr;
   for (const auto& request : window.requests) {
     // A reload in the middle of the window leaves two versions to flush.
@@ -283,8 +306,8 @@ py::list Runtime::InferMany(const std::string& model, const py::sequence& reques
     // As many as leave room in the queue for other callers.
     for (bool room = true; room && next < total && !window.stopped; ++next) {
       try {
-        const Prepared prepared =
-            Prepare(*core, model, requests[next].cast<py::dict>(), options, convert_, Borrow(waiter), 0);
+        const Prepared prepared = Prepare(*core, model, DictAt(requests, next), options, convert_,
+                                          Borrow(waiter), 0);
         prepared.lease->Enqueue(prepared.request.get(), Batcher::Deadline::kBySubmitter);
         window.requests.push_back(prepared.request);
         const Request& request = *prepared.request;

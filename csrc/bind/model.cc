@@ -8,6 +8,7 @@
 #include "backend/ort_backend.h"
 #include "backend/trial.h"
 #include "bind/errors.h"
+#include "bind/gil.h"
 #include "bind/python_backend.h"
 
 namespace falaj {
@@ -118,7 +119,7 @@ PyBackend LoadOnnx(const std::string& library_path, const std::string& path, int
   std::vector<std::string> fallbacks;
   Result<std::unique_ptr<Backend>> backend = Status();
   {
-    const py::gil_scoped_release release;
+    const GilRelease release;
     auto library = OrtLibrary::Open(library_path);
     if (!library.ok()) {
       backend = library.status();
@@ -170,7 +171,7 @@ py::dict PyBackend::Run(const py::dict& inputs, const py::object& convert) {
   std::vector<std::shared_ptr<void>> owners;
   Status status;
   {
-    const py::gil_scoped_release release;
+    const GilRelease release;
     auto instance = backend.NewInstance();
     status = instance.ok() ? (*instance)->Run({views, outputs, &owners}) : instance.status();
   }
@@ -192,7 +193,7 @@ py::tuple PyBackend::Measure(const py::dict& inputs, int64_t rows, int instances
   ReadViews(backend.Describe().inputs, inputs, convert, arrays, tensors, views);
   Result<TrialResult> result = Status();
   {
-    const py::gil_scoped_release release;
+    const GilRelease release;
     result = MeasureThroughput(backend, views, rows, instances, Seconds(seconds));
   }
   const TrialResult trial = ValueOrThrow(std::move(result));
@@ -205,7 +206,7 @@ PyModel::PyModel(const Runtime& runtime, PyBackend& backend, const py::dict& opt
   std::unique_ptr<Backend> released = backend.Release();
   Result<std::shared_ptr<Batcher>> made = Status();
   {
-    const py::gil_scoped_release release;
+    const GilRelease release;
     made = Batcher::Make(std::move(read), std::move(released), &core_->pool, &core_->timer, &core_->clock);
   }
   batcher_ = ForkGuarded<Batcher>(ValueOrThrow(std::move(made)));
@@ -221,7 +222,7 @@ void PyModel::WarmUp(const py::dict& inputs, int times, const py::object& conver
   ReadViews(batcher_->signature().inputs, inputs, convert, arrays, tensors, views);
   Status status;
   {
-    const py::gil_scoped_release release;
+    const GilRelease release;
     status = batcher_->WarmUp(views, times);
   }
   ThrowIfError(status);
@@ -229,13 +230,13 @@ void PyModel::WarmUp(const py::dict& inputs, int times, const py::object& conver
 
 bool PyModel::Drain(double seconds) {
   if (!batcher_.usable()) return true;
-  const py::gil_scoped_release release;
+  const GilRelease release;
   return batcher_->Drain(core_->clock.Now() + Seconds(seconds));
 }
 
 void PyModel::Close() {
   if (!batcher_.usable() || batcher_.get() == nullptr) return;
-  const py::gil_scoped_release release;
+  const GilRelease release;
   batcher_->Close();
   malloc_trim(0);  // a model's weights are freed in pieces that the allocator would otherwise keep
 }

@@ -69,6 +69,15 @@ class PythonInstance final : public Instance {
       return Internal("the Python model's infer returned " +
                       py::str(py::type::of(answer)).cast<std::string>() + ", expected a dict of arrays");
     }
+    try {
+      return TakeOutputs(py::reinterpret_borrow<py::dict>(answer), io);
+    } catch (py::error_already_set& error) {
+      // A wrong answer is the model's fault, never the request's.
+      return Internal("the Python model's answer: " + py::str(error.value()).cast<std::string>());
+    }
+  }
+
+  Status TakeOutputs(const py::dict& answer, const BatchIo& io) const {
     for (size_t i = 0; i < io.outputs.size(); ++i) {
       const TensorSpec& spec = signature_->outputs[i];
       PyObject* value = PyDict_GetItemString(answer.ptr(), spec.name.c_str());

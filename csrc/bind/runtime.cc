@@ -1,6 +1,7 @@
 #include "bind/runtime.h"
 
 #include "bind/errors.h"
+#include "bind/gil.h"
 #include "bind/model.h"
 #include "core/cpus.h"
 
@@ -39,9 +40,9 @@ const std::shared_ptr<RuntimeCore>& Runtime::core() const {
 
 void Runtime::Close() {
   if (!core_.usable() || core_.shared() == nullptr) return;
-  core_->table.Publish(std::make_shared<const ModelEntries>());
-  const py::gil_scoped_release release;  // joins threads that may want the GIL
-  core_ = ForkGuarded<RuntimeCore>();
+  ForkGuarded<RuntimeCore> ended = std::exchange(core_, ForkGuarded<RuntimeCore>());  // under the GIL
+  const GilRelease release;
+  ended = ForkGuarded<RuntimeCore>();  // joins threads that may want the GIL
 }
 
 void BindRuntime(py::module_& module) {

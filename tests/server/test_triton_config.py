@@ -1,5 +1,6 @@
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from falaj.server.model_config import (
     WarmupInput,
 )
 from falaj.server.triton_config import load_config_pbtxt, parse_config_pbtxt
+from falaj.server.triton_coverage import IGNORED, REFUSED
 from falaj.server.triton_schema import field_names, model_config_class
 
 
@@ -26,6 +28,14 @@ def _parameter(name: str, value: str) -> str:
     return f'parameters {{ key: "{name}" value {{ string_value: "{value}" }} }}'
 
 
+def _tensorrt(name: str, value: str) -> str:
+    option = f'{{ name: "tensorrt" parameters {{ key: "{name}" value: "{value}" }} }}'
+    return f"optimization {{ execution_accelerators {{ gpu_execution_accelerator {option} }} }}"
+
+
+_GPU = "optimization.execution_accelerators.gpu_execution_accelerator"
+_WARMUP = "model_warmup[0]"
+_LEVELS = "priority_levels: 257 default_priority_level: 1"
 _X = 'input { name: "x" data_type: TYPE_FP32 dims: [ -1, 32 ] '
 
 
@@ -244,29 +254,59 @@ def test_parse_hands_parameters_to_model_when_backend_is_python() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('backend: "python" optimization { graph { level: 1 } }', "optimization.graph.level is ignored"),
+        ('backend: "python" instance_group { kind: KIND_GPU }', "python models choose a device"),
+        ('backend: "python"' + _parameter("EXECUTION_ENV_PATH", "e"), "it runs in the server's Python"),
+        ("instance_group { kind: KIND_GPU gpus: [ 1, 2 ] }", "only GPU 1 is used"),
+        ("instance_group [ { kind: KIND_GPU }, { kind: KIND_CPU } ]", "all instances try the GPU first"),
+    ],
+)
+def test_parse_warns_when_device_or_runtime_is_chosen_otherwise(text: str, says: str) -> None:
+    assert [says in warning for warning in _parse(text)[1]].count(True) == 1
+
+
+def _setting(path: str) -> str:
+    """Return a text that sets one field of the schema to something else than its default."""
+    descriptor: Any = model_config_class().DESCRIPTOR
+    opened, (*outer, last) = "", path.split(".")
+    for name in outer:
+        descriptor = descriptor.fields_by_name[name].message_type
+        opened += f'{name} {{ name: "x" ' if name in ("input", "output") else f"{name} {{ "
+        if descriptor.GetOptions().map_entry:
+            descriptor = descriptor.fields_by_name["value"].message_type
+            opened += 'key: "x" value { '
+    field = descriptor.fields_by_name[last]
+    value = {field.TYPE_STRING: ': "s"', field.TYPE_BOOL: ": true", field.TYPE_MESSAGE: " { }"}
+    return opened + last + value.get(field.type, ": 1") + " }" * opened.count("{")
+
+
+@pytest.mark.parametrize("path", sorted(IGNORED))
+def test_parse_warns_and_says_what_happens_instead_when_ignored_field_is_set(path: str) -> None:
+    _, warnings = _parse(_setting(path))
+    assert [warning.endswith(f" is ignored: {IGNORED[path]}") for warning in warnings].count(True) == 1
+
+
+@pytest.mark.parametrize("path", sorted(REFUSED))
+def test_parse_raises_and_says_what_is_missing_when_refused_field_is_set(path: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _parse(_setting(path))
+    assert caught.value.problem == f"not supported yet: {REFUSED[path]}"
+
+
+@pytest.mark.parametrize(
     ("text", "place", "problem"),
     [
-        (
-            "max_batchsize: 1",
-            "1:1",
-            "unknown field 'max_batchsize' of ModelConfig; did you mean 'max_batch_size'?",
-        ),
+        ("max_batch", "1:1", "unknown field 'max_batch' of ModelConfig; did you mean 'max_batch_size'?"),
         ('\ninput {\n  nme: "x"\n}', "3:3", "unknown field 'nme' of ModelInput; did you mean 'name'?"),
-        (
-            "input { data_type: TYPE_FLOAT32 }",
-            "1:20",
-            "unknown DataType TYPE_FLOAT32; did you mean 'TYPE_FP32'?",
-        ),
+        ("input {data_type: TYPE_FLT32", "1:19", "unknown DataType TYPE_FLT32; did you mean 'TYPE_FP32'?"),
         (
             "\n instance_group { kind: KIND_CPUS }",
             "2:25",
             "unknown ModelInstanceGroup.Kind KIND_CPUS; did you mean 'KIND_CPU'?",
         ),
-        (
-            "metric_tags { kye: 'a' }",
-            "1:15",
-            "unknown field 'kye' of ModelConfig.MetricTagsEntry; did you mean 'key'?",
-        ),
+        ("parameters{kye", "1:12", "unknown field 'kye' of ModelConfig.ParametersEntry; did you mean 'key'?"),
         ('max_batch_size: "8"', "1:17", 'Couldn\'t parse integer: "8"'),
         ("max_batch_size: 1\nmax_batch_size: 2", "2:17", None),
         ("dynamic_batching { }\nsequence_batching { }", "2:1", None),
@@ -303,25 +343,27 @@ def test_parse_names_line_and_column_when_text_is_wrong(
         ('input { name: "x" data_type: TYPE_INVALID }', "input[0].data_type"),
         ('input { name: "x" dims: [ 1, 0 ] }', "input[0].dims[1]"),
         ('output { name: "x" dims: [ -2 ] }', "output[0].dims[0]"),
-        ("version_policy { specific { } }", "version_policy"),
+        ("version_policy { specific { } }", "version_policy.specific.versions"),
+        ("version_policy { specific { versions: [ 1, 0 ] } }", "version_policy.specific.versions[1]"),
+        ("version_policy { latest { num_versions: 3000000000 } }", "version_policy.latest.num_versions"),
+        ("instance_group [ { count: 2147483647 }, { } ]", "instance_group.count"),
         ("instance_group { count: -1 }", "instance_group[0].count"),
         ("optimization { graph { level: 3 } }", "optimization.graph.level"),
         ("dynamic_batching { priority_levels: 2 }", "dynamic_batching.default_priority_level"),
+        ("dynamic_batching {priority_queue_policy {key: 2}}", "dynamic_batching.priority_queue_policy[2]"),
+        ("dynamic_batching{" + _LEVELS + "}", "dynamic_batching.priority_levels"),
         (
-            "dynamic_batching { priority_levels: 1 default_priority_level: 1 "
-            "priority_queue_policy { key: 2 } }",
-            "priority_policy.2",
+            "dynamic_batching { default_queue_policy { default_timeout_microseconds: 2000000000000000 } }",
+            "dynamic_batching.default_queue_policy.default_timeout_microseconds",
         ),
-        ('default_model_filename: "../model.onnx"', "model_filename"),
+        ('default_model_filename: "../model.onnx"', "default_model_filename"),
+        ("max_batch_size: 4 model_warmup { batch_size: 5 }", "model_warmup[0].batch_size"),
+        (_parameter("falaj.max_batch_size", "4") + "model_warmup{batch_size:5}", f"{_WARMUP}.batch_size"),
         ("model_warmup { batch_size: 3000000000 }", "model_warmup[0].batch_size"),
-        (
-            _X + '} model_warmup { inputs { key: "x" value { data_type: TYPE_FP64 } } }',
-            "model_warmup[0].inputs['x'].data_type",
-        ),
-        (
-            'optimization { execution_accelerators { gpu_execution_accelerator { name: "tensorRTX" } } }',
-            "optimization.execution_accelerators.gpu_execution_accelerator[0].name",
-        ),
+        (_X + '}model_warmup{inputs{key:"x"value{data_type:TYPE_FP64}}}', f"{_WARMUP}.inputs['x'].data_type"),
+        (_tensorrt("a", "1").replace("tensorrt", "tensorRTX"), f"{_GPU}[0].name"),
+        (_tensorrt("made_up", "1"), f"{_GPU}.parameters['made_up']"),
+        (_tensorrt("precision_mode", "FP8"), f"{_GPU}.parameters['precision_mode']"),
         (_parameter("intra_op_thread_count", "two"), "parameters['intra_op_thread_count']"),
         (_parameter("falaj.slo", "50"), "parameters['falaj.slo']"),
         (_parameter("falaj.slo_ms", "-1"), "parameters['falaj.slo_ms']"),
