@@ -48,7 +48,7 @@ def from_python(value: Any, datatype: str) -> npt.NDArray[Any]:
     if target.kind in "iu" and kind in "fO":
         # NumPy makes floats of integers that fit no one type of its own, such as 0 beside 2**63.
         objects = np.asarray(value, dtype=np.object_)
-        if all(type(item) is int for item in objects.flat):
+        if all(isinstance(item, int) and not isinstance(item, bool) for item in objects.ravel().tolist()):
             array, kind = objects, "i"
     if kind not in _ACCEPTED[target.kind]:
         raise ValueError(f"{array.dtype} values are not {datatype}")

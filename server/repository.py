@@ -22,7 +22,7 @@ from falaj.server.loader import LoadedVersion, Source, load_version
 _log = logging.getLogger("falaj.repository")
 
 # Loading beside live traffic yields to it; see setpriority(2), per thread on Linux.
-_LOADING_NICENESS = 10
+_LOADING_NICENESS = 19
 
 
 @dataclass

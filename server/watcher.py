@@ -23,7 +23,7 @@ class Watcher:
         self._interval = interval
         self._stop = threading.Event()
         self._seen: dict[str, Fingerprint] = {}
-        self._applied: dict[str, Fingerprint] = self._look()
+        self._applied: dict[str, Fingerprint] = self._look() or {}
         self._thread = threading.Thread(target=self._run, name="falaj-watcher", daemon=True)
         self._thread.start()
 
@@ -39,15 +39,17 @@ class Watcher:
             except Exception:
                 _log.exception("looking at the repository failed")
 
-    def _look(self) -> dict[str, Fingerprint]:
+    def _look(self) -> dict[str, Fingerprint] | None:
         root: Path = self._repository.root
         try:
             return {name: fingerprint(root / name) for name in model_names(root)}
         except (OSError, _core.NotFound):
-            return {}  # the folder itself is away for a moment
+            return None  # the folder itself is away (a mount, say): that says nothing about its models
 
     def _step(self) -> None:
         now = self._look()
+        if now is None:
+            return
         for name, seen in now.items():
             if self._applied.get(name) == seen or self._seen.get(name) != seen:
                 continue

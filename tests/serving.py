@@ -41,7 +41,7 @@ def add_model(repository: Path, model: ZooModel, toml: str = QUICK, version: int
 def add_python(
     repository: Path, name: str, code: str = ECHO, *, head: str = "", tensors: str = X_TO_Y, version: int = 1
 ) -> Path:
-    """Write a Python model; `head` are the top-level keys of its `model.toml`. Return the version's folder."""
+    """Write a Python model; `head` are top-level keys of its `model.toml`. Return the version's folder."""
     folder = repository / name / str(version)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.py").write_text(textwrap.dedent(code), encoding="utf-8")

@@ -306,8 +306,8 @@ py::list Runtime::InferMany(const std::string& model, const py::sequence& reques
     // As many as leave room in the queue for other callers.
     for (bool room = true; room && next < total && !window.stopped; ++next) {
       try {
-        const Prepared prepared = Prepare(*core, model, DictAt(requests, next), options, convert_,
-                                          Borrow(waiter), 0);
+        const Prepared prepared =
+            Prepare(*core, model, DictAt(requests, next), options, convert_, Borrow(waiter), 0);
         prepared.lease->Enqueue(prepared.request.get(), Batcher::Deadline::kBySubmitter);
         window.requests.push_back(prepared.request);
         const Request& request = *prepared.request;

@@ -20,6 +20,14 @@ Status TakeOutput(const py::handle& value, const TensorSpec& spec, TensorView& v
                   std::vector<std::shared_ptr<void>>& owners) {
   const InputTensor output =
       ReadInput(value, spec, py::module_::import("numpy").attr("asarray"), "output '" + spec.name + "': ");
+  bool declared = spec.shape.size() == output.shape.rank();
+  for (size_t i = 0; declared && i < spec.shape.size(); ++i) {
+    declared = spec.shape[i] < 0 || spec.shape[i] == output.shape[i];
+  }
+  if (!declared) {
+    return Internal("output '" + spec.name + "': expected " + spec.ToString() + ", the model gave " +
+                    output.shape.ToString());
+  }
   if (view.data != nullptr && !(view.shape == output.shape)) {
     return Internal("output '" + spec.name + "': expected shape " + view.shape.ToString() +
                     ", the model gave " + output.shape.ToString());

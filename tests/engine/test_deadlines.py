@@ -115,14 +115,12 @@ def test_timeout_ends_the_wait_when_the_model_blocks(
 
 
 @HOW
-def test_timeout_ends_the_wait_when_the_model_computes(
-    busy: falaj.Engine, ask: Callable[..., None]
-) -> None:
+def test_timeout_ends_the_wait_when_the_model_computes(busy: falaj.Engine, ask: Callable[..., None]) -> None:
     start = time.perf_counter()
     busy.infer("loop_n", {"n": [[200]]})
     per_round = (time.perf_counter() - start) / 200
     rounds = int(12 * TIMEOUT / per_round)
-    assert_settled(busy, "loop_n")  # an idle model admits a request whatever it has cost before
+    busy.reload("loop_n")  # idle, and without a memory of what it cost
     with ends_at_deadline():
         ask(busy, "loop_n", {"n": [[rounds]]})
     assert busy.infer("loop_n", {"n": [[1], [3]]})["done"].tolist() == [[1], [3]]
@@ -137,9 +135,7 @@ def test_others_are_answered_when_requests_of_their_batch_time_out(
         first = asyncio.ensure_future(engine.infer_async("gated", x_of(0)))
         await asyncio.to_thread(module.started.wait, 30)
         waiting = [
-            asyncio.ensure_future(
-                engine.infer_async("gated", x_of(i), timeout=TIMEOUT if i % 2 else None)
-            )
+            asyncio.ensure_future(engine.infer_async("gated", x_of(i), timeout=TIMEOUT if i % 2 else None))
             for i in range(1, 13)
         ]
         late = await asyncio.gather(*waiting[::2], return_exceptions=True)
@@ -189,7 +185,11 @@ def test_loop_is_woken_once_a_batch_when_many_requests_are_answered(
         add_reader = loop.add_reader
 
         def counting(fd: int, callback: Callable[[], None]) -> None:
-            add_reader(fd, lambda: (woken.append(1), callback()))
+            def woke() -> None:
+                woken.append(1)
+                callback()
+
+            add_reader(fd, woke)
 
         first = LoopSink.__init__
 

@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,12 @@ from tests.zoo import Arrays, Reference, ZooModel
 pytestmark = pytest.mark.core
 
 THREADS = 64
+
+
+def seeded(seed: int) -> ZooModel:
+    return zoo.random_model(np.random.default_rng(seed), f"random_{seed}")
+
+
 BUILDERS: dict[str, Callable[[], ZooModel]] = {
     "mlp": zoo.mlp,
     "mlp_batch4": lambda: zoo.mlp((8, 16, 3), batch=4),
@@ -29,12 +35,9 @@ BUILDERS: dict[str, Callable[[], ZooModel]] = {
     "trees_lightgbm_as_converted": lambda: zoo.trees_gbdt("lightgbm", as_converted=True),
     "tokens": zoo.tokens,
     "tokens_to_ids": zoo.tokens_to_ids,
-    **{f"identity_{d.lower()}_3": lambda d=d: zoo.identity(d, 3, seed=7) for d in zoo.DATATYPES},
-    **{f"elementwise_{d.lower()}": lambda d=d: zoo.elementwise(d) for d in zoo.DATATYPES},
-    **{
-        f"random_{seed}": lambda seed=seed: zoo.random_model(np.random.default_rng(seed), f"random_{seed}")
-        for seed in range(60)
-    },
+    **{f"identity_{d.lower()}_3": partial(zoo.identity, d, 3, seed=7) for d in zoo.DATATYPES},
+    **{f"elementwise_{d.lower()}": partial(zoo.elementwise, d) for d in zoo.DATATYPES},
+    **{f"random_{seed}": partial(seeded, seed) for seed in range(60)},
     "mean_over_batch": zoo.mean_over_batch,
     "sequence_first_cumsum": zoo.sequence_first,
     "sequence_first_attention": lambda: zoo.sequence_first("attention"),

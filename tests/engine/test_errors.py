@@ -30,7 +30,7 @@ def ask(engine: falaj.Engine, how: str, model: str, inputs: Any, **keywords: Any
 
 HOW = pytest.mark.parametrize("how", ["infer", "infer_many", "infer_async"])
 
-WRONG: list[tuple[str, dict[str, Any], dict[str, Any], type[Exception], str]] = [
+WRONG: list[tuple[str, dict[Any, Any], dict[str, Any], type[Exception], str]] = [
     ("nope", {"x": X}, {}, falaj.NotFound, "model 'nope' is not known; loaded models: .*'mlp'.*"),
     ("", {"x": X}, {}, falaj.NotFound, "model '' is not known; .*"),
     (
@@ -199,5 +199,5 @@ def test_model_says_why_it_failed_when_not_strict_and_raises_when_strict(tmp_pat
             ("good", "READY"),
             ("bad", "UNAVAILABLE"),
         }
-    with pytest.raises(falaj.Unavailable, match="model 'bad' was not loaded: .*no such thing"):
+    with pytest.raises(falaj.Unavailable, match=r"model 'bad' was not loaded: .*no such thing"):
         falaj.Engine(tmp_path, cores=1, strict=True)

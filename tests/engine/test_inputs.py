@@ -102,7 +102,7 @@ def scalar_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[falaj.En
 @pytest.mark.parametrize("value", [np.array(2.5, dtype=np.float32), np.float32(2.5), 2.5, 2])
 def test_scalar_arrives_unchanged_when_input_has_rank_zero(scalar_engine: falaj.Engine, value: Any) -> None:
     answer = scalar_engine.infer("scalar", {"x": value})["y"]
-    assert (answer.shape, answer.dtype, float(answer)) == ((), np.float32, float(np.float32(value)))
+    assert (answer.ndim, answer.dtype.name, float(answer)) == (0, "float32", float(np.float32(value)))
 
 
 @pytest.mark.parametrize("datatype", zoo.DATATYPES)
@@ -206,7 +206,14 @@ def test_strings_arrive_as_utf8_when_str_s_or_u(engine: falaj.Engine) -> None:
     fixed_s = np.array([[w.encode() for w in words]])
     fixed_u = np.array([words])
     assert (fixed_s.dtype.kind, fixed_u.dtype.kind) == ("S", "U")
-    for value in ([words], np.array([words], dtype=object), fixed_s, fixed_u, fixed_u.astype(">U5"), expected):
+    for value in (
+        [words],
+        np.array([words], dtype=object),
+        fixed_s,
+        fixed_u,
+        fixed_u.astype(">U5"),
+        expected,
+    ):
         assert engine.infer("tokens", {"text": value})["same"].tolist() == expected
 
 
@@ -232,7 +239,7 @@ class Exported:
         self.exports += 1
         if self.version is None:
             return self.array.__dlpack__()
-        return self.array.__dlpack__(max_version=self.version)  # type: ignore[call-arg]
+        return self.array.__dlpack__(max_version=self.version)
 
 
 @pytest.mark.parametrize("version", [None, (1, 0)])
@@ -399,7 +406,7 @@ def test_large_array_stays_alive_when_its_request_timed_out_before_its_batch_end
 
 @pytest.mark.parametrize("name", ["mlp", "trees_sklearn", "tokens", "transformer_encoder", "scalar_output"])
 def test_answer_owns_its_memory_and_survives_when_engine_is_closed(tmp_path: Path, name: str) -> None:
-    builders = {
+    builders: dict[str, Callable[[], zoo.ZooModel]] = {
         "mlp": zoo.mlp,
         "trees_sklearn": zoo.trees_gbdt,
         "tokens": zoo.tokens,

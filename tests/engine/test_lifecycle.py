@@ -90,15 +90,15 @@ def test_nothing_is_kept_alive_when_engine_is_closed(models: Path) -> None:
     small, large = X.copy(), np.zeros((1024, 32), dtype=np.float32)
     kept = [weakref.ref(small), weakref.ref(large)]
 
-    async def ask(engine: falaj.Engine) -> None:
-        await asyncio.gather(*(engine.infer_async("mlp", {"x": x}) for x in (small, large)))
+    async def ask(engine: falaj.Engine, *arrays: np.ndarray) -> None:
+        await asyncio.gather(*(engine.infer_async("mlp", {"x": x}) for x in arrays))
 
     engine = falaj.Engine(models, cores=2)
     kept.append(weakref.ref(engine))  # type: ignore[arg-type]
     engine.infer("mlp", {"x": small})
     engine.infer("mlp", {"x": large}, timeout=30)
     engine.infer_many("mlp", [{"x": small}, {"x": large}])
-    asyncio.run(ask(engine))
+    asyncio.run(ask(engine, small, large))
     engine.close()
     del small, large, engine
     gc.collect()

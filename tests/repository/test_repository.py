@@ -103,7 +103,7 @@ def test_load_raises_not_found_and_knows_nothing_when_name_is_no_model(tmp_path:
 
 def test_folders_are_ignored_when_their_names_are_no_versions(tmp_path: Path) -> None:
     add_scaled(tmp_path, 2)
-    for name in ("3.tmp", "03", ".3", "-4", "4 ", "0", "latest", "１"):
+    for name in ("3.tmp", "03", ".3", "-4", "4 ", "0", "latest", "\uff11"):
         shutil.copytree(tmp_path / "scaled" / "2", tmp_path / "scaled" / name)
     (tmp_path / "scaled" / "9").write_text("a file")
     (tmp_path / ".hidden" / "1").mkdir(parents=True)
