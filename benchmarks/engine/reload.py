@@ -90,7 +90,7 @@ def measure(setup: Setup) -> Section:
         for _ in range(setup.rounds):
             rounds.append({name: _round(setup, engine, name) for name in _SENDERS})
     section = Section(
-        f"reload under 5 % (mlp) and 30 % (conv) load, Poisson arrivals from Python threads: p99 latency in ms",
+        "reload under 5 % (mlp), 30 % (conv) load, Poisson arrivals from Python threads: p99 latency in ms",
         ("model", *_WINDOWS, "during/before", "failed", "requests", "reloads", "ms a reload", "requests/s"),
         data={"loads": LOADS, "rounds": rounds},
     )
