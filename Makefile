@@ -43,7 +43,7 @@ asan: venv  ## run the tests of the core under AddressSanitizer and UBSan
 tsan: venv  ## run the tests of the core under ThreadSanitizer
 	$(call build,tsan)
 	$(no_aslr) ctest --preset tsan
-	$(call sanitized-pytest,libtsan,TSAN_OPTIONS=suppressions=$(CURDIR)/tests/sanitizers/tsan.supp)
+	$(call sanitized-pytest,libtsan,TSAN_OPTIONS=suppressions=$(CURDIR)/tests/sanitizers/tsan.supp:die_after_fork=0)
 
 fuzz: venv clang-tools  ## fuzz each parser for FUZZ_SECONDS (20)
 	$(call build,fuzz)
@@ -60,6 +60,9 @@ fuzz: venv clang-tools  ## fuzz each parser for FUZZ_SECONDS (20)
 
 bench: native-release venv  ## measure the engine against its baselines
 	$(PY) benchmarks/engine/run.py
+	@for bench in build/release/*_bench; do \
+	  [ "$$(basename $$bench)" = falaj_engine_bench ] || $$bench --benchmark_min_time=0.2; \
+	done
 
 docs: venv  ## run the examples of the documentation
 	$(PY) -m pytest tests/docs
