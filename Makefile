@@ -43,7 +43,7 @@ asan: venv  ## run the tests of the core under AddressSanitizer and UBSan
 tsan: venv  ## run the tests of the core under ThreadSanitizer
 	$(call build,tsan)
 	$(no_aslr) ctest --preset tsan
-	$(call sanitized-pytest,libtsan,TSAN_OPTIONS=suppressions=$(CURDIR)/tests/sanitizers/tsan.supp:die_after_fork=0)
+	$(call sanitized-pytest,libtsan,TSAN_OPTIONS=suppressions=$(CURDIR)/tests/sanitizers/tsan.supp)
 
 fuzz: venv clang-tools  ## fuzz each parser for FUZZ_SECONDS (20)
 	$(call build,fuzz)

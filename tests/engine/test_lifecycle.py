@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import threading
 import weakref
 from pathlib import Path
@@ -14,6 +15,11 @@ from tests import zoo
 from tests.serving import QUICK, add_model, add_python, assert_clean, run_script, x_of
 
 pytestmark = pytest.mark.core
+
+not_under_tsan = pytest.mark.skipif(
+    "libtsan" in os.environ.get("LD_PRELOAD", ""),
+    reason="ThreadSanitizer's runtime cannot start threads in the child of a process that had some",
+)
 
 X = np.zeros((1, 32), dtype=np.float32)
 
@@ -131,6 +137,7 @@ def run(code: str, models: Path) -> str:
 
 
 @pytest.mark.parametrize("way", ["_exit", "exit"])
+@not_under_tsan
 def test_child_needs_an_engine_of_its_own_when_process_forks(models: Path, way: str) -> None:
     code = f"""
 def serve():
@@ -170,6 +177,7 @@ print("parent still serves")
     assert run(code, models).split() == ["parent", "still", "serves"]
 
 
+@not_under_tsan
 def test_child_of_a_child_serves_when_process_forks_twice(models: Path) -> None:
     code = """
 def descend(depth):
