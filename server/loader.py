@@ -16,6 +16,8 @@ from falaj.server.tune import Choice, tune
 
 # Largest request of a model whose max_batch_size was not configured: more rows than a batch run alone.
 _MAX_REQUEST_ROWS = 1 << 20
+# How a choice begins that was taken over at a reload.
+_KEPT = "kept from the version before: "
 
 
 @dataclass(frozen=True)
@@ -95,14 +97,14 @@ def _load_onnx(
     found = probe(first, inputs, outputs)
     if kept is not None and kept.config == config and kept.probe == found:
         choice = kept.choice
-        why = choice.why.removeprefix("kept from the version before: ")
+        why = choice.why.removeprefix(_KEPT)
         return (
             first,
             Choice(
                 choice.instances,
                 choice.threads,
                 choice.max_batch_size,
-                f"kept from the version before: {why}",
+                _KEPT + why,
             ),
             found,
         )
@@ -301,8 +303,11 @@ def _warm_up(
     if found.axis_size is None:
         return
     try:
-        run(sample(public, 1, found.axis_size), 3)
+        # The second run of a size is the first whose cost is learned. Beside live traffic the full batch,
+        # which takes longest, is run once, and its cost is learned from the traffic.
+        beside_traffic = choice.why.startswith(_KEPT)
+        run(sample(public, 1, found.axis_size), 2)
         if choice.max_batch_size > 1:
-            run(sample(public, choice.max_batch_size, found.axis_size), 2)
+            run(sample(public, choice.max_batch_size, found.axis_size), 1 if beside_traffic else 2)
     except _core.Error as error:
         notes.append(f"the default warm-up failed: {error}")
