@@ -16,8 +16,9 @@ void CostCurve::Add(int64_t rows, Nanos time) {
     ++known_;
     return;
   }
-  if (cls.seen > 8) ns = std::min(ns, kOutlier * cls.ns);
-  const double weight = std::max(kWeight, 1.0 / (cls.seen + 1.0));
+  double weight = std::max(kWeight, 1.0 / (cls.seen + 1.0));
+  if (ns < kShorter * cls.ns) weight = std::max(weight, 0.5);
+  ns = std::min(ns, kLonger * cls.ns);
   cls.rows += weight * (r - cls.rows);
   cls.ns += weight * (ns - cls.ns);
   ++cls.seen;
@@ -43,6 +44,10 @@ Nanos CostCurve::Estimate(int64_t rows) const {
     ns = below->ns;
   } else {
     ns = below->ns + (above->ns - below->ns) * (r - below->rows) / (above->rows - below->rows);
+  }
+  // Fewer rows cost no more than many, whatever a class that was last seen in a bad moment says.
+  for (const Class& cls : classes_) {
+    if (cls.seen > 0 && cls.rows >= r) ns = std::min(ns, cls.ns);
   }
   return Nanos(static_cast<int64_t>(ns));
 }

@@ -12,13 +12,16 @@ namespace falaj {
 // Wall time of one run by rows: an exponentially weighted mean per power-of-two class of rows, interpolated
 // linearly between classes. Not thread-safe: guarded by the batcher's mutex. A value, so that the decision
 // functions that read it can be tested with any curve.
+//
+// A run that lost its core to another thread measures the scheduler, not the model, by a thousandfold. Such
+// errors only ever lengthen a run, so what lengthens the estimate is trusted less than what shortens it:
+// an observation counts at most kLonger times the estimate, and one far below it (kShorter) for half.
 class CostCurve {
  public:
-  // A run of `rows` >= 1 rows took `time`. A single outlier (a preempted run) moves the mean little:
-  // observations count at most kOutlier times the present estimate.
+  // A run of `rows` >= 1 rows took `time`.
   void Add(int64_t rows, Nanos time);
 
-  // Expected time of a run of `rows`; zero while nothing was learned.
+  // Expected time of a run of `rows`, never more than that of a larger class; zero while nothing was learned.
   Nanos Estimate(int64_t rows) const;
 
   bool empty() const { return known_ == 0; }
@@ -26,7 +29,8 @@ class CostCurve {
  private:
   static constexpr int kClasses = 24;
   static constexpr double kWeight = 0.1;
-  static constexpr double kOutlier = 4.0;
+  static constexpr double kLonger = 1.5;
+  static constexpr double kShorter = 0.25;
 
   struct Class {
     double rows = 0;  // mean rows of the observations

@@ -120,11 +120,45 @@ TEST(CostCurve, InterpolatesBetweenWhatItSaw) {
   EXPECT_EQ(curve.Estimate(32), Nanos(32000));
 }
 
-TEST(CostCurve, MovesLittleWhenOneRunIsAnOutlier) {
+TEST(CostCurve, MovesLittleWhenRunsLoseTheirCore) {
   CostCurve curve;
-  for (int i = 0; i < 50; ++i) curve.Add(4, Nanos(1000));
-  curve.Add(4, Nanos(1'000'000));
-  EXPECT_LT(curve.Estimate(4), Nanos(1400));
+  std::mt19937 random(5);
+  for (int i = 0; i < 10'000; ++i) {
+    curve.Add(4, Nanos(random() % 8 == 0 ? 4'000'000 : 1000));
+    if (i > 20) {
+      ASSERT_LT(curve.Estimate(4), Nanos(2000));
+    }
+  }
+}
+
+TEST(CostCurve, ForgetsAnOutlierThatCameFirst) {
+  CostCurve curve;
+  curve.Add(1, Nanos(4'000'000));
+  for (int i = 0; i < 20; ++i) curve.Add(1, Nanos(1000));
+  EXPECT_LT(curve.Estimate(1), Nanos(2000));
+}
+
+TEST(CostCurve, FollowsACostThatRoseForGood) {
+  CostCurve curve;
+  for (int i = 0; i < 50; ++i) curve.Add(1, Nanos(1000));
+  for (int i = 0; i < 80; ++i) curve.Add(1, Nanos(10'000));
+  EXPECT_NEAR(static_cast<double>(curve.Estimate(1).count()), 10'000, 500);
+}
+
+TEST(CostCurve, FewerRowsNeverCostMore) {
+  CostCurve curve;
+  curve.Add(1, Nanos(4'000'000));  // seen once, in a bad moment, and never alone again
+  for (int i = 0; i < 20; ++i) curve.Add(16, Nanos(8000));
+  EXPECT_EQ(curve.Estimate(1), Nanos(8000));
+  std::mt19937 random(6);
+  for (int i = 0; i < 500; ++i) {
+    curve.Add(1 + static_cast<int64_t>(random() % 200), Nanos(random() % 100'000));
+    Nanos before{0};
+    for (int64_t rows = 1; rows <= 256; ++rows) {
+      ASSERT_LE(before, curve.Estimate(rows));
+      before = curve.Estimate(rows);
+    }
+  }
 }
 
 TEST(Promise, SettlesWhereItsShareOfAnswersIsInTime) {
