@@ -83,9 +83,10 @@ def zeros(datatype: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     return np.zeros(shape, dtype=numpy_type(datatype))
 
 
-def random(datatype: str, shape: tuple[int, ...], seed: int) -> npt.NDArray[Any]:
+def random(datatype: str, shape: tuple[int, ...], generator: np.random.Generator) -> npt.NDArray[Any]:
     """Varied but harmless values: small whole numbers, floats around 0, digits as strings."""
-    generator = np.random.default_rng(seed)
+    if datatype == "FP32":
+        return generator.standard_normal(size=shape, dtype=np.float32)
     if datatype == "BYTES":
         digits = generator.integers(0, 10, size=shape)
         strings = np.array([str(digit).encode() for digit in digits.flat], dtype=np.object_)

@@ -1,5 +1,6 @@
 """Reads the model repository's folders: which models and versions are there, what changed since."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,8 +48,8 @@ def read_folder(root: Path, name: str) -> ModelFolder:
 
 
 def _versions(path: Path) -> tuple[int, ...]:
-    found = (e.name for e in path.iterdir() if _VERSION.fullmatch(e.name) and e.is_dir())
-    return tuple(sorted(int(name) for name in found))
+    with os.scandir(path) as entries:
+        return tuple(sorted(int(e.name) for e in entries if _VERSION.fullmatch(e.name) and e.is_dir()))
 
 
 def read_config(folder: ModelFolder) -> tuple[ModelConfig, list[str]]:
@@ -81,11 +82,13 @@ def wanted_versions(available: tuple[int, ...], policy: VersionPolicy) -> tuple[
 def fingerprint(path: Path) -> Fingerprint:
     """Name, size and modification time (ns) of every file under `path`; equal means unchanged."""
     files = []
-    for file in sorted(path.rglob("*")):
-        try:
-            stat = file.stat()
-        except OSError:
-            continue  # went away while we looked: the next look will differ
-        if file.is_file() and "__pycache__" not in file.parts:
-            files.append((str(file.relative_to(path)), stat.st_size, stat.st_mtime_ns))
-    return tuple(files)
+    for folder, names, leaves in os.walk(path):
+        names[:] = [name for name in names if name != "__pycache__"]
+        for leaf in leaves:
+            file = os.path.join(folder, leaf)
+            try:
+                stat = os.stat(file)
+            except OSError:
+                continue  # went away while we looked: the next look will differ
+            files.append((os.path.relpath(file, path), stat.st_size, stat.st_mtime_ns))
+    return tuple(sorted(files))

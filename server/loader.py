@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from falaj import _core
 from falaj.server import arrays
 from falaj.server.errors import ConfigError
-from falaj.server.model_config import InputConfig, ModelConfig
+from falaj.server.model_config import InputConfig, ModelConfig, Warmup
 from falaj.server.onnxruntime_library import find_onnxruntime
 from falaj.server.probe import Probe, probe, sample
 from falaj.server.python_model import model_factory
@@ -87,7 +89,13 @@ def _load_onnx(
     def load(threads: int) -> _core.Backend:
         providers = [(provider.name, provider.options) for provider in config.provider]
         return _core.load_onnx(
-            library, str(path), threads, providers, config.session, config.graph_optimization
+            library,
+            str(path),
+            threads,
+            providers,
+            config.session,
+            config.graph_optimization,
+            kept is not None,
         )
 
     first = load(kept.choice.threads if kept else 1)
@@ -285,10 +293,11 @@ def _warm_up(
     found: Probe,
     notes: list[str],
 ) -> None:
-    def run(made: dict[str, Any], times: int) -> None:
-        model.warm_up(made, times, arrays.from_python)
+    def run(made: dict[str, Any], times: int, instances: int = choice.instances) -> None:
+        model.warm_up(made, times, instances, arrays.from_python)
 
-    for warmup in source.config.warmup:
+    for index, warmup in enumerate(source.config.warmup):
+        _check_warmup(source.name, index, warmup, public)
         made = {}
         for tensor in public:
             entry = warmup.inputs.get(tensor.name)
@@ -296,7 +305,7 @@ def _warm_up(
             full = (warmup.rows, *shape) if choice.max_batch_size else tuple(shape)
             full = tuple(8 if size == -1 else size for size in full)
             if entry is not None and entry.fill == "random":
-                made[tensor.name] = arrays.random(tensor.datatype, full, 0)
+                made[tensor.name] = arrays.random(tensor.datatype, full, np.random.default_rng(0))
             else:
                 made[tensor.name] = arrays.zeros(tensor.datatype, full)
         run(made, warmup.count)
@@ -308,6 +317,17 @@ def _warm_up(
         beside_traffic = choice.why.startswith(_KEPT)
         run(sample(public, 1, found.axis_size), 2)
         if choice.max_batch_size > 1:
-            run(sample(public, choice.max_batch_size, found.axis_size), 1 if beside_traffic else 2)
+            widest = sample(public, choice.max_batch_size, found.axis_size)
+            run(widest, 1, instances=1) if beside_traffic else run(widest, 2)
     except _core.Error as error:
         notes.append(f"the default warm-up failed: {error}")
+
+
+def _check_warmup(model: str, index: int, warmup: Warmup, inputs: tuple[Tensor, ...]) -> None:
+    names = [tensor.name for tensor in inputs]
+    for name in warmup.inputs:
+        if name not in names:
+            raise ConfigError(
+                f"{model}: `warmup[{index}].inputs`: the model has no input '{name}'; it has "
+                + ", ".join(f"'{known}'" for known in names)
+            )

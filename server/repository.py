@@ -1,9 +1,7 @@
 """Which versions of which models are in service, and how that changes while requests come in."""
 
 import logging
-import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,9 +18,6 @@ from falaj.server.folder import (
 from falaj.server.loader import LoadedVersion, Source, load_version
 
 _log = logging.getLogger("falaj.repository")
-
-# Loading beside live traffic yields to it; see setpriority(2), per thread on Linux.
-_LOADING_NICENESS = 19
 
 
 @dataclass
@@ -189,7 +184,7 @@ class Repository:
                 continue
             try:
                 source = Source(name, version, path, config)
-                serving[version] = self._load_beside(source, kept)
+                serving[version] = load_version(self._runtime, source, self._cores, kept)
                 prints[version] = seen
             except _core.Error as error:
                 failures[version] = str(error)
@@ -202,13 +197,6 @@ class Repository:
         self._publish()
         self._retire(retired)
         return first_error
-
-    def _load_beside(self, source: Source, kept: LoadedVersion | None) -> LoadedVersion:
-        if kept is None:
-            return load_version(self._runtime, source, self._cores, None)
-        # A thread of its own, because a thread's niceness cannot be taken back without privilege.
-        with ThreadPoolExecutor(1, "falaj-load", initializer=_yield_to_traffic) as executor:
-            return executor.submit(load_version, self._runtime, source, self._cores, kept).result()
 
     def _publish(self) -> None:
         with self._table_lock:
@@ -232,7 +220,3 @@ class Repository:
 def _reasons(entry: _Entry) -> str:
     reasons = [f"version {version}: {why}" if version else why for version, why in entry.failures.items()]
     return "; ".join(reasons) or "it was never loaded"
-
-
-def _yield_to_traffic() -> None:
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOADING_NICENESS)

@@ -33,8 +33,8 @@ def measure(setup: Setup) -> Section:
                 Spread.of(column(rounds, client, "requests_per_second")).text(0),
             )
         )
-    added = Spread.of(column(rounds, "event-loop", "added_us")).median
-    section.targets.append(Target("CPU µs added per request, event-loop", added, "<=", ADDED_US))
+        added = Spread.of(column(rounds, client, "added_us")).median
+        section.targets.append(Target(f"CPU µs added per request, {client}", added, "<=", ADDED_US))
     return section
 
 

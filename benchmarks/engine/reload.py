@@ -3,8 +3,10 @@
 import random
 import threading
 import time
+from bisect import bisect
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 import falaj
@@ -20,6 +22,7 @@ PAUSE = 0.2  # s between them: faster than any deployment, slow enough to be one
 LOADS = {"mlp": 0.05, "conv_net": 0.3}
 P99_RATIO = 1.5
 _WINDOWS = ("before", "during", "after")
+_INSIDE = "inside"  # those of "during" that met a reload; the others met a pause
 _SENDERS = {"mlp": 4, "conv_net": 16}
 
 
@@ -28,10 +31,12 @@ class _Window:
     """What was scheduled between two moments. Each sender has its own; merged when they have ended."""
 
     latencies_ms: list[float] = field(default_factory=list)
+    scheduled: list[float] = field(default_factory=list)  # of each latency, s of time.perf_counter
     failed: dict[str, int] = field(default_factory=dict)
 
     def merge(self, other: "_Window") -> None:
         self.latencies_ms += other.latencies_ms
+        self.scheduled += other.scheduled
         for name, count in other.failed.items():
             self.failed[name] = self.failed.get(name, 0) + count
 
@@ -80,6 +85,7 @@ class _Load:
                 kind = type(error).__name__
                 window.failed[kind] = window.failed.get(kind, 0) + 1
             else:
+                window.scheduled.append(scheduled)
                 window.latencies_ms.append((time.perf_counter() - scheduled) * 1e3)
 
 
@@ -91,7 +97,17 @@ def measure(setup: Setup) -> Section:
             rounds.append({name: _round(setup, engine, name) for name in _SENDERS})
     section = Section(
         "reload under 5 % (mlp), 30 % (conv) load, Poisson arrivals from Python threads: p99 latency in ms",
-        ("model", *_WINDOWS, "during/before", "failed", "requests", "reloads", "ms a reload", "requests/s"),
+        (
+            "model",
+            *_WINDOWS,
+            _INSIDE,
+            "during/before",
+            "failed",
+            "requests",
+            "reloads",
+            "ms a reload",
+            "requests/s",
+        ),
         data={"loads": LOADS, "rounds": rounds},
     )
     for name in _SENDERS:
@@ -100,7 +116,10 @@ def measure(setup: Setup) -> Section:
         section.rows.append(
             (
                 name,
-                *(Spread.of(column(rounds, name, "p99_ms", window)).text() for window in _WINDOWS),
+                *(
+                    Spread.of(column(rounds, name, "p99_ms", window)).text()
+                    for window in (*_WINDOWS, _INSIDE)
+                ),
                 ratio.text(),
                 f"{failed:.0f}",
                 f"{sum(column(rounds, name, 'requests')):,.0f}",
@@ -128,17 +147,19 @@ def _round(setup: Setup, engine: Engine, name: str) -> dict[str, Any]:
     try:
         time.sleep(setup.seconds)
         load.enter("during")
-        begin, reloads = time.perf_counter(), 0
-        while reloads < (2 if setup.smoke else RELOADS) or time.perf_counter() - begin < setup.seconds:
+        begin = time.perf_counter()
+        reloads: list[tuple[float, float]] = []
+        while len(reloads) < (2 if setup.smoke else RELOADS) or time.perf_counter() - begin < setup.seconds:
+            started = time.perf_counter()
             engine.reload(name)
+            reloads.append((started, time.perf_counter()))
             time.sleep(PAUSE)
-            reloads += 1
-        took = time.perf_counter() - begin
         load.enter("after")
         time.sleep(setup.seconds)
     finally:
         windows = load.finish()
     p99 = {window: _quantile(seen.latencies_ms, 0.99) for window, seen in windows.items()}
+    p99[_INSIDE] = _quantile(_met(windows["during"], reloads), 0.99)
     failures: dict[str, int] = {}
     for seen in windows.values():
         failures.update(seen.failed)
@@ -150,10 +171,22 @@ def _round(setup: Setup, engine: Engine, name: str) -> dict[str, Any]:
         "failed": sum(sum(seen.failed.values()) for seen in windows.values()),
         "failures": failures,
         "requests": sum(len(seen.latencies_ms) for seen in windows.values()),
-        "reloads": reloads,
-        "reload_ms": took / reloads * 1e3,
+        "reloads": len(reloads),
+        "reload_ms": median(end - start for start, end in reloads) * 1e3,
         "rate": LOADS[name] * capacity,
     }
+
+
+def _met(window: _Window, reloads: list[tuple[float, float]]) -> list[float]:
+    """Latencies of the requests that were under way at some moment of a reload."""
+    starts = [start for start, _ in reloads]
+    met = []
+    for latency, scheduled in zip(window.latencies_ms, window.scheduled, strict=True):
+        ended = scheduled + latency / 1e3
+        last = bisect(starts, ended) - 1  # the last reload that began before the request ended
+        if last >= 0 and reloads[last][1] > scheduled:
+            met.append(latency)
+    return met
 
 
 def _quantile(values: list[float], q: float) -> float:

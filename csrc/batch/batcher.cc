@@ -462,14 +462,14 @@ void Batcher::Learn(int64_t rows, Nanos time) {
   curve_.Add(rows, time);
 }
 
-Status Batcher::WarmUp(std::span<const TensorView> inputs, int times) {
+Status Batcher::WarmUp(std::span<const TensorView> inputs, int times, int instances) {
   const RefPtr<Request> request = NewRequest();
   std::vector<Shape> shapes;
   for (const TensorView& view : inputs) shapes.push_back(view.shape);
   FALAJ_RETURN_IF_ERROR(CheckShapes(*request, shapes));
   request->inputs_.assign(inputs.begin(), inputs.end());
   Request* const members[] = {request.get()};
-  for (auto& lane : lanes_) {
+  for (auto& lane : std::span(lanes_).first(std::min(lanes_.size(), static_cast<size_t>(instances)))) {
     for (int i = 0; i < times; ++i) {
       const TimePoint begin = clock_->Now();
       FALAJ_RETURN_IF_ERROR(lane->assembly.Assemble(members, slabs_));

@@ -102,9 +102,9 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   Nanos EstimatedCost(int64_t rows) const EXCLUDES(mu_);
   // Adds what was measured outside of traffic (warm-up, trials) to the cost curve.
   void Learn(int64_t rows, Nanos time) EXCLUDES(mu_);
-  // Runs one batch of the given public inputs on every instance, `times` times, and learns its cost.
-  // REQUIRES: before traffic.
-  Status WarmUp(std::span<const TensorView> inputs, int times);
+  // Runs one batch of the given public inputs on the first `instances` of them, `times` times, and learns its
+  // cost. REQUIRES: before traffic.
+  Status WarmUp(std::span<const TensorView> inputs, int times, int instances);
 
   void RunOne() override EXCLUDES(mu_);
 

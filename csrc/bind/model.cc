@@ -108,7 +108,8 @@ void ReadViews(const std::vector<TensorSpec>& specs, const py::dict& inputs, con
 
 PyBackend LoadOnnx(const std::string& library_path, const std::string& path, int threads,
                    const std::vector<std::pair<std::string, std::map<std::string, std::string>>>& providers,
-                   const std::map<std::string, std::string>& session, const std::string& optimization) {
+                   const std::map<std::string, std::string>& session, const std::string& optimization,
+                   bool beside_traffic) {
   OrtOptions options;
   options.intra_op_threads = threads;
   options.optimization = optimization;
@@ -118,16 +119,20 @@ PyBackend LoadOnnx(const std::string& library_path, const std::string& path, int
   }
   std::vector<std::string> fallbacks;
   Result<std::unique_ptr<Backend>> backend = Status();
+  Share share = Share::kFull;
   {
     const GilRelease release;
-    auto library = OrtLibrary::Open(library_path);
-    if (!library.ok()) {
-      backend = library.status();
-    } else {
-      backend = LoadOrtBackend(library.value(), path, options, &fallbacks);
-    }
+    if (beside_traffic) share = ShareBesideTraffic();
+    RunWithShare(share, [&] {
+      auto library = OrtLibrary::Open(library_path);
+      if (!library.ok()) {
+        backend = library.status();
+      } else {
+        backend = LoadOrtBackend(library.value(), path, options, &fallbacks);
+      }
+    });
   }
-  return PyBackend(ValueOrThrow(std::move(backend)), std::move(fallbacks));
+  return PyBackend(ValueOrThrow(std::move(backend)), std::move(fallbacks), share);
 }
 
 py::list HistogramOf(const std::array<uint64_t, Histogram::kBins>& bins) {
@@ -140,9 +145,10 @@ py::list HistogramOf(const std::array<uint64_t, Histogram::kBins>& bins) {
 
 }  // namespace
 
-PyBackend::PyBackend(std::unique_ptr<Backend> backend, std::vector<std::string> fallbacks)
+PyBackend::PyBackend(std::unique_ptr<Backend> backend, std::vector<std::string> fallbacks, Share share)
     : backend_(std::make_shared<std::unique_ptr<Backend>>(std::move(backend))),
-      fallbacks_(std::move(fallbacks)) {}
+      fallbacks_(std::move(fallbacks)),
+      share_(share) {}
 
 Backend& PyBackend::Get() const {
   if (!backend_.usable() || *backend_.get() == nullptr) {
@@ -172,8 +178,10 @@ py::dict PyBackend::Run(const py::dict& inputs, const py::object& convert) {
   Status status;
   {
     const GilRelease release;
-    auto instance = backend.NewInstance();
-    status = instance.ok() ? (*instance)->Run({views, outputs, &owners}) : instance.status();
+    RunWithShare(share_, [&] {
+      auto instance = backend.NewInstance();
+      status = instance.ok() ? (*instance)->Run({views, outputs, &owners}) : instance.status();
+    });
   }
   ThrowIfError(status);
   py::dict answer;
@@ -194,14 +202,15 @@ py::tuple PyBackend::Measure(const py::dict& inputs, int64_t rows, int instances
   Result<TrialResult> result = Status();
   {
     const GilRelease release;
-    result = MeasureThroughput(backend, views, rows, instances, Seconds(seconds));
+    RunWithShare(share_,
+                 [&] { result = MeasureThroughput(backend, views, rows, instances, Seconds(seconds)); });
   }
   const TrialResult trial = ValueOrThrow(std::move(result));
   return py::make_tuple(trial.rows_per_second, static_cast<double>(trial.per_run.count()) / 1e9);
 }
 
 PyModel::PyModel(const Runtime& runtime, PyBackend& backend, const py::dict& options)
-    : core_(runtime.core()) {
+    : core_(runtime.core()), share_(backend.share()) {
   BatcherOptions read = ReadOptions(options);
   std::unique_ptr<Backend> released = backend.Release();
   Result<std::shared_ptr<Batcher>> made = Status();
@@ -214,7 +223,7 @@ PyModel::PyModel(const Runtime& runtime, PyBackend& backend, const py::dict& opt
 
 PyModel::~PyModel() { Close(); }
 
-void PyModel::WarmUp(const py::dict& inputs, int times, const py::object& convert) {
+void PyModel::WarmUp(const py::dict& inputs, int times, int instances, const py::object& convert) {
   std::vector<py::array> arrays;
   std::vector<InputTensor> tensors;
   tensors.reserve(batcher_->signature().inputs.size());
@@ -223,7 +232,7 @@ void PyModel::WarmUp(const py::dict& inputs, int times, const py::object& conver
   Status status;
   {
     const GilRelease release;
-    status = batcher_->WarmUp(views, times);
+    RunWithShare(share_, [&] { status = batcher_->WarmUp(views, times, instances); });
   }
   ThrowIfError(status);
 }
@@ -236,9 +245,13 @@ bool PyModel::Drain(double seconds) {
 
 void PyModel::Close() {
   if (!batcher_.usable() || batcher_.get() == nullptr) return;
+  // A Python model's end needs the GIL, which is no place to step back.
+  const Share share = batcher_->options().cores_per_batch > 0 ? Share::kLow : Share::kFull;
   const GilRelease release;
-  batcher_->Close();
-  malloc_trim(0);  // a model's weights are freed in pieces that the allocator would otherwise keep
+  RunWithShare(share, [&] {
+    batcher_->Close();
+    malloc_trim(0);  // a model's weights are freed in pieces that the allocator would otherwise keep
+  });
 }
 
 double PyModel::EstimatedCost(int64_t rows) const {
@@ -274,7 +287,7 @@ void BindModel(py::module_& module) {
       .def("measure", &PyBackend::Measure, py::arg("inputs"), py::arg("rows"), py::arg("instances"),
            py::arg("seconds"), py::arg("convert"));
   module.def("load_onnx", &LoadOnnx, py::arg("library"), py::arg("path"), py::arg("threads"),
-             py::arg("providers"), py::arg("session"), py::arg("optimization"));
+             py::arg("providers"), py::arg("session"), py::arg("optimization"), py::arg("beside_traffic"));
   module.def(
       "load_python",
       [](const py::list& inputs, const py::list& outputs, py::object factory) {
@@ -292,7 +305,8 @@ void BindModel(py::module_& module) {
   py::class_<PyModel>(module, "Model")
       .def(py::init<const Runtime&, PyBackend&, const py::dict&>(), py::arg("runtime"), py::arg("backend"),
            py::arg("options"))
-      .def("warm_up", &PyModel::WarmUp, py::arg("inputs"), py::arg("times"), py::arg("convert"))
+      .def("warm_up", &PyModel::WarmUp, py::arg("inputs"), py::arg("times"), py::arg("instances"),
+           py::arg("convert"))
       .def("drain", &PyModel::Drain, py::arg("seconds"))
       .def("close", &PyModel::Close)
       .def("stats", &PyModel::Stats)

@@ -8,13 +8,16 @@
 #include <vector>
 
 #include "bind/runtime.h"
+#include "core/background.h"
 
 namespace falaj {
 
 // A loaded model file before it is served: can be described, tried and measured. Handed over to a Model.
 class PyBackend {
  public:
-  explicit PyBackend(std::unique_ptr<Backend> backend, std::vector<std::string> fallbacks = {});
+  // `share`: what its runs before it serves, and its loading and closing, may take from traffic.
+  explicit PyBackend(std::unique_ptr<Backend> backend, std::vector<std::string> fallbacks = {},
+                     Share share = Share::kFull);
 
   py::list Inputs() const;
   py::list Outputs() const;
@@ -27,6 +30,7 @@ class PyBackend {
   py::tuple Measure(const py::dict& inputs, int64_t rows, int instances, double seconds,
                     const py::object& convert);
 
+  Share share() const { return share_; }
   Backend& Get() const;
   std::unique_ptr<Backend> Release();
 
@@ -34,6 +38,7 @@ class PyBackend {
   // Shared only with ForkGuarded's leak; released by Release.
   ForkGuarded<std::unique_ptr<Backend>> backend_;
   std::vector<std::string> fallbacks_;
+  const Share share_;
 };
 
 // One served version. Closed when Python drops it, if it was not before.
@@ -45,7 +50,7 @@ class PyModel {
   PyModel& operator=(const PyModel&) = delete;
 
   const std::shared_ptr<Batcher>& batcher() const { return batcher_.shared(); }
-  void WarmUp(const py::dict& inputs, int times, const py::object& convert);
+  void WarmUp(const py::dict& inputs, int times, int instances, const py::object& convert);
   bool Drain(double seconds);
   void Close();
   py::dict Stats() const;
@@ -54,6 +59,7 @@ class PyModel {
  private:
   ForkGuarded<RuntimeCore> core_;  // the batcher stands on its pool and timer
   ForkGuarded<Batcher> batcher_;
+  const Share share_;
 };
 
 void BindModel(py::module_& module);

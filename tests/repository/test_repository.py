@@ -294,6 +294,10 @@ def test_version_stays_as_it_is_when_nothing_changed(tmp_path: Path) -> None:
         ("[[input]]\nname = 'x'\ndatatype = 'INT64'", r"'x' is FP32 in the model.*INT64"),
         ("[[input]]\nname = 'x'\nshape = [-1, 31]", r"'x' has shape \[-1, 32\].*\[-1, 31\]"),
         ("[[input]]\nname = 'x'\npad_axis = 1", r"pad_axis 1 is not a variable axis"),
+        (
+            "[[warmup]]\ninputs.z.shape = [32]",
+            r"`warmup\[0\]\.inputs`: the model has no input 'z'; it has 'x'",
+        ),
         ("model_filename = 'other.onnx'", r"expected other\.onnx in its folder, found model\.onnx"),
         ("backend = 'python'", r"expected model\.py in its folder, found model\.onnx"),
     ],

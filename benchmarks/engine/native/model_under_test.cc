@@ -79,7 +79,7 @@ ModelUnderTest::ModelUnderTest(const Settings& settings)
     std::vector<float> data;
     for (int64_t i = 0; i < rows; ++i) data.insert(data.end(), row_.begin(), row_.end());
     const TensorView view{DataType::kFp32, ShapeOf(rows), data.data()};
-    ExitIfError(batcher_->WarmUp(std::span(&view, 1), 4));
+    ExitIfError(batcher_->WarmUp(std::span(&view, 1), 4, settings.instances));
   }
 }
 
