@@ -93,6 +93,7 @@ def read_instances(config: Any, warnings: list[str]) -> int | Literal["auto"]:
     for index, group in enumerate(config.instance_group):
         if group.count < 0:
             raise ConfigError(f"expected 1 or more, got {group.count}", key=f"instance_group[{index}].count")
+        _check_gpus(group, index)
         if group.HasField("kind") and group.kind == _KIND_AUTO:
             warnings.append(
                 f"instance_group[{index}].kind KIND_AUTO means the CPU here; name KIND_GPU to use a GPU"
@@ -100,6 +101,15 @@ def read_instances(config: Any, warnings: list[str]) -> int | Literal["auto"]:
     if not any(group.count for group in groups):
         return "auto"
     return sum(group.count or 1 for group in groups)
+
+
+def _check_gpus(group: Any, index: int) -> None:
+    key = f"instance_group[{index}].gpus"
+    negative = [gpu for gpu in group.gpus if gpu < 0]
+    if negative:
+        raise ConfigError(f"expected the number of a GPU, 0 or more, got {negative[0]}", key=key)
+    if group.gpus and group.kind not in (_KIND_AUTO, _KIND_GPU):
+        raise ConfigError(f"GPUs {list(group.gpus)} are named for a group that is not KIND_GPU", key=key)
 
 
 def read_providers(config: Any, cuda_options: dict[str, str], warnings: list[str]) -> tuple[Provider, ...]:

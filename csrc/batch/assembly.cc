@@ -20,20 +20,20 @@ void Fill(void* data, size_t elements, double value) {
   std::fill_n(static_cast<T*>(data), elements, static_cast<T>(value));
 }
 
-// IEEE binary16, rounded to nearest even; what is too large becomes infinity, what is too small zero.
+// IEEE binary16, rounded once, to nearest even; what is too large becomes infinity.
 uint16_t HalfOf(double value) {
-  const auto bits = std::bit_cast<uint32_t>(static_cast<float>(value));
-  const auto sign = static_cast<uint16_t>((bits >> 16) & 0x8000u);
-  const int exponent = static_cast<int>((bits >> 23) & 0xFFu) - 127 + 15;
-  const uint32_t fraction = bits & 0x7FFFFFu;
   if (std::isnan(value)) return 0x7E00u;
-  if (exponent >= 31) return static_cast<uint16_t>(sign | 0x7C00u);
-  if (exponent <= 0) return sign;
-  // The carry of rounding runs into the exponent, as it should.
-  const uint32_t half = (static_cast<uint32_t>(exponent) << 10) | (fraction >> 13);
-  const uint32_t rest = fraction & 0x1FFFu;
-  const uint32_t up = rest > 0x1000u || (rest == 0x1000u && (half & 1u) != 0) ? 1u : 0u;
-  return static_cast<uint16_t>(sign | (half + up));
+  const auto sign = static_cast<uint16_t>(std::signbit(value) ? 0x8000u : 0u);
+  const double size = std::abs(value);
+  if (size == 0) return sign;
+  if (size >= 65520.0) return static_cast<uint16_t>(sign | 0x7C00u);
+  int exponent = 0;
+  std::frexp(size, &exponent);         // size is in [2^(exponent - 1), 2^exponent)
+  exponent = std::max(exponent, -13);  // below the normal numbers steps get no finer
+  const double steps = std::nearbyint(std::ldexp(size, 11 - exponent));  // at most 2^11
+  // Normal numbers carry an implied 2^10; a round-up to 2^11 runs into the exponent, as it should.
+  const auto bits = static_cast<int>(steps) + ((exponent + 13) << 10);
+  return static_cast<uint16_t>(sign | static_cast<uint16_t>(bits));
 }
 
 uint16_t BrainOf(double value) {

@@ -348,6 +348,8 @@ def test_parse_names_line_and_column_when_text_is_wrong(
         ("version_policy { latest { num_versions: 3000000000 } }", "version_policy.latest.num_versions"),
         ("instance_group [ { count: 2147483647 }, { } ]", "instance_group.count"),
         ("instance_group { count: -1 }", "instance_group[0].count"),
+        ("instance_group { kind: KIND_GPU gpus: [ -1 ] }", "instance_group[0].gpus"),
+        ("instance_group { kind: KIND_CPU gpus: [ 0 ] }", "instance_group[0].gpus"),
         ("optimization { graph { level: 3 } }", "optimization.graph.level"),
         ("dynamic_batching { priority_levels: 2 }", "dynamic_batching.default_priority_level"),
         ("dynamic_batching {priority_queue_policy {key: 2}}", "dynamic_batching.priority_queue_policy[2]"),
