@@ -19,7 +19,6 @@ from tests.zoo.model import Arrays, ZooModel
 LEVELS = 3
 _SAMPLES = 64
 _LOOPS, _PER_LOOP, _THREADS = 1, 64, 2
-_ASYNC_SHARE = 0.7
 _MANY = 16
 _ROWS = (1, 1, 1, 2, 5)
 _TOLERANCE = 1e-3
@@ -57,6 +56,21 @@ def _cases(model: ZooModel, rng: np.random.Generator) -> list[tuple[Arrays, Arra
     return cases
 
 
+class _Quota:
+    """What is left to be sent, by all senders together, so that the mix is the same until the end."""
+
+    def __init__(self, requests: int) -> None:
+        self._left = requests
+        self._lock = threading.Lock()
+
+    def take(self, wanted: int = 1) -> int:
+        """Return how many of `wanted` may be sent: all of them, or what is left."""
+        with self._lock:
+            taken = min(wanted, self._left)
+            self._left -= taken
+            return taken
+
+
 class Load:
     """Sends `requests` requests from event loops and threads and checks every answer.
 
@@ -65,11 +79,10 @@ class Load:
 
     def __init__(self, engine: Engine, models: list[SoakModel], requests: int) -> None:
         self._engine = engine
-        on_loops = int(requests * _ASYNC_SHARE) // _LOOPS
-        on_threads = (requests - on_loops * _LOOPS) // _THREADS
-        self._senders = [_Sender(engine, models, on_loops, seed) for seed in range(_LOOPS)]
+        quota = _Quota(requests)
+        self._senders = [_Sender(engine, models, quota, seed) for seed in range(_LOOPS)]
         loops = [threading.Thread(target=sender.run_loop) for sender in self._senders]
-        blocking = [_Sender(engine, models, on_threads, 100 + seed) for seed in range(_THREADS)]
+        blocking = [_Sender(engine, models, quota, 100 + seed) for seed in range(_THREADS)]
         self._senders += blocking
         self._threads = loops + [threading.Thread(target=sender.run_blocking) for sender in blocking]
 
@@ -104,10 +117,10 @@ class Load:
 
 
 class _Sender:
-    def __init__(self, engine: Engine, models: list[SoakModel], requests: int, seed: int) -> None:
+    def __init__(self, engine: Engine, models: list[SoakModel], quota: _Quota, seed: int) -> None:
         self._engine = engine
         self._models = models
-        self._left = requests
+        self._quota = quota
         self._random = random.Random(seed)
         self.started = 0
         self.ended = 0
@@ -126,8 +139,7 @@ class _Sender:
         await asyncio.gather(*(self._ask_async() for _ in range(_PER_LOOP)))
 
     async def _ask_async(self) -> None:
-        while self._left > 0:
-            self._left -= 1
+        while self._quota.take():
             name, inputs, expected, kind, options = self._draw()
             ask = self._engine.infer_async(name, inputs, **options)
             self.started += 1
@@ -149,23 +161,21 @@ class _Sender:
 
     def run_blocking(self) -> None:
         """Send from this thread, one at a time or many at once."""
-        while self._left > 0:
-            name, inputs, expected, kind, options = self._draw()
-            if self._random.random() < 0.02 and self._left >= _MANY:
-                self._ask_many()
+        while wanted := self._quota.take(_MANY if self._random.random() < 0.02 else 1):
+            if wanted > 1:
+                self._ask_many(wanted)
                 continue
-            self._left -= 1
+            name, inputs, expected, kind, options = self._draw()
             self.started += 1
             try:
                 self._check(name, kind, self._engine.infer(name, inputs, **options), expected)
             except falaj.Error as error:
                 self._failed(name, kind, expected, type(error).__name__, error)
 
-    def _ask_many(self) -> None:
-        self._left -= _MANY
-        self.started += _MANY
+    def _ask_many(self, wanted: int) -> None:
+        self.started += wanted
         model = self._random.choice(self._models)
-        cases = [self._random.choice(model.cases) for _ in range(_MANY)]
+        cases = [self._random.choice(model.cases) for _ in range(wanted)]
         requests = [inputs for inputs, _ in cases]
         answers = self._engine.infer_many(model.name, requests, return_exceptions=True)
         for (_, expected), answer in zip(cases, answers, strict=True):
