@@ -122,8 +122,9 @@ Status Batcher::Admit(Request& request) {
                        " requests at priority " + std::to_string(level) + ")");
   }
   const int64_t ahead = queue_.RowsUpTo(request.level_);
-  // An idle model is always tried: it costs nobody, and a cost learned in a bad moment corrects itself.
-  const bool idle = free_lanes_.size() == lanes_.size() && ahead == 0;
+  // A model with an instance to spare is always tried: it costs nobody, and a cost learned in a bad moment
+  // corrects itself. So is one whose run should have ended: it may be delivering to the one who now asks.
+  const bool idle = ahead == 0 && UntilInstance(request.arrived, 0) == Nanos(0);
   if (!idle && (request.deadline != TimePoint::max() || options_.slo)) {
     const int64_t max_rows = std::max<int64_t>(1, options_.max_batch_rows);
     const auto instances = static_cast<int64_t>(lanes_.size());

@@ -9,8 +9,8 @@ namespace {
 // In-place slabs above this size would hold too much memory for too few requests; such rows are copied
 // together when their batch is formed instead.
 constexpr size_t kMaxSlabBytes = size_t{16} << 20;
-// Own memory of a pooled request above this size is given back.
-constexpr size_t kKeepOwnBytes = size_t{1} << 20;
+// What requests that wait in the pool to be used again may hold, all together.
+constexpr size_t kKeepOwnBytes = size_t{4} << 20;
 constexpr size_t kKeepRequests = 4096;
 constexpr size_t kMaxGuests = 64;
 
@@ -97,6 +97,7 @@ RefPtr<Request> Batcher::NewRequest() {
     if (!free_requests_.empty()) {
       request = free_requests_.back();
       free_requests_.pop_back();
+      pooled_bytes_ -= request->own_.capacity();
     }
   }
   if (request == nullptr) request = std::make_unique<Request>().release();  // back to unique_ptr in Recycle
@@ -124,7 +125,6 @@ void Batcher::Recycle(Request* request) {
   request->outputs_.clear();
   request->slab_ = RefPtr<Slab>();
   request->slab_row_ = -1;
-  if (request->own_.capacity() > kKeepOwnBytes) request->own_.Free();
   request->keep_alive_.reset();
   request->own_outputs_.clear();
   request->status_ = Status::Ok();
@@ -134,7 +134,10 @@ void Batcher::Recycle(Request* request) {
     admitted_rows_ -= rows;
     FinishInflight(1);
   }
-  if (free_requests_.size() < kKeepRequests) free_requests_.push_back(owned.release());
+  if (free_requests_.size() >= kKeepRequests) return;
+  if (pooled_bytes_ + request->own_.capacity() > kKeepOwnBytes) request->own_.Free();
+  pooled_bytes_ += request->own_.capacity();
+  free_requests_.push_back(owned.release());
 }
 
 void Batcher::Queue(Request* request, Deadline deadline) {
@@ -436,7 +439,6 @@ void Batcher::Close() {
 ModelStats Batcher::Stats() const {
   ModelStats stats;
   for (const auto& lane : lanes_) stats.Merge(lane->counters);
-  stats.slab_bytes = slabs_.allocated_bytes();
   std::shared_ptr<Backend> backend;
   {
     MutexLock lock(mu_);
@@ -444,6 +446,7 @@ ModelStats Batcher::Stats() const {
   }
   stats.model_bytes = backend != nullptr ? backend->MemoryUsed() : 0;
   MutexLock lock(mu_);
+  stats.buffer_bytes = slabs_.allocated_bytes() + pooled_bytes_;
   for (const auto& guest : guests_) stats.Merge(guest->counters);
   stats.admission = admission_;
   stats.waiting_rows = queue_.rows();

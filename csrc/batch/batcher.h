@@ -191,6 +191,7 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   int offered_ GUARDED_BY(mu_) = 0;            // batches offered to the pool and not yet begun
   bool closed_ GUARDED_BY(mu_) = false;
   std::vector<Request*> free_requests_ GUARDED_BY(mu_);  // owned here
+  size_t pooled_bytes_ GUARDED_BY(mu_) = 0;              // own memory of free_requests_
   std::vector<Waiting> view_ GUARDED_BY(mu_);
   std::vector<Request*> view_requests_ GUARDED_BY(mu_);
   std::vector<uint32_t> picks_ GUARDED_BY(mu_);

@@ -271,7 +271,7 @@ py::dict PyModel::Stats() const {
       "refused_deadline"_a = stats.admission.refused_deadline, "refused_slo"_a = stats.admission.refused_slo,
       "expired"_a = stats.admission.expired, "cancelled"_a = stats.admission.cancelled,
       "waiting_rows"_a = stats.waiting_rows, "waiting_requests"_a = stats.waiting_requests,
-      "inflight_requests"_a = stats.inflight_requests, "slab_bytes"_a = stats.slab_bytes,
+      "inflight_requests"_a = stats.inflight_requests, "buffer_bytes"_a = stats.buffer_bytes,
       "model_bytes"_a = stats.model_bytes, "queue_ns_histogram"_a = HistogramOf(stats.queue),
       "run_ns_histogram"_a = HistogramOf(stats.run),
       "batch_rows_histogram"_a = HistogramOf(stats.batch_rows));

@@ -37,7 +37,7 @@ struct ModelStats {
   AdmissionCounters admission;
   int64_t waiting_rows = 0;
   uint64_t waiting_requests = 0, inflight_requests = 0;
-  uint64_t slab_bytes = 0, model_bytes = 0;
+  uint64_t buffer_bytes = 0, model_bytes = 0;
 
   void Merge(const InstanceCounters& part);
 };
