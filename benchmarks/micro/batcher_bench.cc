@@ -183,7 +183,7 @@ void BM_SlabGetAndReturn(benchmark::State& state) {
   const ModelSignature signature = CopyBackend().Describe();
   auto layout = SlabLayout::Make(signature.inputs, signature.outputs, 64);
   if (!layout.ok()) std::abort();
-  SlabPool slabs(std::move(layout).value(), 8, 4);
+  SlabPool slabs(std::move(layout).value(), {8, 4, 0});
   for (auto _ : state) {
     auto slab = slabs.Get(SlabPool::Need::kMay);
     benchmark::DoNotOptimize(slab);

@@ -187,8 +187,13 @@ Status BatchAssembly::GatherInput(size_t backend_input, std::span<Request* const
   }
   Shape shape = first.shape;
   shape[0] = rows_;
-  auto view = NewInput(backend_input, first.type, shape);
-  if (!view.ok()) return view.status();
+  Result<TensorView> view = TensorView();
+  if (slab_->HoldsInput(source, rows_)) {
+    view = slab_->Input(source, 0, rows_);
+  } else {
+    view = NewInput(backend_input, first.type, shape);
+    if (!view.ok()) return view.status();
+  }
   const size_t row_bytes = TailBytes(first, 1);
   auto* to = static_cast<std::byte*>(view->data);
   for (size_t m = 0; m < members.size(); ++m) {

@@ -14,7 +14,12 @@ namespace falaj {
 // Scratch of one instance, reused batch after batch. Not thread-safe.
 class BatchAssembly {
  public:
-  explicit BatchAssembly(const BatcherOptions* options) : options_(options) {}
+  // `max_members`: the most requests a batch will have; room for them is made now.
+  BatchAssembly(const BatcherOptions* options, size_t max_members) : options_(options) {
+    inputs_.reserve(options->inputs.size());
+    outputs_.reserve(options->outputs.size());
+    first_rows_.reserve(max_members);
+  }
 
   // Lays out the batch. Requests whose rows lie side by side in one slab are taken as they lie; a request
   // that is alone is run on its own memory; all else is copied together, padded where the model says so.

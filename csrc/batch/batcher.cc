@@ -12,6 +12,7 @@ constexpr size_t kMaxSlabBytes = size_t{16} << 20;
 // What requests that wait in the pool to be used again may hold, all together.
 constexpr size_t kKeepOwnBytes = size_t{4} << 20;
 constexpr size_t kKeepRequests = 4096;
+constexpr size_t kKeepSlabBytes = size_t{4} << 20;
 constexpr size_t kMaxGuests = 64;
 
 bool FitsInPlace(const BatcherOptions& options, const SlabLayout& layout) {
@@ -21,6 +22,11 @@ bool FitsInPlace(const BatcherOptions& options, const SlabLayout& layout) {
     if (plan.is_mask || plan.pad_axis >= 0 || plan.source != static_cast<int>(i)) return false;
   }
   return true;
+}
+
+SlabLimits LimitsOf(int instances) {
+  const auto running = static_cast<size_t>(instances);
+  return {running + 64, running + 2, kKeepSlabBytes};
 }
 
 }  // namespace
@@ -51,8 +57,7 @@ Batcher::Batcher(BatcherOptions options, std::unique_ptr<Backend> backend, SlabL
       timer_(timer),
       clock_(clock),
       in_place_(FitsInPlace(options_, layout)),
-      slabs_(std::move(layout), static_cast<size_t>(options_.instances) + 64,
-             static_cast<size_t>(options_.instances) + 2),
+      slabs_(std::move(layout), LimitsOf(options_.instances)),
       backend_(std::move(backend)),
       queue_(options_.levels.size()) {
   view_.reserve(RequestQueue::kWindow);
@@ -60,7 +65,8 @@ Batcher::Batcher(BatcherOptions options, std::unique_ptr<Backend> backend, SlabL
   picks_.reserve(RequestQueue::kWindow);
 }
 
-Batcher::Lane::Lane(const BatcherOptions* options, bool is_guest) : guest(is_guest), assembly(options) {
+Batcher::Lane::Lane(const BatcherOptions* options, bool is_guest)
+    : guest(is_guest), assembly(options, RequestQueue::kWindow) {
   for (auto* list : {&members, &answered, &delivery}) list->reserve(RequestQueue::kWindow);
 }
 
@@ -100,7 +106,12 @@ RefPtr<Request> Batcher::NewRequest() {
       pooled_bytes_ -= request->own_.capacity();
     }
   }
-  if (request == nullptr) request = std::make_unique<Request>().release();  // back to unique_ptr in Recycle
+  if (request == nullptr) {
+    auto made = std::make_unique<Request>();
+    made->inputs_.reserve(signature().inputs.size());
+    made->outputs_.reserve(signature().outputs.size());
+    request = made.release();  // back to unique_ptr in Recycle
+  }
   request->batcher_ = shared_from_this();
   return RefPtr<Request>(request);
 }

@@ -60,11 +60,13 @@ TensorView Slab::View(const SlabLayout::Column& column, int64_t first_row, int64
 
 void Slab::OnLastUnref() { pool_->Return(this); }
 
-SlabPool::SlabPool(SlabLayout layout, size_t max_slabs, size_t keep_free)
-    : layout_(std::move(layout)), max_slabs_(max_slabs), keep_free_(keep_free) {
+SlabPool::SlabPool(SlabLayout layout, SlabLimits limits)
+    : layout_(std::move(layout)),
+      max_slabs_(limits.max_slabs),
+      keep_free_(std::max(limits.keep_free, limits.keep_bytes / std::max<size_t>(1, layout_.bytes))) {
   // Constructed once here, so that handing slabs out and back later never grows a vector.
-  all_.reserve(max_slabs);
-  free_.reserve(max_slabs);
+  all_.reserve(max_slabs_);
+  free_.reserve(max_slabs_);
 }
 
 Result<RefPtr<Slab>> SlabPool::Get(Need need) {

@@ -47,6 +47,11 @@ class Slab : public RefCounted<Slab> {
     return View(layout_->outputs[i], first_row, rows);
   }
 
+  // Whether Input(i, 0, rows) may be asked for.
+  bool HoldsInput(size_t i, int64_t rows) const {
+    return layout_->inputs[i].row_bytes > 0 && rows <= layout_->rows;
+  }
+
   void OnLastUnref();
 
   // Rows reserved so far. Guarded by the batcher's mutex while the slab is open.
@@ -66,14 +71,19 @@ class Slab : public RefCounted<Slab> {
   Buffer memory_;
 };
 
+struct SlabLimits {
+  size_t max_slabs;   // see SlabPool::Need
+  size_t keep_free;   // of those not in use, so many keep their memory,
+  size_t keep_bytes;  // or as many as have this much together, if that is more
+};
+
 // Thread-safe. Outlives its slabs (they are owned here). Lock order: after the batcher's mutex.
 class SlabPool {
  public:
-  // See Need for `max_slabs`; `keep_free` stay allocated while unused.
-  SlabPool(SlabLayout layout, size_t max_slabs, size_t keep_free);
+  SlabPool(SlabLayout layout, SlabLimits limits);
 
   enum class Need {
-    kMay,   // for rows in place: refused when `max_slabs` are out, and the request holds its own memory
+    kMay,   // for rows in place: refused when max_slabs are out, and the request holds its own memory
     kMust,  // for a batch that is about to run; their number is bounded by instances and unread answers
   };
   // Fails with kUnavailable.

@@ -86,31 +86,6 @@ TEST_F(Cgroup, HasNoQuotaWhenTheTextIsNone) {
   EXPECT_GE(UsableCores(), 1);
 }
 
-TEST(SlabPool, GivesDisjointRowsAndTakesMemoryBack) {
-  const std::vector<TensorSpec> in{{"x", DataType::kFp32, {-1, 3}, {}}};
-  const std::vector<TensorSpec> out{{"y", DataType::kBytes, {-1}, {}}};
-  auto layout = SlabLayout::Make(in, out, 4);
-  ASSERT_TRUE(layout.ok());
-  EXPECT_TRUE(layout->all_inputs_fixed);
-  SlabPool pool(*layout, 2, 1);
-  auto a = pool.Get(SlabPool::Need::kMay);
-  auto b = pool.Get(SlabPool::Need::kMay);
-  ASSERT_TRUE(a.ok() && b.ok());
-  EXPECT_EQ(pool.Get(SlabPool::Need::kMay).status().code(), Code::kUnavailable);
-  EXPECT_TRUE(pool.Get(SlabPool::Need::kMust).ok());
-  auto* first = static_cast<float*>((*a)->Input(0, 0, 1).data);
-  EXPECT_EQ(static_cast<float*>((*a)->Input(0, 1, 1).data) - first, 3);
-  a.value() = RefPtr<Slab>();
-  b.value() = RefPtr<Slab>();
-  EXPECT_EQ(pool.allocated_bytes(), layout->bytes);  // one is kept
-}
-
-TEST(SlabLayout, RefusesABatchThatCannotBeAddressed) {
-  const std::vector<TensorSpec> in{
-      {"x", DataType::kFp64, {-1, std::numeric_limits<int64_t>::max() / 16}, {}}};
-  EXPECT_EQ(SlabLayout::Make(in, {}, 1024).status().code(), Code::kInvalidInput);
-}
-
 TEST(Histogram, PutsEveryValueBelowItsBinsUpperBound) {
   for (uint64_t value = 0; value < 100'000; value += 1 + value / 7) {
     const size_t bin = Histogram::Bin(value);
