@@ -53,7 +53,7 @@ class DeadlineTimerTest : public testing::Test {
 
 TEST_F(DeadlineTimerTest, EndsEachRequestAtItsDeadlineAndNotBefore) {
   const TimePoint start = clock_.Now();
-  for (const uint64_t tag : {30, 10, 20}) Ask(tag, start + tag * kTick);
+  for (const uint64_t tag : {30U, 10U, 20U}) Ask(tag, start + tag * kTick);
   clock_.Advance(9 * kTick);
   clock_.Advance(1 * kTick);
   sink_->WaitFor(1);
