@@ -11,6 +11,8 @@ from tests.serving import QUICK, add_model
 from tests.zoo import ZooModel, numpy_dtype
 from tests.zoo.model import build, sampler, value
 
+pytestmark = pytest.mark.core
+
 # Ties, the largest, the overflow, the smallest normal and subnormals of binary16; what rounds twice wrongly.
 VALUES = [0.0, 1.5, -2.0, 0.1, 2049.0, 65504.0, 65519.9, 65520.0, -1e9, 6.2e-5, 6e-8, 3e-8, 2.9e-8, 1e-12,
           -4.3e-6, 1 + 2**-11 + 2**-40, 2.0**-14 - 2.0**-26]  # fmt: skip
