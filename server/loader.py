@@ -9,6 +9,7 @@ import numpy as np
 from falaj import _core
 from falaj.server import arrays
 from falaj.server.errors import ConfigError
+from falaj.server.give_way import give_way
 from falaj.server.model_config import InputConfig, ModelConfig, Warmup
 from falaj.server.onnxruntime_library import find_onnxruntime
 from falaj.server.probe import Probe, probe, sample
@@ -85,6 +86,7 @@ def _load_onnx(
 ) -> tuple[_core.Backend, Choice, Probe]:
     config = source.config
     library = find_onnxruntime()
+    give_way()
 
     def load(threads: int) -> _core.Backend:
         providers = [(provider.name, provider.options) for provider in config.provider]
@@ -102,6 +104,7 @@ def _load_onnx(
     inputs, outputs = of_backend(first)
     check_configured("input", inputs, config.input, source.name)
     check_configured("output", outputs, config.output, source.name)
+    give_way()
     found = probe(first, inputs, outputs)
     if kept is not None and kept.config == config and kept.probe == found:
         choice = kept.choice
@@ -166,9 +169,9 @@ def _finish(
     placement, notes = backend.placement, list(backend.fallbacks)
     if config.max_batch_size and not found.batchable and found.axis_size is not None:
         notes.append(f"max_batch_size is {config.max_batch_size}, but a trial says otherwise: {found.why}")
-    model = _core.Model(
-        runtime, backend, _batcher_options(source, choice, inputs, public, outputs, declared, platform)
-    )
+    options = _batcher_options(source, choice, inputs, public, outputs, declared, platform)
+    give_way()
+    model = _core.Model(runtime, backend, options)
     _warm_up(model, source, choice, public, found, notes)
     return LoadedVersion(
         name=source.name,
@@ -294,6 +297,7 @@ def _warm_up(
     notes: list[str],
 ) -> None:
     def run(made: dict[str, Any], times: int, instances: int = choice.instances) -> None:
+        give_way()
         model.warm_up(made, times, instances, arrays.from_python)
 
     for index, warmup in enumerate(source.config.warmup):

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from falaj import _core
 from falaj.server import arrays
+from falaj.server.give_way import give_way
 from falaj.server.tensors import Tensor
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -60,7 +61,9 @@ def probe(backend: _core.Backend, inputs: tuple[Tensor, ...], outputs: tuple[Ten
     seen = _correct(outputs, together)
     if declared:
         return Probe(False, declared, axis_size, seen)
+    give_way()
     batch = sample(inputs, _ROWS, axis_size)
+    give_way()
     try:
         whole = backend.run(batch, arrays.from_python)
         for name, array in whole.items():
@@ -89,7 +92,9 @@ def _first_accepted(backend: _core.Backend, inputs: tuple[Tensor, ...]) -> tuple
     variable = any(-1 in tensor.shape[1:] for tensor in inputs)
     for axis_size in _AXIS_SIZES if variable else _AXIS_SIZES[:1]:
         try:
-            return axis_size, backend.run(sample(inputs, 1, axis_size), arrays.from_python)
+            made = sample(inputs, 1, axis_size)
+            give_way()
+            return axis_size, backend.run(made, arrays.from_python)
         except _core.Error:
             continue
     return 0, None

@@ -15,6 +15,7 @@ from falaj.server.folder import (
     read_folder,
     wanted_versions,
 )
+from falaj.server.give_way import give_way
 from falaj.server.loader import LoadedVersion, Source, load_version
 
 _log = logging.getLogger("falaj.repository")
@@ -168,6 +169,7 @@ class Repository:
 
     def _load(self, name: str, entry: _Entry, force: bool) -> _core.Error | None:
         folder = read_folder(self._root, name)
+        give_way()
         config, entry.warnings = read_config(folder)
         for warning in entry.warnings:
             _log.warning("model '%s': %s", name, warning)
@@ -178,7 +180,9 @@ class Repository:
         first_error: _core.Error | None = None
         for version in wanted:
             path = folder.path / str(version)
+            give_way()
             seen = fingerprint(path)
+            give_way()
             old = serving.get(version)
             if old is not None and not force and prints[version] == seen and old.config == config:
                 continue
@@ -194,6 +198,7 @@ class Repository:
         retired = [old for v, old in entry.serving.items() if serving.get(v) is not old]
         entry.serving, entry.failures = serving, failures
         entry.prints = {version: prints[version] for version in serving}
+        give_way()
         self._publish()
         self._retire(retired)
         return first_error
