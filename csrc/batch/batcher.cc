@@ -89,7 +89,7 @@ Status Batcher::MakeLanes() {
   MutexLock lock(mu_);
   guests_.reserve(kMaxGuests);
   free_guests_.reserve(kMaxGuests);
-  return Status::Ok();
+  return options_.run_on_submitter ? MakeGuest() : Status::Ok();  // the first before it is needed
 }
 
 Batcher::~Batcher() {
@@ -219,13 +219,16 @@ Batcher::Lane* Batcher::TakeOnSubmitter(RunHere run_here) {
   return lane;
 }
 
+Status Batcher::MakeGuest() {
+  auto lane = NewLane(/*guest=*/true);
+  if (!lane.ok()) return lane.status();
+  free_guests_.push_back(lane->get());
+  guests_.push_back(std::move(lane.value()));
+  return Status::Ok();
+}
+
 Batcher::Lane* Batcher::TakeAsGuest() {
-  if (free_guests_.empty() && guests_.size() < kMaxGuests && !closed_) {
-    auto lane = NewLane(/*guest=*/true);
-    if (!lane.ok()) return nullptr;
-    free_guests_.push_back(lane->get());
-    guests_.push_back(std::move(lane.value()));
-  }
+  if (free_guests_.empty() && guests_.size() < kMaxGuests && !closed_ && !MakeGuest().ok()) return nullptr;
   return TakeBatch(free_guests_, /*only_if_short=*/true);
 }
 

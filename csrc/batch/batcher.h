@@ -146,6 +146,7 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   void Queue(Request* request, Deadline deadline) REQUIRES(mu_);
   Lane* TakeOnSubmitter(RunHere run_here) REQUIRES(mu_);
   Lane* TakeAsGuest() REQUIRES(mu_);
+  Status MakeGuest() REQUIRES(mu_);
   bool AllIdle() const REQUIRES(mu_);
   int WantedBatches() const REQUIRES(mu_);
   void OfferMore() REQUIRES(mu_);
@@ -178,8 +179,8 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   RequestQueue queue_ GUARDED_BY(mu_);
   std::vector<Lane*> free_lanes_ GUARDED_BY(mu_);
   // For submitters whose short work would wait only because the threads that hold the lanes are not running
-  // at the moment: many blocking threads then run their own requests instead of waking each other. Made when
-  // first needed, kMaxGuests at most.
+  // at the moment: many blocking threads then run their own requests instead of waking each other. All but
+  // the first are made when first needed, kMaxGuests at most.
   std::vector<std::unique_ptr<Lane>> guests_ GUARDED_BY(mu_);
   std::vector<Lane*> free_guests_ GUARDED_BY(mu_);
   RefPtr<Slab> open_slab_ GUARDED_BY(mu_);

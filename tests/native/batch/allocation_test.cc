@@ -2,10 +2,6 @@
 // Runtime allocates inside a run is its own affair, and not counted.
 // Not under the sanitizers, whose own operator new it would hide.
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#if defined(__GNUC__) && !defined(__clang__)
-// GCC 12 sees an overlap in std::string where there is none (GCC bug 105651) once operator new is ours.
-#pragma GCC diagnostic ignored "-Wrestrict"
-#endif
 
 #include <gtest/gtest.h>
 
@@ -131,7 +127,7 @@ void ExpectNone(BatcherOptions options, std::unique_ptr<Backend> backend) {
   SteadyClock clock;
   ExecutorPool pool(2, &clock);
   DeadlineTimer timer(&clock);
-  options.instances = 2;  // one for the submitter, while the other still delivers: no guest has to be made
+  options.instances = 2;
   auto made = Batcher::Make(std::move(options), std::move(backend), &pool, &timer, &clock);
   ASSERT_TRUE(made.ok()) << made.status().message();
   Batcher& batcher = **made;
