@@ -1,11 +1,11 @@
 #include "batch/assembly.h"
 
 #include <algorithm>
-#include <bit>
-#include <cmath>
 #include <cstring>
 #include <limits>
 #include <string_view>
+
+#include "core/half.h"
 
 namespace falaj {
 namespace {
@@ -18,27 +18,6 @@ size_t TailBytes(const TensorView& view, size_t first) {
 template <typename T>
 void Fill(void* data, size_t elements, double value) {
   std::fill_n(static_cast<T*>(data), elements, static_cast<T>(value));
-}
-
-// IEEE binary16, rounded once, to nearest even; what is too large becomes infinity.
-uint16_t HalfOf(double value) {
-  if (std::isnan(value)) return 0x7E00u;
-  const auto sign = static_cast<uint16_t>(std::signbit(value) ? 0x8000u : 0u);
-  const double size = std::abs(value);
-  if (size == 0) return sign;
-  if (size >= 65520.0) return static_cast<uint16_t>(sign | 0x7C00u);
-  int exponent = 0;
-  std::frexp(size, &exponent);         // size is in [2^(exponent - 1), 2^exponent)
-  exponent = std::max(exponent, -13);  // below the normal numbers steps get no finer
-  const double steps = std::nearbyint(std::ldexp(size, 11 - exponent));  // at most 2^11
-  // Normal numbers carry an implied 2^10; a round-up to 2^11 runs into the exponent, as it should.
-  const auto bits = static_cast<int>(steps) + ((exponent + 13) << 10);
-  return static_cast<uint16_t>(sign | static_cast<uint16_t>(bits));
-}
-
-uint16_t BrainOf(double value) {
-  const auto bits = std::bit_cast<uint32_t>(static_cast<float>(value));
-  return static_cast<uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
 }
 
 void FillElements(const TensorView& view, double value) {
