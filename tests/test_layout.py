@@ -17,7 +17,8 @@ PYTHON["features"] = {"features"}
 NATIVE = {"core": {"core"}, "observe": {"core", "observe"}, "backend": {"core", "backend"}}
 NATIVE["batch"] = {"core", "observe", "backend", "batch"}
 NATIVE["route"] = NATIVE["batch"] | {"route"}
-NATIVE["bind"] = NATIVE["route"] | {"bind"}
+NATIVE["wire"] = NATIVE["route"] | {"wire"}
+NATIVE["bind"] = NATIVE["wire"] | {"bind"}
 _INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 
 

@@ -67,7 +67,7 @@ inline TensorSpec Spec(std::string name, std::vector<int64_t> shape, DataType ty
 // Options of a model x -> y that batches up to 8 rows on one instance, never on the submitter.
 inline BatcherOptions DefaultOptions(std::vector<TensorSpec> inputs, std::vector<TensorSpec> outputs) {
   BatcherOptions options;
-  options.model = std::string("m");  // GCC 12 misreads the assignment of a literal (-Wrestrict)
+  options.model = "m";
   options.version = 3;
   options.signature = {std::move(inputs), std::move(outputs)};
   for (size_t i = 0; i < options.signature.inputs.size(); ++i) {
