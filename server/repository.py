@@ -196,20 +196,23 @@ class Repository:
         if first_error is None:
             serving = {version: serving[version] for version in wanted}
         retired = [old for v, old in entry.serving.items() if serving.get(v) is not old]
-        entry.serving, entry.failures = serving, failures
-        entry.prints = {version: prints[version] for version in serving}
-        give_way()
-        self._publish()
+        with self._table_lock:  # in one step: what is told to be READY answers
+            entry.serving, entry.failures = serving, failures
+            entry.prints = {version: prints[version] for version in serving}
+            self._publish_locked()
         self._retire(retired)
         return first_error
 
     def _publish(self) -> None:
         with self._table_lock:
-            table = {}
-            for name, entry in self._entries.items():
-                models = {version: loaded.model for version, loaded in entry.serving.items()}
-                table[name] = (models, max(models) if models else None, _reasons(entry))
-            self._runtime.publish(table)
+            self._publish_locked()
+
+    def _publish_locked(self) -> None:
+        table = {}
+        for name, entry in self._entries.items():
+            models = {version: loaded.model for version, loaded in entry.serving.items()}
+            table[name] = (models, max(models) if models else None, _reasons(entry))
+        self._runtime.publish(table)
 
     @staticmethod
     def _retire(old: list[LoadedVersion]) -> None:
