@@ -24,7 +24,7 @@ demo: venv  ## train, export and serve a small model, and query it
 	$(PY) -m falaj.training.demo
 
 test: native-release venv  ## run the native tests and the Python tests
-	export $$($(PY) -m tests.zoo build/zoo) && ctest --preset release
+	settings=$$($(PY) -m tests.zoo build/zoo) && export $$settings && ctest --preset release
 	$(PY) -m pytest
 
 lint: venv clang-tools  ## check style and types, and compile with clang's thread-safety analysis

@@ -54,25 +54,31 @@ class DeadlineTimerTest : public testing::Test {
 TEST_F(DeadlineTimerTest, EndsEachRequestAtItsDeadlineAndNotBefore) {
   const TimePoint start = clock_.Now();
   for (const uint64_t tag : {30U, 10U, 20U}) Ask(tag, start + tag * kTick);
-  clock_.Advance(9 * kTick);
-  clock_.Advance(1 * kTick);
-  sink_->WaitFor(1);
-  EXPECT_EQ(sink_->order(), (std::vector<uint64_t>{10}));
-  clock_.Advance(15 * kTick);
-  sink_->WaitFor(2);
-  EXPECT_EQ(sink_->order(), (std::vector<uint64_t>{10, 20}));
-  EXPECT_EQ(timer_.size(), 1u);
-  clock_.Advance(5 * kTick);
-  sink_->WaitFor(3);
+  clock_.Advance(10 * kTick - Nanos(2));
+  Ask(9, start + 10 * kTick - Nanos(1));  // the earliest now: the timer looks, and finds nothing due
+  clock_.WaitUntilAsleep(start + 10 * kTick - Nanos(1));
+  EXPECT_TRUE(sink_->order().empty());
+  clock_.Advance(Nanos(1));
+  clock_.WaitUntilAsleep(start + 10 * kTick);
+  EXPECT_EQ(sink_->order(), (std::vector<uint64_t>{9}));
+  clock_.Advance(Nanos(1));
+  clock_.WaitUntilAsleep(start + 20 * kTick);
+  EXPECT_EQ(sink_->order(), (std::vector<uint64_t>{9, 10}));
+  EXPECT_EQ(timer_.size(), 2u);
+  clock_.Advance(25 * kTick);
+  sink_->WaitFor(4);
+  EXPECT_EQ(sink_->order(), (std::vector<uint64_t>{9, 10, 20, 30}));
   EXPECT_EQ(sink_->code(30), Code::kDeadlineExceeded);
   EXPECT_EQ(timer_.size(), 0u);
 }
 
-TEST_F(DeadlineTimerTest, AnEarlierDeadlineThatComesLaterEndsFirst) {
+// The timer sleeps until the far deadline, past which time does not go here: only being told can wake it.
+TEST_F(DeadlineTimerTest, AnEarlierDeadlineThatComesLaterWakesIt) {
   const TimePoint start = clock_.Now();
   Ask(1, start + 1000 * kTick);
+  clock_.WaitUntilAsleep(start + 1000 * kTick);
   Ask(2, start + 5 * kTick);
-  clock_.Advance(6 * kTick);
+  clock_.Advance(5 * kTick);
   sink_->WaitFor(1);
   EXPECT_EQ(sink_->order(), (std::vector<uint64_t>{2}));
 }
@@ -92,32 +98,50 @@ TEST_F(DeadlineTimerTest, ForgetsWhatIsCancelledOrAnswered) {
   EXPECT_EQ(sink_->code(2), Code::kCancelled);
 }
 
-// Against a sorted map: what is due ends in the order of deadlines, and nothing else ends.
-TEST_F(DeadlineTimerTest, AgreesWithASortedMapOverRandomSteps) {
-  std::mt19937_64 random(7);
-  std::map<TimePoint, RefPtr<Request>> waiting;
-  std::vector<uint64_t> ended;
-  for (uint64_t step = 0; step < 4000; ++step) {
+class DeadlineTimerSeeds : public DeadlineTimerTest, public testing::WithParamInterface<uint64_t> {};
+INSTANTIATE_TEST_SUITE_P(Random, DeadlineTimerSeeds, testing::Range<uint64_t>(1, 21));
+
+// Against a sorted map: what is due ends in the order of deadlines, of which many are equal, and nothing else
+// ends.
+TEST_P(DeadlineTimerSeeds, AgreesWithASortedMap) {
+  std::mt19937_64 random(GetParam());
+  std::multimap<TimePoint, RefPtr<Request>> waiting;
+  std::vector<TimePoint> deadlines;  // by tag
+  std::vector<TimePoint> ended;
+  const auto advance = [&](Nanos by) {
+    clock_.Advance(by);
+    while (!waiting.empty() && waiting.begin()->first <= clock_.Now()) {
+      ended.push_back(waiting.begin()->first);
+      waiting.erase(waiting.begin());
+    }
+    sink_->WaitFor(ended.size());
+  };
+  const auto expect_equal = [&] {
+    std::vector<TimePoint> order;
+    for (const uint64_t tag : sink_->order()) order.push_back(deadlines[tag]);
+    ASSERT_EQ(order, ended);
+    ASSERT_EQ(timer_.size(), waiting.size());
+  };
+  for (int step = 0; step < 300; ++step) {
     const uint64_t dice = random() % 10;
     if (dice < 6) {
-      const TimePoint deadline = clock_.Now() + Nanos(1 + static_cast<int64_t>(random() % 1'000'000));
-      if (!waiting.contains(deadline)) waiting.emplace(deadline, Ask(step, deadline));
+      const TimePoint deadline = clock_.Now() + Nanos(10'000 * (1 + static_cast<int64_t>(random() % 100)));
+      waiting.emplace(deadline, Ask(deadlines.size(), deadline));
+      deadlines.push_back(deadline);
     } else if (dice < 8 && !waiting.empty()) {
       const auto chosen = std::next(waiting.begin(), static_cast<int64_t>(random() % waiting.size()));
-      ended.push_back(chosen->second->tag);
+      ended.push_back(chosen->first);
       batcher_->Cancel(chosen->second.get());
       waiting.erase(chosen);
     } else {
-      clock_.Advance(Nanos(static_cast<int64_t>(random() % 100'000)));
-      while (!waiting.empty() && waiting.begin()->first <= clock_.Now()) {
-        ended.push_back(waiting.begin()->second->tag);
-        waiting.erase(waiting.begin());
-      }
-      sink_->WaitFor(ended.size());
+      advance(Nanos(5'000 * static_cast<int64_t>(random() % 20)));
     }
-    ASSERT_EQ(sink_->order(), ended) << "step " << step;
-    ASSERT_EQ(timer_.size(), waiting.size()) << "step " << step;
+    ASSERT_NO_FATAL_FAILURE(expect_equal()) << "step " << step;
   }
+  advance(kTick);
+  ASSERT_NO_FATAL_FAILURE(expect_equal());
+  EXPECT_EQ(timer_.size(), 0u);
+  for (const auto& [tag, times] : sink_->times()) EXPECT_EQ(times, 1) << tag;
 }
 
 }  // namespace

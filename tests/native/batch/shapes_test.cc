@@ -91,15 +91,15 @@ TEST(EmptyRequests, AreAnsweredWithNothingBetweenOthersOfTheirBatch) {
     model.script.CloseGate();
     model.Ask(0, {Shape{0, 2}}, 0);
     model.script.WaitUntilEntered(1);
-    const int64_t rows[] = {0, 2, 0, 1, 0};
-    for (uint64_t tag = 1; tag <= 5; ++tag)
-      model.Ask(tag, {Shape{rows[tag - 1], 2}}, static_cast<float>(tag));
+    const int64_t rows[] = {0, 0, 2, 0, 1, 0};  // by tag
+    for (uint64_t tag = 1; tag <= 5; ++tag) model.Ask(tag, {Shape{rows[tag], 2}}, static_cast<float>(tag));
     model.script.OpenGate();
     model.sink->WaitFor(6);
-    for (uint64_t tag = 1; tag <= 5; ++tag) {
+    EXPECT_EQ(model.script.rows()[1], 3);  // empty ones and others in one batch, after one alone
+    for (uint64_t tag = 0; tag <= 5; ++tag) {
       EXPECT_EQ(model.sink->code(tag), Code::kOk);
-      EXPECT_EQ(model.sink->shape(tag), (Shape{rows[tag - 1], 2}));
-      if (rows[tag - 1] > 0) {
+      EXPECT_EQ(model.sink->shape(tag), (Shape{rows[tag], 2}));
+      if (rows[tag] > 0) {
         EXPECT_EQ(model.sink->values(tag)[0], 2 * static_cast<float>(tag) + 1);
       }
     }

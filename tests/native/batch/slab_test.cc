@@ -47,6 +47,9 @@ TEST(SlabLayout, RefusesSizesThatNoMemoryHas) {
   EXPECT_EQ(SlabLayout::Make(wide, {}, 1).status().code(), Code::kInvalidInput);
   const TensorSpec large[] = {Spec({-1, int64_t{1} << 40})};
   EXPECT_EQ(SlabLayout::Make(large, {}, int64_t{1} << 40).status().code(), Code::kInvalidInput);
+  // Each of these could be addressed; their sum is 2^64 bytes, which is 0.
+  const std::vector<TensorSpec> many(8, Spec({-1, int64_t{1} << 59}));
+  EXPECT_EQ(SlabLayout::Make(many, {}, 1).status().code(), Code::kInvalidInput);
 }
 
 TEST(Slab, RowsOfDifferentReservationsAreDisjoint) {
@@ -81,6 +84,17 @@ TEST(SlabPool, RefusesRequestsAtItsBoundButNotABatchThatIsAboutToRun) {
   out.clear();
   EXPECT_EQ(pool.allocated_bytes(), pool.layout().bytes);  // one is kept
   EXPECT_TRUE(pool.Get(SlabPool::Need::kMay).ok());
+}
+
+TEST(SlabPool, CountsTheMemoryOfSlabsThatAreUsedAgain) {
+  SlabPool pool(Layout(4), {3, 1, 0});
+  for (int round = 0; round < 3; ++round) {
+    std::vector<RefPtr<Slab>> out;
+    for (int i = 0; i < 3; ++i) out.push_back(pool.Get(SlabPool::Need::kMay).value());
+    EXPECT_EQ(pool.allocated_bytes(), 3 * pool.layout().bytes) << round;
+    for (const RefPtr<Slab>& slab : out) std::memset(slab->Input(0, 0, 4).data, 1, pool.layout().bytes);
+  }
+  EXPECT_EQ(pool.allocated_bytes(), pool.layout().bytes);
 }
 
 TEST(SlabPool, KeepsManySmallSlabs) {

@@ -36,7 +36,8 @@ TEST(Histogram, WhatIsTooLargeGoesToTheLastBin) {
   EXPECT_EQ(histogram.Get(Histogram::kBins - 1), 3u);
 }
 
-// Every counter of a part, each with another value.
+// Every counter of a part. Whoever adds one adds it to both lists.
+static_assert(sizeof(InstanceCounters) == 12 * sizeof(Counter) + 3 * sizeof(Histogram));
 std::vector<Counter*> AllOf(InstanceCounters& part) {
   return {&part.requests_ok,      &part.requests_failed, &part.rows,   &part.batches,    &part.on_submitter,
           &part.queue_ns,         &part.assemble_ns,     &part.run_ns, &part.deliver_ns, &part.elements,
