@@ -70,14 +70,14 @@ size_t OuterRuns(const Shape& shape, size_t axis) {
 }  // namespace
 
 Status BatchAssembly::Assemble(std::span<Request* const> members, SlabPool& slabs) {
+  EndRun();
   inputs_.clear();
   outputs_.clear();
   first_rows_.clear();
   elements_ = padding_elements_ = 0;
   rows_ = 0;
   int64_t first_row = 0;
-  const bool in_place = TakeInPlace(members);
-  if (in_place) {
+  if (TakeInPlace(members)) {
     first_row = std::numeric_limits<int64_t>::max();
     for (const Request* member : members) first_row = std::min(first_row, member->slab_row_);
     for (const Request* member : members) {
@@ -137,7 +137,9 @@ bool BatchAssembly::TakeInPlace(std::span<Request* const> members) {
   }
   // Reserved rows are disjoint, so equal sums mean that there is no gap. Their order does not matter.
   if (high - low != rows) return false;
+  if (slab->running.exchange(true, std::memory_order_acquire)) return false;
   slab_ = RefPtr<Slab>(slab);
+  in_place_ = true;
   return true;
 }
 

@@ -38,7 +38,10 @@ class BatchAssembly {
   Status Extract(size_t index, Request& member);
 
   // Drops this batch's hold on the memory.
-  void Release() { slab_ = RefPtr<Slab>(); }
+  void Release() {
+    EndRun();
+    slab_ = RefPtr<Slab>();
+  }
 
   int64_t rows() const { return rows_; }
   uint64_t elements() const { return elements_; }
@@ -46,6 +49,10 @@ class BatchAssembly {
 
  private:
   bool TakeInPlace(std::span<Request* const> members);
+  void EndRun() {
+    if (in_place_) slab_->running.store(false, std::memory_order_release);
+    in_place_ = false;
+  }
   Status GatherInput(size_t backend_input, std::span<Request* const> members);
   Status GatherMask(size_t backend_input, std::span<Request* const> members);
   Status GatherPadded(size_t backend_input, std::span<Request* const> members);
@@ -57,6 +64,7 @@ class BatchAssembly {
   std::vector<TensorView> outputs_;
   std::vector<int64_t> first_rows_;  // of each member in the batch
   RefPtr<Slab> slab_;
+  bool in_place_ = false;  // slab_->running is ours
   int64_t rows_ = 0;
   uint64_t elements_ = 0;
   uint64_t padding_elements_ = 0;

@@ -2,6 +2,7 @@
 // reserve rows in an open slab and write their tensors there, so that the batch needs no assembling.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <span>
 #include <vector>
@@ -56,6 +57,9 @@ class Slab : public RefCounted<Slab> {
 
   // Rows reserved so far. Guarded by the batcher's mutex while the slab is open.
   int64_t reserved_rows = 0;
+  // True while a batch runs on rows of this slab. Rows that a batch left behind may make another, on another
+  // thread: it copies them rather than share what follows. Acquired and released by that batch.
+  std::atomic<bool> running{false};
   // What a backend allocated for outputs of this batch. Owned by the thread that runs the batch until the
   // outputs are delivered.
   std::vector<std::shared_ptr<void>> owners;
