@@ -1,0 +1,68 @@
+// One infer request between its codec and the model, whatever transport it came by.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "route/model_table.h"
+#include "wire/infer_header.h"
+#include "wire/json_encoder.h"
+
+namespace falaj::wire {
+
+// Reused from request to request. Its steps, in order:
+//   Admit(...)            finds the model, checks names and data types, reserves rows
+//   inputs(), payload()   the codec fills them
+//   Enqueue()             then Host::FlushLater(batcher()), and the waiter of `tag` is called with the
+//   request Take(request)         keeps the delivered request, picks the outputs that were asked for reply()
+//   what is to be encoded
+// Not thread-safe; one I/O thread's. Clear() between requests drops everything it holds.
+class InferCall {
+ public:
+  // `version` 0: the served default. `header`'s views are not needed after this call. `deadline` is the
+  // transport's own (gRPC); the request's timeout parameter and `default_timeout` (0: none) may only shorten
+  // it. Fails with NotFound, InvalidInput, Unavailable, DeadlineExceeded.
+  Status Admit(const ModelTable& models, std::string_view model, int64_t version, const InferHeader& header,
+               size_t payload_bytes, const std::shared_ptr<CompletionSink>& sink, uint64_t tag, TimePoint now,
+               TimePoint deadline, Nanos default_timeout);
+
+  // In the order of the header's inputs. REQUIRES: Admit succeeded, Enqueue was not called
+  std::span<const TensorView> inputs() const { return inputs_; }
+  std::byte* payload() const { return request_->payload(); }
+  Batcher& batcher() const { return request_->batcher(); }
+
+  void Enqueue();
+  // Withdraws it, if it is under way: its waiter is called with Cancelled, perhaps before this returns.
+  void Cancel();
+
+  // Fails with the request's own failure, or where a classification cannot be made.
+  Status Take(RefPtr<Request> request);
+  // Views hold until Clear. `id` is the request's.
+  InferReply reply() const;
+  void Clear();
+
+ private:
+  struct Wanted {
+    int index = 0;  // of the signature's outputs
+    bool binary = false;
+    int64_t classification = 0;
+  };
+  Status CheckInputs(const Batcher& batcher, const InferHeader& header);
+  Status ChooseOutputs(const Batcher& batcher, const InferHeader& header);
+
+  std::string id_;
+  std::optional<ModelLease> lease_;  // until Enqueue
+  RefPtr<Request> request_;
+  std::vector<int> order_;  // of the header's inputs in the signature
+  std::vector<Shape> shapes_;
+  std::vector<TensorView> inputs_;
+  std::vector<Wanted> wanted_;
+  std::vector<OutputTensor> outputs_;
+  std::vector<std::vector<std::string>> class_texts_;  // of classified outputs
+  std::vector<std::vector<std::string_view>> class_elements_;
+};
+
+}  // namespace falaj::wire
