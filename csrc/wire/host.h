@@ -35,6 +35,7 @@ class Host {
   virtual const WireOptions& options() const = 0;
   virtual const ModelTable& models() const = 0;
   virtual WireCounters& counters(Wire wire) = 0;
+  virtual ClientShares& shares() = 0;
   // True once the server is being stopped: protocols finish what they have and close.
   virtual bool draining() const = 0;
 
