@@ -87,6 +87,8 @@ class FakeHost final : public wire::Host {
     waiting_.erase(id);
     forgotten_.push_back(id);
   }
+  void Sent(uint64_t id, size_t bytes) override { sent_[id] += bytes; }
+  std::string_view Date() override { return "Sun, 06 Nov 1994 08:49:37 GMT"; }
   void Log(wire::AccessRecord record) override { logged_.push_back(std::move(record)); }
 
   // --- The test's side.
@@ -122,6 +124,7 @@ class FakeHost final : public wire::Host {
   ModelFixture& model() { return model_; }
   std::vector<std::pair<uint64_t, wire::ControlRequest>>& asked() { return asked_; }
   const std::vector<uint64_t>& forgotten() const { return forgotten_; }
+  size_t sent(uint64_t id) const { return sent_.contains(id) ? sent_.at(id) : 0; }
   const std::vector<wire::AccessRecord>& logged() const { return logged_; }
 
  private:
@@ -141,6 +144,7 @@ class FakeHost final : public wire::Host {
   std::map<uint64_t, wire::ControlWaiter*> waiting_;
   std::vector<std::pair<uint64_t, wire::ControlRequest>> asked_;
   std::vector<uint64_t> forgotten_;
+  std::map<uint64_t, size_t> sent_;
   std::vector<wire::AccessRecord> logged_;
   uint64_t last_id_ = 0;
   Nanos offset_{0};
