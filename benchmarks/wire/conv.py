@@ -14,11 +14,12 @@ _JUDGED = ("HTTP binary", "gRPC raw")
 def conv_bodies(wire: Wire) -> dict[str, Body]:
     """Return a row of the conv net, 12 KiB of floats, in each form."""
     model, row = wire.engine.models["conv_net"], wire.engine.row("conv_net")
-    return {
+    forms = {
         "HTTP binary": http_binary(model, row),
         "gRPC raw": grpc_raw(model, row),
         "HTTP JSON": http_json(model, row, _CLASSES),
     }
+    return wire.heard(forms)
 
 
 def engine_rows_per_second(wire: Wire) -> float:

@@ -16,8 +16,8 @@ def measure(wire: Wire) -> Section:
     if wire.server.pid is None:
         raise RuntimeError("the server's CPU cannot be read: give --target-pid")
     model, row = wire.engine.models["million"], wire.engine.row("million")
-    bodies = {_JSON: http_json(model, row, 2), "HTTP binary": http_binary(model, row)}
-    bodies["gRPC raw"] = grpc_raw(model, row)
+    forms = {_JSON: http_json(model, row, 2), "HTTP binary": http_binary(model, row)}
+    bodies = wire.heard({**forms, "gRPC raw": grpc_raw(model, row)})
     with wire.echo("beast_echo", wire.answer_bytes(bodies[_JSON])) as bare:
         ways: list[tuple[str, Server, str]] = [(form, wire.server, form) for form in bodies]
         ways.append(("HTTP JSON, beast_echo", bare, _JSON))

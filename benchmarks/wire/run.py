@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks.engine import machine
 from benchmarks.engine.report import Section
 from benchmarks.wire import conv, latency, million, small
-from benchmarks.wire.servers import Server, falaj_command, running, started, started_on_ports
+from benchmarks.wire.servers import Server, falaj_command, running, started, started_by
 from benchmarks.wire.setup import Wire, write_models
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,7 +90,7 @@ def _server(arguments: argparse.Namespace, repository: Path, cores: int) -> Iter
     if arguments.target:
         yield running(arguments.target, arguments.target_grpc, arguments.target_pid)
     elif arguments.server_command:
-        with started_on_ports("server", arguments.server_command, repository) as server:
+        with started_by("server", arguments.server_command, repository) as server:
             yield server
     else:
         with started("falaj", falaj_command(repository, cores)) as server:
@@ -108,7 +108,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--cores", type=int, default=2, help="cores that all processes share (2)")
     programs = ROOT / "build" / "release"
     parser.add_argument("--programs", type=Path, default=programs, help="folder of wire_load (build/release)")
-    other = "measure another server: a command with {repository}, {http_port} and {grpc_port} in it"
+    other = "measure another server; {repository}, {http_port} and {grpc_port} are filled in"
     parser.add_argument("--server-command", metavar="COMMAND", help=other)
     parser.add_argument("--target", metavar="URL", help="measure a server that runs; see --write-repository")
     parser.add_argument("--target-grpc", metavar="HOST:PORT", help="its gRPC address")

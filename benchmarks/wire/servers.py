@@ -50,16 +50,18 @@ def started(name: str, command: Sequence[str], *, seconds: float = 120.0) -> Ite
 
 
 @contextmanager
-def started_on_ports(
-    name: str, command: str, repository: Path, *, seconds: float = 120.0
-) -> Iterator[Server]:
-    """Start a server that is told its ports: `{repository}`, `{http_port}` and `{grpc_port}` in its command.
+def started_by(name: str, template: str, repository: Path, *, seconds: float = 120.0) -> Iterator[Server]:
+    """Start a server by a command in which `{repository}`, `{http_port}` and `{grpc_port}` are filled in.
 
-    The command must be the server itself, not something that starts it: its CPU is read. It is ready when it
-    says so at /v2/health/ready.
+    The command must be the server itself, not something that starts it: its CPU is read. A server that is
+    told its ports is ready when it says so at /v2/health/ready, another one as `started` has it.
     """
     ports = {"http": _free_port(), "grpc": _free_port()}
-    filled = command.format(repository=repository, http_port=ports["http"], grpc_port=ports["grpc"])
+    filled = template.format(repository=repository, http_port=ports["http"], grpc_port=ports["grpc"])
+    if filled == template.format(repository=repository, http_port="", grpc_port=""):
+        with started(name, shlex.split(filled), seconds=seconds) as server:
+            yield server
+        return
     with _process(name, shlex.split(filled)) as (process, errors):
         end = time.monotonic() + seconds
         while not _is_ready(f"http://127.0.0.1:{ports['http']}/v2/health/ready"):

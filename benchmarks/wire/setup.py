@@ -1,4 +1,4 @@
-"""What every section stands on: the models in a repository, the programs, the server, and how long to measure."""
+"""What every section stands on: the models in a repository, the programs, the server, how to measure."""
 
 import json
 import subprocess
@@ -57,7 +57,7 @@ class Wire:
         rate: float = 0.0,
         seconds: float | None = None,
     ) -> dict[str, float]:
-        """Ask a server and return the load generator's figures. Raises RuntimeError if any answer was wrong."""
+        """Ask a server and return the load generator's figures. Raises RuntimeError if any was wrong."""
         if body.protocol not in server.ports:
             raise RuntimeError(f"{server.name} does not listen for {body.protocol}")
         command = [str(self.programs / "wire_load"), "--protocol", body.protocol, "--path", body.path]
@@ -75,6 +75,10 @@ class Wire:
         figures: dict[str, Any] = json.loads(done.stdout)
         del figures["first_error"]
         return figures
+
+    def heard(self, bodies: dict[str, Body]) -> dict[str, Body]:
+        """Return those that the server listens for; the section `grpc` fails where it does not for gRPC."""
+        return {form: body for form, body in bodies.items() if body.protocol in self.server.ports}
 
     def answer_bytes(self, body: Body) -> int:
         """Return how long the server's answer to a request is."""
@@ -119,7 +123,7 @@ def write_models(programs: Path, folder: Path, seconds: float, rounds: int, quic
 
 
 def million_floats() -> ZooModel:
-    """Build `x` FP32 [batch, 1000000] -> `y`, its first two columns: a request that is nothing but its size."""
+    """Build `x` FP32 [batch, 1000000] -> `y`, its first two columns: nothing but a large request."""
     constants = {key: np.array(at, dtype=np.int64) for key, at in (("from", [0]), ("to", [2]), ("axis", [1]))}
     node = helper.make_node("Slice", ["x", "from", "to", "axis"], ["y"])
     inputs, outputs = [value("x", "FP32", ["batch", MILLION])], [value("y", "FP32", ["batch", 2])]

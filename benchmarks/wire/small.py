@@ -68,7 +68,7 @@ def measure_grpc(wire: Wire) -> Section:
 def _measure(wire: Wire, key: str, title: str, cases: list[Case]) -> Section:
     rounds = [{case.name: _one(wire, case, turn) for case in cases} for turn in range(wire.rounds)]
     section = Section(
-        f"{title}, mlp 32-64-64-2, one row a request, the model's run included: CPU µs per request of the server",
+        f"{title}, mlp 32-64-64-2, one row a request, its run included: CPU µs of the server per request",
         ("form, connections", "server", "CPU µs", "times bare", "requests/s", "p50 ms", "p99 ms"),
         notes=[f"for scale, NVIDIA Triton on 2 cores, in another run: {_TRITON[key]}; the goal is a quarter"],
         data={"rounds": rounds},

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 
 #include "fatal.h"
@@ -15,7 +16,7 @@ struct Slot {
   size_t received = 0;  // bytes of DATA
   std::array<uint8_t, kGrpcPrefixBytes> prefix{};
   bool http_ok = false;
-  int grpc_status = -1;  // none yet
+  int grpc_status = -1;  // none yet, or no number
 };
 
 class GrpcConnection final : public LoadConnection {
@@ -141,7 +142,8 @@ void GrpcConnection::OnField(Slot& slot, std::string_view name, std::string_view
   if (name == ":status") {
     slot.http_ok = value == "200";
   } else if (name == "grpc-status") {
-    slot.grpc_status = value.size() == 1 ? value[0] - '0' : 99;
+    const char* const end = value.data() + value.size();
+    if (std::from_chars(value.data(), end, slot.grpc_status).ptr != end) slot.grpc_status = -1;
   }
 }
 
