@@ -163,8 +163,10 @@ class Logs:
                 "ts": time.time(),
                 "level": "info",
                 "logger": "falaj.access",
-                "msg": f"{method} {target.partition('?')[0]}",  # a query may hold a secret
+                "msg": "request",
                 "listener": listener,
+                "method": method,
+                "target": target.partition("?")[0],  # a query may hold a secret
                 "status": status,
                 "duration_us": duration_us,
                 "bytes_in": bytes_in,

@@ -204,8 +204,10 @@ def test_access_writes_one_line_without_the_query_when_a_request_is_told(logs: L
     assert event == {
         "level": "info",
         "logger": "falaj.access",
-        "msg": "POST /v2/models/m/infer",
+        "msg": "request",
         "listener": "http",
+        "method": "POST",
+        "target": "/v2/models/m/infer",
         "status": 200,
         "duration_us": 345,
         "bytes_in": 10,
@@ -218,7 +220,7 @@ def test_access_writes_one_line_without_the_query_when_a_request_is_told(logs: L
 def test_access_writes_its_line_when_info_is_switched_off(logs: Logs, file: Path) -> None:
     logs.settings.update({"log_info": False})
     logs.access(("access", "grpc", "POST", "/inference.X/Y", "r", "unix", 0, 1, 2, 3))
-    assert _said(file) == ["POST /inference.X/Y"]
+    assert [event["target"] for event in _events(file)] == ["/inference.X/Y"]
 
 
 _EVENTS = st.dictionaries(
