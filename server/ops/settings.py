@@ -157,7 +157,7 @@ class Metrics(Section, frozen=True):
     """What the page of metrics shows."""
 
     histograms: bool = True
-    """Whether histograms are shown, some 80 lines for each model version. Default: true. Set it to false
+    """Whether histograms are shown, some 100 lines for each model version. Default: true. Set it to false
     where a monitoring system pays by series."""
     gpu: bool = True
     """Whether GPUs are asked for their load, where the package nvidia-ml-py is installed. Default: true."""

@@ -36,6 +36,14 @@ TEST(Histogram, WhatIsTooLargeGoesToTheLastBin) {
   EXPECT_EQ(histogram.Get(Histogram::kBins - 1), 3u);
 }
 
+TEST(Histogram, SumsTheValuesThemselves) {
+  Histogram histogram;
+  EXPECT_EQ(histogram.Sum(), 0u);
+  histogram.Add(1001);
+  histogram.Add(7, 3);
+  EXPECT_EQ(histogram.Sum(), 1022u);
+}
+
 // Every counter of a part. Whoever adds one adds it to both lists.
 static_assert(sizeof(InstanceCounters) == 18 * sizeof(Counter) + 4 * sizeof(Histogram));
 std::vector<Counter*> AllOf(InstanceCounters& part) {
