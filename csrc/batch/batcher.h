@@ -45,6 +45,7 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   const BatcherOptions& options() const { return options_; }
   const ModelSignature& signature() const { return options_.signature; }
   std::string Placement() const { return placement_; }
+  std::string Name() const;  // for messages: "model 'm' version 3"
 
   // --- Submitting. All calls for one request come from one thread at a time.
 
@@ -143,7 +144,6 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   Status CountInvalid(Status status) EXCLUDES(mu_);
   Status Place(Request& request, std::span<const Shape> shapes, size_t payload_bytes) EXCLUDES(mu_);
   Nanos UntilInstance(TimePoint now, int64_t nth) const REQUIRES(mu_);
-  std::string Name() const;
 
   // batcher.cc
   Lane* TakeBatch(std::vector<Lane*>& idle, bool only_if_short) REQUIRES(mu_);

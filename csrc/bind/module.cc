@@ -4,8 +4,10 @@
 
 #include "bind/async_sink.h"
 #include "bind/errors.h"
+#include "bind/http_calls.h"
 #include "bind/model.h"
 #include "bind/runtime.h"
+#include "bind/wire_server.h"
 
 PYBIND11_MODULE(_core, module) {
   module.doc() = "Falaj's native core.";
@@ -14,4 +16,6 @@ PYBIND11_MODULE(_core, module) {
   falaj::BindRuntime(module);
   falaj::BindModel(module);
   falaj::BindAsyncSink(module);
+  falaj::BindWireServer(module);
+  falaj::BindHttpCalls(module);
 }

@@ -63,6 +63,8 @@ struct TensorSpec {
   std::vector<int64_t> shape;
   // Names of variable dimensions ("" where the model gives none): equal names are equal sizes.
   std::vector<std::string> symbols;
+  // Names of the classes that a classifying output scores, by index; empty where none were given.
+  std::vector<std::string> labels{};
 
   std::string ToString() const;  // "FP32 [-1, 32]"
 };

@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "batch/batcher.h"
 #include "route/model_table.h"
@@ -35,6 +36,7 @@ class Host {
   virtual const WireOptions& options() const = 0;
   virtual const ModelTable& models() const = 0;
   virtual WireCounters& counters(Wire wire) = 0;
+  virtual ClientShares& shares() = 0;
   // True once the server is being stopped: protocols finish what they have and close.
   virtual bool draining() const = 0;
 
@@ -52,6 +54,10 @@ class Host {
   virtual void Forget(uint64_t id) = 0;
   // A record for the access log; dropped (and counted) where the log is behind.
   virtual void Log(AccessRecord record) = 0;
+  // Bytes of the reply to `id` have been written to its client: the control plane may send more.
+  virtual void Sent(uint64_t id, size_t bytes) = 0;
+  // The present time as HTTP writes it: "Sun, 06 Nov 1994 08:49:37 GMT".
+  virtual std::string_view Date() = 0;
 };
 
 }  // namespace falaj::wire

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "route/model_table.h"
+#include "wire/classification.h"
 #include "wire/infer_header.h"
 #include "wire/json_encoder.h"
 
@@ -61,8 +62,7 @@ class InferCall {
   std::vector<TensorView> inputs_;
   std::vector<Wanted> wanted_;
   std::vector<OutputTensor> outputs_;
-  std::vector<std::vector<std::string>> class_texts_;  // of classified outputs
-  std::vector<std::vector<std::string_view>> class_elements_;
+  std::vector<Classes> classes_;  // of classified outputs, by position in wanted_
 };
 
 }  // namespace falaj::wire

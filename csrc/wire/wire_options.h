@@ -18,6 +18,8 @@ struct HttpLimits {
   Nanos header_timeout =
       std::chrono::seconds(10);                   // from the first byte of a request to the end of its header
   Nanos body_timeout = std::chrono::seconds(30);  // between two pieces of a body
+  // A body that comes more slowly than this over its first `body_timeout` and from then on is given up.
+  size_t min_body_bytes_per_second = 240;
   Nanos idle_timeout = std::chrono::seconds(120);  // of a kept-alive connection with nothing under way
   Nanos write_timeout = std::chrono::seconds(30);  // in which a client takes no byte of its answer
 };

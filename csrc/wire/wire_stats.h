@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 
+#include "core/mutex.h"
 #include "observe/counter.h"
 
 namespace falaj::wire {
@@ -28,9 +29,15 @@ enum class Refusal : uint8_t {
   kTls,    // a handshake that failed
   kFlood,  // resets, pings and control frames over their bounds
   kDraining,
+  kControlQueue,  // requests that wait for the control plane
   kCount,
 };
 const char* RefusalName(Refusal refusal);
+
+// For the histograms: 0 where the clock was read in another order.
+inline uint64_t NanosBetween(TimePoint from, TimePoint to) {
+  return to > from ? static_cast<uint64_t>((to - from).count()) : 0;
+}
 
 // Written by one I/O thread, read by anyone.
 struct WireCounters {

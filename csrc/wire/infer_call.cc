@@ -1,0 +1,140 @@
+#include "wire/infer_call.h"
+
+#include <algorithm>
+
+namespace falaj::wire {
+namespace {
+
+std::string Names(const std::vector<TensorSpec>& specs) {
+  std::string text;
+  for (const TensorSpec& spec : specs) text.append(text.empty() ? "'" : ", '").append(spec.name).append("'");
+  return text.empty() ? "none" : text;
+}
+
+Status NoSuch(const Batcher& batcher, const char* kind, std::string_view name,
+              const std::vector<TensorSpec>& specs) {
+  return InvalidInput(batcher.Name() + " has no " + kind + " '" + std::string(name) + "'; its " + kind +
+                      "s: " + Names(specs));
+}
+
+}  // namespace
+
+void InferCall::Clear() {
+  lease_.reset();
+  request_ = RefPtr<Request>();
+  outputs_.clear();
+}
+
+Status InferCall::CheckInputs(const Batcher& batcher, const InferHeader& header) {
+  const auto& specs = batcher.signature().inputs;
+  order_.clear();
+  for (const InputHeader& input : header.inputs) {
+    const int index = batcher.signature().InputIndex(input.name);
+    if (index < 0) return NoSuch(batcher, "input", input.name, specs);
+    const TensorSpec& spec = specs[static_cast<size_t>(index)];
+    if (input.type != spec.type) {
+      return InvalidInput(batcher.Name() + ", input '" + spec.name + "': expected " + spec.ToString() +
+                          ", got " + DataTypeName(input.type) + " " + input.shape.ToString());
+    }
+    order_.push_back(index);
+  }
+  if (order_.size() == specs.size()) return Status::Ok();  // names are distinct, so none is missing
+  for (size_t i = 0; i < specs.size(); ++i) {
+    if (std::find(order_.begin(), order_.end(), static_cast<int>(i)) == order_.end()) {
+      return InvalidInput(batcher.Name() + ", input '" + specs[i].name + "': expected " +
+                          specs[i].ToString() + ", it is missing from the request");
+    }
+  }
+  return Status::Ok();
+}
+
+Status InferCall::ChooseOutputs(const Batcher& batcher, const InferHeader& header) {
+  const auto& specs = batcher.signature().outputs;
+  wanted_.clear();
+  for (const OutputRequest& output : header.outputs) {
+    const int index = batcher.signature().OutputIndex(output.name);
+    if (index < 0) return NoSuch(batcher, "output", output.name, specs);
+    if (output.classification > 0 && specs[static_cast<size_t>(index)].type == DataType::kBytes) {
+      return InvalidInput(batcher.Name() + ", output '" + std::string(output.name) +
+                          "': classification wants an output of numbers, and this one is BYTES");
+    }
+    wanted_.push_back(
+        {index, output.binary.value_or(header.parameters.binary_output), output.classification});
+  }
+  if (!header.outputs.empty()) return Status::Ok();
+  for (size_t i = 0; i < specs.size(); ++i) {
+    wanted_.push_back({static_cast<int>(i), header.parameters.binary_output, 0});
+  }
+  return Status::Ok();
+}
+
+Status InferCall::Admit(const ModelTable& models, std::string_view model, int64_t version,
+                        const InferHeader& header, size_t payload_bytes,
+                        const std::shared_ptr<CompletionSink>& sink, uint64_t tag, TimePoint now,
+                        TimePoint deadline, Nanos default_timeout) {
+  Clear();
+  auto found = models.Find(model, version);
+  if (!found.ok()) return found.status();
+  lease_.emplace(std::move(found).value());
+  Batcher& batcher = **lease_;
+  FALAJ_RETURN_IF_ERROR(CheckInputs(batcher, header));
+  FALAJ_RETURN_IF_ERROR(ChooseOutputs(batcher, header));
+  id_.assign(header.id);
+
+  request_ = batcher.NewRequest();
+  request_->sink = sink;
+  request_->tag = tag;
+  request_->priority = header.parameters.priority;
+  Nanos timeout = default_timeout;
+  // A timeout beyond a century is none; the sum would pass the clock's range.
+  constexpr int64_t kLongest = int64_t{100} * 365 * 24 * 3600 * 1'000'000;
+  if (header.parameters.timeout_us && *header.parameters.timeout_us < kLongest) {
+    timeout = std::chrono::microseconds(*header.parameters.timeout_us);
+  }
+  request_->deadline = timeout > Nanos(0) ? std::min(deadline, now + timeout) : deadline;
+
+  shapes_.resize(order_.size());
+  for (size_t i = 0; i < order_.size(); ++i) {
+    shapes_[static_cast<size_t>(order_[i])] = header.inputs[i].shape;
+  }
+  FALAJ_RETURN_IF_ERROR(batcher.Reserve(*request_, shapes_, payload_bytes));
+  inputs_.clear();
+  for (const int index : order_) inputs_.push_back(request_->inputs()[static_cast<size_t>(index)]);
+  return Status::Ok();
+}
+
+void InferCall::Enqueue() {
+  request_->batcher().Enqueue(request_.get());
+  lease_.reset();
+}
+
+void InferCall::Cancel() {
+  if (request_ && !lease_) request_->batcher().Cancel(request_.get());
+}
+
+Status InferCall::Take(RefPtr<Request> request) {
+  request_ = std::move(request);
+  if (!request_->status().ok()) return request_->status();
+  const Batcher& batcher = request_->batcher();
+  outputs_.clear();
+  classes_.resize(wanted_.size());
+  for (size_t i = 0; i < wanted_.size(); ++i) {
+    const Wanted& wanted = wanted_[i];
+    const TensorSpec& spec = batcher.signature().outputs[static_cast<size_t>(wanted.index)];
+    OutputTensor output{spec.name, request_->outputs()[static_cast<size_t>(wanted.index)], wanted.binary};
+    if (wanted.classification > 0) {
+      FALAJ_RETURN_IF_ERROR(Classify(output.view, batcher.options().max_batch_rows > 0, wanted.classification,
+                                     spec.labels, classes_[i]));
+      output.view = classes_[i].view;
+    }
+    outputs_.push_back(output);
+  }
+  return Status::Ok();
+}
+
+InferReply InferCall::reply() const {
+  const BatcherOptions& options = request_->batcher().options();
+  return {options.model, options.version, id_, outputs_};
+}
+
+}  // namespace falaj::wire

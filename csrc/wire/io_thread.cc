@@ -1,0 +1,207 @@
+#include "wire/io_thread.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <ctime>
+
+#include "wire/connection.h"
+
+namespace falaj::wire {
+namespace {
+
+// Handlers run before what they brought is flushed: about as many as a batch of the epoll reactor.
+constexpr int kHandlersPerTurn = 128;
+// A turn's answers may let pipelined requests in; after so many rounds the sockets are looked at again.
+constexpr int kRoundsPerTurn = 4;
+
+}  // namespace
+
+// Answers on their way back to the thread. Held by requests. Deliver is called by any thread, by this one too
+// when it runs a batch itself, and then wakes nobody.
+class IoThread::Sink final : public CompletionSink {
+ public:
+  explicit Sink(boost::asio::io_context& context) : context_(context) {}
+  void SetOwner(std::thread::id owner) { owner_ = owner; }
+
+  void Deliver(std::span<Request* const> done) override {
+    if (std::this_thread::get_id() == owner_) {
+      local_.insert(local_.end(), done.begin(), done.end());
+      return;
+    }
+    // Posted under the lock: the thread cannot have taken these, and ended, before the post is done.
+    MutexLock lock(mu_);
+    if (done_.empty()) boost::asio::post(context_, [] {});
+    done_.insert(done_.end(), done.begin(), done.end());
+  }
+
+  // Moves what was delivered, one reference each, to the end of `taken`.
+  void Take(std::vector<Request*>& taken) {
+    taken.insert(taken.end(), local_.begin(), local_.end());
+    local_.clear();
+    MutexLock lock(mu_);
+    taken.insert(taken.end(), done_.begin(), done_.end());
+    done_.clear();
+  }
+
+ private:
+  boost::asio::io_context& context_;
+  std::thread::id owner_;        // set before the first request
+  std::vector<Request*> local_;  // the owner's
+  Mutex mu_;
+  std::vector<Request*> done_ GUARDED_BY(mu_);
+};
+
+IoThread::IoThread(size_t index, WireShared& shared)
+    : index_(index),
+      shared_(shared),
+      http_codec_(shared.options.codec),
+      own_sink_(std::make_shared<Sink>(context_)),
+      sink_(own_sink_) {}
+
+IoThread::~IoThread() = default;
+
+void IoThread::Start() {
+  thread_ = std::thread([this] {
+    pthread_setname_np(pthread_self(), "falaj-io");
+    Run();
+  });
+}
+
+void IoThread::Stop() {
+  if (!thread_.joinable()) return;
+  boost::asio::post(context_, [this] {
+    stopping_ = true;
+    EndConnections();
+  });
+  thread_.join();
+}
+
+void IoThread::Run() {
+  own_sink_->SetOwner(std::this_thread::get_id());
+  const auto work = boost::asio::make_work_guard(context_);
+  while (!stopping_ || under_way_ > 0) {
+    if (unflushed_.empty()) context_.run_one();
+    for (int i = 1; i < kHandlersPerTurn && context_.poll_one() > 0; ++i) {
+    }
+    EndTurn();
+    now_is_read_ = false;
+  }
+  buried_.clear();
+  DeliverAnswers();
+}
+
+TimePoint IoThread::Now() const {
+  if (!now_is_read_) now_ = std::chrono::steady_clock::now();
+  now_is_read_ = true;
+  return now_;
+}
+
+void IoThread::EndTurn() {
+  for (int round = 0; round < kRoundsPerTurn; ++round) {
+    for (const auto& batcher : std::exchange(unflushed_, {})) batcher->Flush(Batcher::RunHere::kIfShort);
+    DeliverAnswers();
+    if (unflushed_.empty()) break;
+  }
+  DeliverReplies();
+  buried_.clear();
+}
+
+void IoThread::DeliverAnswers() {
+  delivered_.clear();
+  own_sink_->Take(delivered_);
+  under_way_ -= static_cast<int64_t>(delivered_.size());
+  for (Request* const raw : delivered_) {
+    RefPtr<Request> request(raw);
+    raw->Unref();  // the sink's
+    auto* const waiter = reinterpret_cast<InferWaiter*>(request->tag);
+    waiter->OnDelivered(std::move(request));
+  }
+}
+
+void IoThread::DeliverReplies() {
+  replies_.clear();
+  {
+    MutexLock lock(mu_);
+    replies_.swap(posted_);
+  }
+  for (ControlReply& reply : replies_) {
+    const auto found = asked_.find(reply.id);
+    if (found == asked_.end()) continue;  // its client has gone
+    ControlWaiter* const waiter = found->second;
+    if (reply.last) asked_.erase(found);
+    waiter->OnReply(std::move(reply));
+  }
+}
+
+void IoThread::FlushLater(Batcher& batcher) {
+  ++under_way_;
+  for (const auto& known : unflushed_) {
+    if (known.get() == &batcher) return;
+  }
+  unflushed_.push_back(batcher.shared_from_this());
+}
+
+uint64_t IoThread::Ask(ControlRequest request, ControlWaiter* waiter) {
+  const uint64_t id = shared_.control.Put(index_, std::move(request));
+  if (id != 0) asked_.emplace(id, waiter);
+  return id;
+}
+
+void IoThread::Forget(uint64_t id) {
+  asked_.erase(id);
+  shared_.control.PutGone(id);
+}
+
+void IoThread::Post(ControlReply reply) {
+  MutexLock lock(mu_);
+  if (posted_.empty()) boost::asio::post(context_, [] {});
+  posted_.push_back(std::move(reply));
+}
+
+void IoThread::Add(std::shared_ptr<Connection> connection) {
+  if (connections_.empty()) Tick();
+  connections_.insert(std::move(connection));
+}
+
+void IoThread::Remove(const std::shared_ptr<Connection>& connection) { connections_.erase(connection); }
+
+// Runs while there are connections: an idle server does not wake up.
+void IoThread::Tick() {
+  ticker_.expires_after(Protocol::kTickInterval);
+  ticker_.async_wait([this](const boost::system::error_code& error) {
+    if (error || connections_.empty()) return;
+    const std::vector<std::shared_ptr<Connection>> all(connections_.begin(), connections_.end());
+    for (const auto& connection : all) connection->Tick();
+    if (!connections_.empty()) Tick();
+  });
+}
+
+void IoThread::DrainConnections() {
+  boost::asio::post(context_, [this] {
+    const std::vector<std::shared_ptr<Connection>> all(connections_.begin(), connections_.end());
+    for (const auto& connection : all) connection->Drain();
+  });
+}
+
+void IoThread::EndConnections() {
+  ticker_.cancel();
+  const std::vector<std::shared_ptr<Connection>> all(connections_.begin(), connections_.end());
+  for (const auto& connection : all) connection->End();
+}
+
+std::string_view IoThread::Date() {
+  const int64_t second = std::time(nullptr);
+  if (second != date_second_) {
+    date_second_ = second;
+    std::tm utc{};
+    const std::time_t time = second;
+    gmtime_r(&time, &utc);
+    std::array<char, 64> text;
+    date_.assign(text.data(), std::strftime(text.data(), text.size(), "%a, %d %b %Y %H:%M:%S GMT", &utc));
+  }
+  return date_;
+}
+
+}  // namespace falaj::wire

@@ -1,0 +1,54 @@
+// The network front end: listeners, I/O threads and their protocols, on top of a model table.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/status.h"
+#include "wire/io_thread.h"
+#include "wire/listener.h"
+
+namespace falaj::wire {
+
+// Made stopped; then Listen for each address, Start, and in the end AnnounceDrain, Drain and Close. Those are
+// called by one thread at a time; Reply and the observers by any. `models` outlives it; no model may be
+// closed before Close.
+class WireServer {
+ public:
+  WireServer(WireOptions options, const ModelTable& models);
+  ~WireServer();
+
+  // `port` 0 is replaced by the one that was picked. REQUIRES: not started
+  Status Listen(Wire wire, const std::string& host, uint16_t& port);
+  void Start();
+
+  // From now on answers tell HTTP clients to connect anew elsewhere (Connection: close); all are still
+  // served.
+  void AnnounceDrain();
+  // Takes no more connections, and ends those that are there when they have been answered.
+  void Drain();
+  // Ends what is left. Idempotent.
+  void Close();
+
+  ControlQueue& control() { return shared_.control; }
+  // Returns false where the sender should hold back until it is told that its bytes have left.
+  bool Reply(ControlReply reply);
+
+  int64_t connections() const { return shared_.shares.connections(); }
+  int64_t requests() const { return shared_.shares.requests(); }
+  int64_t buffered_bytes() const { return shared_.shares.buffered_bytes(); }
+  const std::vector<std::unique_ptr<IoThread>>& threads() const { return threads_; }
+
+ private:
+  Acceptor::MakeProtocol ProtocolsOf(Wire wire) const;
+
+  WireShared shared_;
+  std::vector<std::unique_ptr<IoThread>> threads_;
+  std::vector<std::vector<std::shared_ptr<Acceptor>>> acceptors_;  // by thread
+  std::vector<std::string> unix_paths_;                            // to be removed in the end
+  bool started_ = false;
+  bool closed_ = false;
+};
+
+}  // namespace falaj::wire
