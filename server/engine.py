@@ -202,6 +202,11 @@ class Engine:
             if (running := loaded.model.stats()["oldest_batch_ns"] / 1e9) > seconds
         }
 
+    @property
+    def runtime(self) -> _core.Runtime:
+        """The native core that the front end stands on. Internal: usable until close."""
+        return self._runtime
+
     def close(self) -> None:
         """Answer what was accepted, unload everything, end the threads. Idempotent; later calls raise
         Unavailable."""

@@ -32,6 +32,9 @@ class Http(Section, frozen=True):
     """Seconds from the first byte of a request to the end of its header. Default: 10."""
     body_timeout_seconds: float = 30.0
     """Seconds between two pieces of a body. Default: 30. Raise it for clients on bad links."""
+    min_body_bytes_per_second: int = 240
+    """Bytes of a body in a second, over its first `body_timeout_seconds` and from then on; one that comes
+    more slowly is given up. Default: 240. Lower it for clients on very slow links."""
     idle_timeout_seconds: float = 120.0
     """Seconds that a connection with nothing under way is kept. Default: 120. Set it above the idle time of
     the load balancer in front, so that it closes first."""
@@ -46,6 +49,7 @@ class Http(Section, frozen=True):
         "max_pipelined_bytes": (4 * _KIB, 64 * _MIB),
         "header_timeout_seconds": (0.1, _DAY),
         "body_timeout_seconds": (0.1, _DAY),
+        "min_body_bytes_per_second": (0, 1 * _GIB),
         "idle_timeout_seconds": (0.1, _DAY),
         "write_timeout_seconds": (0.1, _DAY),
     }

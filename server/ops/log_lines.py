@@ -56,16 +56,21 @@ def json_line(event: Mapping[str, Any]) -> bytes:
 def text_line(event: Mapping[str, Any], *, iso8601: bool = False) -> bytes:
     """Return an event as one line for people, an exception on lines of its own below it, indented."""
     when = timestamp(event["ts"]) if iso8601 else timestamp(event["ts"], " ", "")
-    parts = [f"{when} {event['level'].upper():7} {event['logger']}: {_printable(event['msg'])}"]
+    parts = [f"{when} {event['level'].upper():7} {event['logger']}: {printable(event['msg'])}"]
     parts += [
-        f"{_printable(str(key))}={_field(value)}"
+        f"{printable(str(key))}={_field(value)}"
         for key, value in event.items()
         if key not in _FIXED and key != "exception"
     ]
     line = " ".join(parts)
     for below in event.get("exception", "").splitlines():
-        line += f"\n  {_printable(below)}"
+        line += f"\n  {printable(below)}"
     return line.encode("utf-8", "backslashreplace") + b"\n"
+
+
+def printable(text: str) -> str:
+    """Return text with everything escaped that would end a line or that a terminal takes for a command."""
+    return text.translate(_UNPRINTABLE)
 
 
 def _message(record: logging.LogRecord) -> str:
@@ -75,15 +80,11 @@ def _message(record: logging.LogRecord) -> str:
         return f"{record.msg} ({error})"
 
 
-def _printable(text: str) -> str:
-    return text.translate(_UNPRINTABLE)
-
-
 def _field(value: object) -> str:
     shown = _shown(value)
     if shown and not any(c in ' "=' or ord(c) in _UNPRINTABLE for c in shown):
         return shown
-    return _printable(json.dumps(shown, ensure_ascii=False))
+    return printable(json.dumps(shown, ensure_ascii=False))
 
 
 def _shown(value: object) -> str:

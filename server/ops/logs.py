@@ -5,6 +5,7 @@ give none of them, and the access log has no field for them.
 """
 
 import logging
+import random
 import sys
 import threading
 import time
@@ -133,6 +134,9 @@ class Logs:
         self._output = LogOutput(log.file)
         self._logger = logging.getLogger("falaj")
         self._handler = _Handler(self)
+        # The native side picks requests for the access log at the share that was set at the start; of those
+        # we can only drop more.
+        self._picked = self._share = log.access_log_sample
         self.settings = LogSettings(log, self._output, self._set_level)
         self._set_level()
         self._logger.propagate = False
@@ -151,13 +155,16 @@ class Logs:
             self._output.write(text_line(event, iso8601=self.settings.chosen.times == "ISO8601"))
 
     def access(self, record: tuple[Any, ...]) -> None:
-        """Write the line of one request.
+        """Write the line of one request, unless the share of them was lowered since the start.
 
         Args:
             record: ("access", listener, method, target, request_id, peer_address, status, bytes_in,
-                bytes_out, duration_us), as WireServer.take gives it.
+                bytes_out, duration_us), as WireServer.take gives it: what the client wrote is bytes.
         """
+        if self._share < self._picked and random.random() * self._picked >= self._share:
+            return
         _, listener, method, target, request_id, peer, status, bytes_in, bytes_out, duration_us = record
+        method, target, request_id = (_text(raw) for raw in (method, target, request_id))
         self.write(
             {
                 "ts": time.time(),
@@ -180,7 +187,12 @@ class Logs:
         """Take over changed settings and open the file anew. Raises ConfigError and then changes nothing."""
         self._output.open(log.file)
         self._json = _is_json(log)
+        self._share = log.access_log_sample
         self.settings.reset(log)
+        if self._share > self._picked:
+            self._logger.warning(
+                "log.access_log_sample is %s at most until the next start, not %s", self._picked, self._share
+            )
 
     def close(self) -> None:
         """Leave the logger as it was found. Idempotent."""
@@ -207,6 +219,10 @@ class _Handler(logging.Handler):
 def configure(log: Log) -> Logs:
     """Have the logger "falaj" write as `log` says, until the result is closed. Raises ConfigError."""
     return Logs(log)
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "backslashreplace")
 
 
 def _is_json(log: Log) -> bool:

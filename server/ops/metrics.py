@@ -1,6 +1,5 @@
 """The page of metrics, made when somebody asks for it."""
 
-import platform
 import re
 from collections.abc import Iterable
 
@@ -11,10 +10,10 @@ from prometheus_client.registry import Collector
 
 from falaj import _core
 from falaj.server.engine import Engine
-from falaj.server.onnxruntime_library import find_onnxruntime
 from falaj.server.ops.machine_metrics import Gpus, Machine
 from falaj.server.ops.model_metrics import model_metrics
 from falaj.server.ops.wire_metrics import WireStats, wire_metrics
+from falaj.server.versions import versions
 
 # Dashboards ask for counters by names without `_total`, which OpenMetrics does not have for a counter, so
 # they are of unknown type there. The older text format has them, and there they are told to be counters.
@@ -58,13 +57,6 @@ class MetricsCollector(Collector):
 
 
 def _build_info() -> Metric:
-    try:
-        onnxruntime = _core.onnxruntime_version(find_onnxruntime())
-    except _core.Unsupported:
-        onnxruntime = "none"  # models in Python need none
-    about = {
-        "version": _core.__version__,
-        "python": platform.python_version(),
-        "onnxruntime": onnxruntime,
-    }
+    about = versions()
+    about["version"] = about.pop("falaj")
     return InfoMetricFamily("falaj_build", "What runs here", about)

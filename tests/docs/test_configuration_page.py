@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from falaj.server.ops.layers import keys_of
+from falaj.server.ops.reload import RELOADABLE
 from falaj.server.ops.section import Section
 from falaj.server.ops.settings import Settings, load_settings
 
@@ -74,6 +75,11 @@ def test_page_example_loads_when_it_is_toml(tmp_path: Path) -> None:
         path = tmp_path / "falaj.toml"
         path.write_text(block, encoding="utf-8")
         assert load_settings(path, environment={}) != Settings()
+
+
+def test_page_names_what_can_change_while_it_runs_when_compared() -> None:
+    running = _PAGE[_PAGE.index("## While it runs") : _PAGE.index("The other keys that differ")]
+    assert set(re.findall(r"`(\w+\.\w+)`", running)) == RELOADABLE
 
 
 def test_page_variables_and_flags_are_known_when_named() -> None:

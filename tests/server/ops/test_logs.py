@@ -196,9 +196,7 @@ def test_update_is_all_or_nothing_when_values_are_anything(updates: list[dict[st
 
 
 def test_access_writes_one_line_without_the_query_when_a_request_is_told(logs: Logs, file: Path) -> None:
-    logs.access(
-        ("access", "http", "POST", "/v2/models/m/infer?token=secret", "r7", "192.0.2.7", 200, 10, 20, 345)
-    )
+    logs.access(("access", "http", b"POST", b"/v2/m/\xff?token=secret", b"r7", "192.0.2.7", 200, 10, 20, 345))
     [event] = _events(file)
     assert re.fullmatch(_TS, event.pop("ts"))
     assert event == {
@@ -207,7 +205,7 @@ def test_access_writes_one_line_without_the_query_when_a_request_is_told(logs: L
         "msg": "request",
         "listener": "http",
         "method": "POST",
-        "target": "/v2/models/m/infer",
+        "target": "/v2/m/\\xff",
         "status": 200,
         "duration_us": 345,
         "bytes_in": 10,
@@ -219,8 +217,26 @@ def test_access_writes_one_line_without_the_query_when_a_request_is_told(logs: L
 
 def test_access_writes_its_line_when_info_is_switched_off(logs: Logs, file: Path) -> None:
     logs.settings.update({"log_info": False})
-    logs.access(("access", "grpc", "POST", "/inference.X/Y", "r", "unix", 0, 1, 2, 3))
+    logs.access(("access", "grpc", b"POST", b"/inference.X/Y", b"r", "unix", 0, 1, 2, 3))
     assert [event["target"] for event in _events(file)] == ["/inference.X/Y"]
+
+
+def test_access_drops_what_is_over_the_share_when_it_was_lowered(file: Path) -> None:
+    logs = configure(Log(format="json", file=str(file), access_log_sample=0.5))
+    record = ("access", "http", b"GET", b"/v2", b"r", "unix", 200, 1, 2, 3)
+    lines = []
+    try:
+        for share in (0.5, 0.125, 0.0, 1.0):
+            logs.apply(Log(format="json", file=str(file), access_log_sample=share))
+            before = len(_events(file))
+            for _ in range(1000):
+                logs.access(record)
+            lines.append(len(_events(file)) - before)
+    finally:
+        logs.close()
+    assert (lines[0], lines[2], lines[3]) == (1000, 0, 1000)
+    assert 150 < lines[1] < 350  # 250 expected, 7 standard deviations either way
+    assert "log.access_log_sample is 0.5 at most until the next start, not 1.0" in _said(file)
 
 
 _EVENTS = st.dictionaries(
