@@ -62,7 +62,7 @@ def load_version(
     Raises ConfigError, InvalidInput, Unsupported, NotFound or InternalError.
     """
     begin = time.monotonic()
-    path = _model_file(source)
+    path = model_file(source)
     if path.suffix == ".py":
         loaded = _finish(runtime, source, *_load_python(source, path), platform="python")
     else:
@@ -71,7 +71,8 @@ def load_version(
     return replace(loaded, load_seconds=time.monotonic() - begin)
 
 
-def _model_file(source: Source) -> Path:
+def model_file(source: Source) -> Path:
+    """The model's file in its version folder. Raises NotFound that says what was expected and found."""
     config, folder = source.config, source.folder
     if config.model_filename is not None:
         names = [config.model_filename]
