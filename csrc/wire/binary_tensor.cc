@@ -55,6 +55,14 @@ Result<size_t> CountCharacters(std::span<const std::byte> blob, int64_t elements
   return characters;
 }
 
+Status CheckBinarySize(std::span<const std::byte> blob, DataType type, const Shape& shape) {
+  const auto elements = static_cast<size_t>(shape.Elements().value_or(0));
+  const auto bytes = CheckedMultiply(elements, ElementSize(type));
+  if (bytes == blob.size()) return Status::Ok();
+  return InvalidInput("expected " + (bytes ? std::to_string(*bytes) : "more") + " bytes for " +
+                      DataTypeName(type) + " " + shape.ToString() + ", got " + std::to_string(blob.size()));
+}
+
 Status ReadBinary(std::span<const std::byte> blob, const TensorView& view, std::byte*& payload) {
   if (view.type == DataType::kBytes) {
     auto* to = static_cast<std::string_view*>(view.data);
@@ -64,10 +72,7 @@ Status ReadBinary(std::span<const std::byte> blob, const TensorView& view, std::
       payload += string.size();
     });
   }
-  if (blob.size() != view.bytes()) {
-    return InvalidInput("expected " + std::to_string(view.bytes()) + " bytes for " + DataTypeName(view.type) +
-                        " " + view.shape.ToString() + ", got " + std::to_string(blob.size()));
-  }
+  FALAJ_RETURN_IF_ERROR(CheckBinarySize(blob, view.type, view.shape));
   if (view.type == DataType::kBool) FALAJ_RETURN_IF_ERROR(CheckBools(blob));
   if (!blob.empty()) std::memcpy(view.data, blob.data(), blob.size());
   return Status::Ok();

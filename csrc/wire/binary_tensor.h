@@ -14,6 +14,10 @@ namespace falaj::wire {
 // with InvalidInput where the lengths in it do not add up to its own.
 Result<size_t> CountCharacters(std::span<const std::byte> blob, int64_t elements);
 
+// Whether `blob` is as long as it has to be, so that nothing is reserved for a tensor that is not there; for
+// BYTES CountCharacters tells. Fails with InvalidInput. REQUIRES: `type` is not BYTES
+Status CheckBinarySize(std::span<const std::byte> blob, DataType type, const Shape& shape);
+
 // Copies `blob` into `view`; BYTES elements point at their characters, copied to `payload`, which is
 // advanced. Fails with InvalidInput where the size is not that of the view's shape, or a BOOL is neither 0
 // nor 1.

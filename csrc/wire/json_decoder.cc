@@ -53,6 +53,22 @@ RequestField RequestFieldOf(std::string_view key) {
 
 }  // namespace
 
+// Ends the text for as long as it lives. simdjson looks at the byte behind the text, and a request that was
+// cut short must not be completed by what happens to follow it.
+class Terminated {
+ public:
+  explicit Terminated(std::string_view text) : at_(const_cast<char*>(text.data() + text.size())), was_(*at_) {
+    *at_ = '\0';
+  }
+  ~Terminated() { *at_ = was_; }
+  Terminated(const Terminated&) = delete;
+  Terminated& operator=(const Terminated&) = delete;
+
+ private:
+  char* const at_;
+  const char was_;
+};
+
 class JsonDecoder::Impl {
  public:
   explicit Impl(CodecLimits limits) : limits_(limits) {}
@@ -84,6 +100,8 @@ class JsonDecoder::Impl {
   Status ReadOutputParameters(sj::value value, const JsonPath& where, OutputRequest& output);
   Status AssignBlobs(std::span<const std::byte> blobs);
   Status CountPayload();
+  Status ReadWhole(std::string_view json);
+  Status FillJson(std::span<const TensorView> views, std::byte*& payload);
   Status FillInputs(sj::array inputs, std::span<const TensorView> views, std::byte*& payload);
 
   Status ReadString(sj::value value, const JsonPath& where, std::string_view& text);
@@ -98,6 +116,7 @@ class JsonDecoder::Impl {
   const CodecLimits limits_;
   sj::parser parser_;
   sj::document document_;
+  std::string_view json_;
   std::vector<Source> sources_;
   std::deque<std::string> kept_;  // names: the parser's own copies end with the first pass
   size_t kept_used_ = 0;
@@ -129,6 +148,15 @@ Status JsonDecoder::Impl::Parse(std::string_view json, std::span<const std::byte
   sources_.clear();
   kept_used_ = 0;
   payload_bytes = 0;
+  json_ = json;
+  FALAJ_RETURN_IF_ERROR(ReadWhole(json));
+  FALAJ_RETURN_IF_ERROR(AssignBlobs(blobs));
+  return CountPayload();
+}
+
+// Everything but the data, and that nothing follows.
+Status JsonDecoder::Impl::ReadWhole(std::string_view json) {
+  const Terminated terminated(json);
   if (parser_.capacity() > kKeepCapacity && json.size() <= kKeepCapacity) parser_ = sj::parser();
   const simdjson::padded_string_view padded(json.data(), json.size(), json.size() + kPadding);
   if (auto error = parser_.iterate(padded).get(document_)) return Malformed(kRequest, error);
@@ -141,8 +169,7 @@ Status JsonDecoder::Impl::Parse(std::string_view json, std::span<const std::byte
   const char* next = nullptr;
   if (!document_.current_location().get(next))
     return InvalidInput("the request: something follows the JSON object");
-  FALAJ_RETURN_IF_ERROR(AssignBlobs(blobs));
-  return CountPayload();
+  return Status::Ok();
 }
 
 Status JsonDecoder::Impl::ReadRequest(sj::object request) {
@@ -394,6 +421,21 @@ Status JsonDecoder::Impl::CountPayload() {
 }
 
 Status JsonDecoder::Impl::Fill(std::span<const TensorView> views, std::byte* payload) {
+  const bool in_json = std::any_of(header.inputs.begin(), header.inputs.end(),
+                                   [](const InputHeader& input) { return !input.binary_bytes; });
+  if (in_json) FALAJ_RETURN_IF_ERROR(FillJson(views, payload));
+  for (size_t i = 0; i < header.inputs.size(); ++i) {
+    if (!header.inputs[i].binary_bytes) continue;
+    if (Status status = ReadBinary(sources_[i].blob, views[i], payload); !status.ok()) {
+      return InvalidInput(kInputsPath.At(i) + " ('" + std::string(header.inputs[i].name) +
+                          "'): " + status.message());
+    }
+  }
+  return Status::Ok();
+}
+
+Status JsonDecoder::Impl::FillJson(std::span<const TensorView> views, std::byte*& payload) {
+  const Terminated terminated(json_);
   document_.rewind();
   sj::object request;
   if (auto error = document_.get_object().get(request)) return Malformed(kRequest, error);
@@ -417,11 +459,6 @@ Status JsonDecoder::Impl::FillInputs(sj::array inputs, std::span<const TensorVie
       return key == "data" ? ReadJsonData(value, view, limits_.max_depth, where.Key("data"), payload)
                            : Status::Ok();
     }));
-    if (header.inputs[i].binary_bytes) {
-      if (Status status = ReadBinary(sources_[i].blob, view, payload); !status.ok()) {
-        return InvalidInput(where + " ('" + std::string(header.inputs[i].name) + "'): " + status.message());
-      }
-    }
     ++i;
   }
   return Status::Ok();

@@ -14,7 +14,8 @@ namespace falaj::wire {
 // request so that it allocates only while it has not seen one as large. Not thread-safe. Never throws.
 class JsonDecoder {
  public:
-  // Bytes that must be readable behind the JSON; their values do not matter.
+  // Bytes that must be readable behind the JSON; their values do not matter. The first of them must be
+  // writable too: Parse and Fill end the text there while they read it, and put back what was there.
   static constexpr size_t kPadding = 64;
 
   explicit JsonDecoder(CodecLimits limits = {});

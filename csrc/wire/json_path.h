@@ -1,4 +1,4 @@
-// Where in a JSON request something stands: "inputs[1].parameters.binary_data_size", written out only for an
+// Where in a request something stands: "inputs[1].parameters.binary_data_size", written out only for an
 // error.
 #pragma once
 

@@ -76,7 +76,10 @@ class FakeHost final : public wire::Host {
   wire::ClientShares& shares() override { return shares_; }
   bool draining() const override { return draining_; }
   const std::shared_ptr<CompletionSink>& sink() const override { return sink_; }
-  void FlushLater(Batcher& batcher) override { unflushed_.insert(&batcher); }
+  void FlushLater(Batcher& batcher) override {
+    ++under_way_;
+    unflushed_.insert(&batcher);
+  }
   uint64_t Ask(wire::ControlRequest request, wire::ControlWaiter* waiter) override {
     if (control_plane_gone_) return 0;
     asked_.emplace_back(++last_id_, std::move(request));
@@ -101,6 +104,10 @@ class FakeHost final : public wire::Host {
   void Deliver(int count) {
     EndTurn();
     for (int i = 0; i < count; ++i) Hand(host_sink_->Next());
+  }
+  // Waits for all answers, those to requests that the answers let in too.
+  void DeliverAll() {
+    while (under_way_ > 0) Deliver(under_way_);
   }
   bool DeliverIfAny() {
     EndTurn();
@@ -128,7 +135,8 @@ class FakeHost final : public wire::Host {
   const std::vector<wire::AccessRecord>& logged() const { return logged_; }
 
  private:
-  static void Hand(RefPtr<Request> request) {
+  void Hand(RefPtr<Request> request) {
+    --under_way_;
     auto* const waiter = reinterpret_cast<wire::InferWaiter*>(request->tag);
     waiter->OnDelivered(std::move(request));
   }
@@ -147,6 +155,7 @@ class FakeHost final : public wire::Host {
   std::map<uint64_t, size_t> sent_;
   std::vector<wire::AccessRecord> logged_;
   uint64_t last_id_ = 0;
+  int under_way_ = 0;  // enqueued and not handed on
   Nanos offset_{0};
   bool draining_ = false;
   bool control_plane_gone_ = false;

@@ -39,6 +39,20 @@ std::string Input(const std::string& type, const std::string& shape, const std::
          "}]}";
 }
 
+TEST(JsonDecoder, IsNotCompletedByWhatFollowsWhenItIsCutShort) {
+  const std::string whole = Input("FP32", "[1]", "[1]");
+  JsonDecoder decoder;
+  for (size_t length = 0; length <= whole.size(); ++length) {
+    std::string padded = whole + std::string(JsonDecoder::kPadding, '}');
+    float value = 0;
+    const TensorView view{DataType::kFp32, Shape{1}, &value};
+    Status status = decoder.Parse(std::string_view(padded).substr(0, length), {});
+    if (status.ok()) status = decoder.Fill(std::span(&view, 1), nullptr);
+    EXPECT_EQ(status.ok(), length == whole.size()) << length;
+    EXPECT_EQ(padded, whole + std::string(JsonDecoder::kPadding, '}')) << "put back";
+  }
+}
+
 struct Case {
   std::string json;
   std::string message;

@@ -1,0 +1,151 @@
+#include "wire/grpc_encoder.h"
+
+#include <array>
+#include <bit>
+#include <charconv>
+#include <cstdint>
+#include <limits>
+
+#include "wire/binary_tensor.h"
+#include "wire/protobuf_reader.h"
+#include "wire/utf8.h"
+
+namespace falaj::wire {
+namespace {
+
+// ModelInferResponse. All tags below fit one byte.
+constexpr uint32_t kModelName = TagOf(1, WireType::kBytes);
+constexpr uint32_t kModelVersion = TagOf(2, WireType::kBytes);
+constexpr uint32_t kId = TagOf(3, WireType::kBytes);
+constexpr uint32_t kOutputs = TagOf(5, WireType::kBytes);
+constexpr uint32_t kRawOutputContents = TagOf(6, WireType::kBytes);
+// InferOutputTensor
+constexpr uint32_t kOutputName = TagOf(1, WireType::kBytes);
+constexpr uint32_t kOutputType = TagOf(2, WireType::kBytes);
+constexpr uint32_t kOutputShape = TagOf(3, WireType::kBytes);
+// ModelStreamInferResponse
+constexpr uint32_t kErrorMessage = TagOf(1, WireType::kBytes);
+constexpr uint32_t kInferResponse = TagOf(2, WireType::kBytes);
+
+constexpr size_t kTagBytes = 1;
+constexpr size_t kMostVarintBytes = 10;
+
+constexpr size_t VarintBytes(uint64_t value) {
+  return (static_cast<size_t>(std::bit_width(value | 1)) + 6) / 7;
+}
+
+size_t FieldBytes(size_t content) { return kTagBytes + VarintBytes(content) + content; }
+
+// proto3 leaves empty strings out.
+size_t TextBytes(std::string_view text) { return text.empty() ? 0 : FieldBytes(text.size()); }
+
+char* WriteVarint(uint64_t value, char* to) {
+  for (; value >= 0x80; value >>= 7) *to++ = static_cast<char>(value | 0x80);
+  *to++ = static_cast<char>(value);
+  return to;
+}
+
+void AppendVarint(uint64_t value, std::string& out) {
+  char bytes[kMostVarintBytes];
+  out.append(bytes, static_cast<size_t>(WriteVarint(value, bytes) - bytes));
+}
+
+void AppendHead(uint32_t tag, size_t content, std::string& out) {
+  char bytes[kTagBytes + kMostVarintBytes];
+  bytes[0] = static_cast<char>(tag);
+  out.append(bytes, static_cast<size_t>(WriteVarint(content, bytes + kTagBytes) - bytes));
+}
+
+void AppendText(uint32_t tag, std::string_view text, std::string& out) {
+  if (text.empty()) return;
+  AppendHead(tag, text.size(), out);
+  out.append(text);
+}
+
+// A model's version in digits.
+class VersionText {
+ public:
+  explicit VersionText(int64_t version)
+      : end_(std::to_chars(digits_.data(), digits_.data() + digits_.size(), version).ptr) {}
+  VersionText(const VersionText&) = delete;
+  VersionText& operator=(const VersionText&) = delete;
+  std::string_view text() const { return {digits_.data(), static_cast<size_t>(end_ - digits_.data())}; }
+
+ private:
+  std::array<char, std::numeric_limits<int64_t>::digits10 + 2> digits_{};
+  const char* end_;
+};
+
+size_t ShapeBytes(const Shape& shape) {
+  size_t bytes = 0;
+  for (const int64_t size : shape.dims()) bytes += VarintBytes(static_cast<uint64_t>(size));
+  return bytes;
+}
+
+// Of an InferOutputTensor, given the bytes of its dimensions.
+size_t OutputBytes(const OutputTensor& output, size_t shape) {
+  return TextBytes(output.name) + TextBytes(DataTypeName(output.view.type)) +
+         (shape > 0 ? FieldBytes(shape) : 0);
+}
+
+void AppendOutput(const OutputTensor& output, std::string& out) {
+  const size_t shape = ShapeBytes(output.view.shape);
+  AppendHead(kOutputs, OutputBytes(output, shape), out);
+  AppendText(kOutputName, output.name, out);
+  AppendText(kOutputType, DataTypeName(output.view.type), out);
+  if (shape == 0) return;
+  AppendHead(kOutputShape, shape, out);
+  for (const int64_t size : output.view.shape.dims()) AppendVarint(static_cast<uint64_t>(size), out);
+}
+
+void AppendReserved(const InferReply& reply, std::string& out) {
+  AppendText(kModelName, reply.model_name, out);
+  AppendText(kModelVersion, VersionText(reply.model_version).text(), out);
+  AppendText(kId, reply.id, out);
+  for (const OutputTensor& output : reply.outputs) AppendOutput(output, out);
+  for (const OutputTensor& output : reply.outputs) {
+    AppendHead(kRawOutputContents, BinaryBytes(output.view), out);
+    AppendBinary(output.view, out);
+  }
+}
+
+}  // namespace
+
+size_t InferResponseBytes(const InferReply& reply) {
+  size_t bytes =
+      TextBytes(reply.model_name) + TextBytes(VersionText(reply.model_version).text()) + TextBytes(reply.id);
+  for (const OutputTensor& output : reply.outputs) {
+    bytes += FieldBytes(OutputBytes(output, ShapeBytes(output.view.shape)));
+    bytes += FieldBytes(BinaryBytes(output.view));
+  }
+  return bytes;
+}
+
+void AppendInferResponse(const InferReply& reply, std::string& out) {
+  out.reserve(out.size() + InferResponseBytes(reply));
+  AppendReserved(reply, out);
+}
+
+void AppendStreamResponse(const InferReply& reply, std::string& out) {
+  const size_t bytes = InferResponseBytes(reply);
+  out.reserve(out.size() + FieldBytes(bytes));
+  AppendHead(kInferResponse, bytes, out);
+  AppendReserved(reply, out);
+}
+
+void AppendStreamError(std::string_view message, std::string_view id, std::string& out) {
+  std::string shown;
+  if (!IsUtf8(message)) {
+    shown = message;
+    for (char& c : shown) {
+      if ((c & 0x80) != 0) c = '?';
+    }
+    message = shown;
+  }
+  out.reserve(out.size() + TextBytes(message) + FieldBytes(TextBytes(id)));
+  AppendText(kErrorMessage, message, out);
+  AppendHead(kInferResponse, TextBytes(id), out);
+  AppendText(kId, id, out);
+}
+
+}  // namespace falaj::wire
