@@ -33,22 +33,24 @@ def _tensor(tensor: Tensor) -> dict[str, Any]:
 
 
 def statistics(loaded: LoadedVersion) -> dict[str, Any]:
-    """Counters since it was loaded. Names of the protocol's statistics extension where it has them; times
-    are sums in nanoseconds, over requests (queue) or batches (the others)."""
+    """Counters since it was loaded. `inference_stats` is as the protocol's statistics extension has it:
+    phases summed over the answered requests, each of which has the whole time of its batch. The times beside
+    it are sums over requests (queue_ns) or batches (the others), in nanoseconds."""
     raw = loaded.model.stats()
-    ok, batches = raw["requests_ok"], raw["batches"]
+    ok = raw["requests_ok"]
     return {
         "name": loaded.name,
         "version": loaded.version,
         "inference_count": raw["rows"],
-        "execution_count": batches,
+        "execution_count": raw["batches"],
         "inference_stats": {
-            "success": {"count": ok},
-            "fail": {"count": raw["requests_failed"]},
-            "queue": {"count": ok + raw["requests_failed"], "ns": raw["queue_ns"]},
-            "compute_input": {"count": batches, "ns": raw["assemble_ns"]},
-            "compute_infer": {"count": batches, "ns": raw["run_ns"]},
-            "compute_output": {"count": batches, "ns": raw["deliver_ns"]},
+            "success": {"count": ok, "ns": raw["ok_request_ns"]},
+            "fail": {"count": raw["requests_failed"], "ns": raw["failed_request_ns"]},
+            "queue": {"count": ok, "ns": raw["ok_queue_ns"]},
+            "compute_input": {"count": ok, "ns": raw["ok_assemble_ns"]},
+            "compute_infer": {"count": ok, "ns": raw["ok_run_ns"]},
+            "compute_output": {"count": ok, "ns": raw["ok_deliver_ns"]},
         },
+        "load_seconds": loaded.load_seconds,
         **{key: raw[key] for key in sorted(raw)},
     }

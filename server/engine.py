@@ -33,6 +33,7 @@ class Engine:
         repository: folder of `<model>/<version>/model.onnx`; see docs/model-repository.md.
         cores: executor threads; by default as many cores as affinity and cgroup quota let the process use.
         watch: seconds between looks at the folder for changes; None (default) looks only when told to.
+        models: the models to be loaded now; None (default) for all that are there.
         strict: raise where a model fails to load; by default the others are served, and `models()` and any
             request to it say why it failed.
 
@@ -46,6 +47,7 @@ class Engine:
         *,
         cores: int | None = None,
         watch: float | None = None,
+        models: Sequence[str] | None = None,
         strict: bool = False,
     ) -> None:
         cores = cores if cores is not None else _core.usable_cores()
@@ -64,7 +66,7 @@ class Engine:
         self._at_exit = weakref.WeakMethod(self.close)
         atexit.register(_close_if_alive, self._at_exit)
         try:
-            failed = self._repository.load_all()
+            failed = self._repository.load_all(models)
             if failed and strict:
                 name, why = next(iter(failed.items()))
                 raise _core.Unavailable(f"model '{name}' was not loaded: {why}")
@@ -189,8 +191,21 @@ class Engine:
         """Counters of one model version, or of all in service. Raises NotFound or Unavailable."""
         if model is not None:
             return [statistics(self._models().served(model, version))]
-        ready = [row for row in self._models().index() if row["state"] == "READY"]
-        return [statistics(self._models().served(row["name"], row["version"])) for row in ready]
+        return [statistics(loaded) for loaded in self._models().serving()]
+
+    def stuck(self, seconds: float) -> dict[tuple[str, int], float]:
+        """The versions (name, number) of which a batch has been running for longer than `seconds`, and since
+        how many seconds: a run that hangs in a model or a driver, from which nothing frees it."""
+        return {
+            (loaded.name, loaded.version): running
+            for loaded in self._models().serving()
+            if (running := loaded.model.stats()["oldest_batch_ns"] / 1e9) > seconds
+        }
+
+    @property
+    def runtime(self) -> _core.Runtime:
+        """The native core that the front end stands on. Internal: usable until close."""
+        return self._runtime
 
     def close(self) -> None:
         """Answer what was accepted, unload everything, end the threads. Idempotent; later calls raise

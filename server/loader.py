@@ -1,6 +1,7 @@
 """Makes a served model of a version folder: read, probe, choose, load, warm up."""
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ class LoadedVersion:
     choice: Choice
     probe: Probe
     notes: tuple[str, ...]  # what fell back, was ignored or could not be tried
+    load_seconds: float = 0.0  # reading, probing, choosing and warming up
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,18 @@ def load_version(
     tensors are the same, because trials beside live traffic would disturb it and be disturbed.
     Raises ConfigError, InvalidInput, Unsupported, NotFound or InternalError.
     """
-    path = _model_file(source)
+    begin = time.monotonic()
+    path = model_file(source)
     if path.suffix == ".py":
-        return _finish(runtime, source, *_load_python(source, path), platform="python")
-    return _finish(runtime, source, *_load_onnx(source, path, cores, kept), platform="onnxruntime_onnx")
+        loaded = _finish(runtime, source, *_load_python(source, path), platform="python")
+    else:
+        onnx = _load_onnx(source, path, cores, kept)
+        loaded = _finish(runtime, source, *onnx, platform="onnxruntime_onnx")
+    return replace(loaded, load_seconds=time.monotonic() - begin)
 
 
-def _model_file(source: Source) -> Path:
+def model_file(source: Source) -> Path:
+    """The model's file in its version folder. Raises NotFound that says what was expected and found."""
     config, folder = source.config, source.folder
     if config.model_filename is not None:
         names = [config.model_filename]

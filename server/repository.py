@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,10 +53,11 @@ class Repository:
         """The repository's folder."""
         return self._root
 
-    def load_all(self) -> dict[str, str]:
-        """Load every model that is there; return the reason of each that failed, by name."""
+    def load_all(self, names: Sequence[str] | None = None) -> dict[str, str]:
+        """Load every model that is there, or those named; return the reason of each that failed, by name."""
         failed = {}
-        for name in model_names(self._root):
+        there = model_names(self._root)
+        for name in there if names is None else names:
             try:
                 self.load(name)
             except _core.Error as error:
@@ -134,6 +136,12 @@ class Repository:
         raise _core.NotFound(
             f"model '{name}' has no version {version} in service; versions in service: {sorted(serving)}"
         )
+
+    def serving(self) -> list[LoadedVersion]:
+        """Every version in service, by name and version."""
+        with self._table_lock:
+            entries = [dict(entry.serving) for _, entry in sorted(self._entries.items())]
+        return [serving[version] for serving in entries for version in sorted(serving)]
 
     def index(self) -> list[dict[str, Any]]:
         """One row per known model and version: name, version, state (READY or UNAVAILABLE) and reason."""

@@ -22,13 +22,17 @@ _SCALARS: dict[Any, str] = {int: "a whole number", float: "a number", str: "text
 _INT64_MAX = 2**63 - 1
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """Return the tables of a TOML file. Raises ConfigError where it cannot be read or is not TOML."""
+def read_text(path: Path) -> str:
+    """Return what a file says. Raises ConfigError where it cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot be read: {error}", source=str(path)) from error
-    return parse_toml(text, source=str(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the tables of a TOML file. Raises ConfigError where it cannot be read or is not TOML."""
+    return parse_toml(read_text(path), source=str(path))
 
 
 def parse_toml(text: str, *, source: str) -> dict[str, Any]:
@@ -70,19 +74,42 @@ def override(config: StructT, values: Mapping[str, str], *, source: str) -> Stru
                 raise ConfigError("is a table, which can only be set in the file", key=key)
             if key not in fields:
                 raise ConfigError(f"unknown key{did_you_mean(key, scalars)}", key=key)
-            changes[fields[key].name] = _parse(text, fields[key].type, key)
+            changes[fields[key].name] = parse_scalar(text, fields[key].type, key)
         return msgspec.structs.replace(config, **changes)
     except ConfigError as error:
         raise error.from_source(source) from error
 
 
+def parse_scalar(text: str, type_: Any, key: str) -> Any:
+    """Return text as the first type of `type_` that takes it. Raises ConfigError that names `key`."""
+    choices = _choices(type_)
+    if text.lower() == "none" and type(None) in get_args(type_):
+        return None
+    for choice in choices:
+        if get_origin(choice) is Literal and text in get_args(choice):
+            return text
+        if choice is bool and text.lower() in ("true", "1", "false", "0"):
+            return text.lower() in ("true", "1")
+        if choice is int and re.fullmatch(r"[+-]?[0-9]{1,19}", text):
+            return int(text)
+        if choice is float and re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", text):
+            return float(text)
+        if choice is str:
+            return text
+    raise ConfigError(f"expected {_expected(type_)}, got {text!r}", key=key)
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a clause that names the known name nearest to `name`, or all of them where none is near."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    if near:
-        return f"; did you mean '{near[0]}'?"
-    return f"; known here: {', '.join(names)}"
+    near = nearest(name, names, cutoff=0.5)
+    return f"; known here: {', '.join(names)}" if near is None else f"; did you mean '{near}'?"
+
+
+def nearest(name: str, known: Iterable[str], *, cutoff: float) -> str | None:
+    """Return the known name most like `name`, None where none is alike to at least `cutoff` (0 to 1)."""
+    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=cutoff)
+    return near[0] if near else None
 
 
 def _decode(value: object, type_: Any, key: str) -> Any:
@@ -146,25 +173,6 @@ def _decode_scalar(value: object, type_: Any, key: str) -> Any:
         if _choices(type_) == [str] and isinstance(value, int | float):
             hint = " (put quotes around it)"
         raise ConfigError(f"expected {_expected(type_)}, got {_got(value)}{hint}", key=key) from error
-
-
-def _parse(text: str, type_: Any, key: str) -> Any:
-    """Return text as the first type of `type_` that takes it."""
-    choices = _choices(type_)
-    if text.lower() == "none" and type(None) in get_args(type_):
-        return None
-    for choice in choices:
-        if get_origin(choice) is Literal and text in get_args(choice):
-            return text
-        if choice is bool and text.lower() in ("true", "1", "false", "0"):
-            return text.lower() in ("true", "1")
-        if choice is int and re.fullmatch(r"[+-]?[0-9]{1,19}", text):
-            return int(text)
-        if choice is float and re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", text):
-            return float(text)
-        if choice is str:
-            return text
-    raise ConfigError(f"expected {_expected(type_)}, got {text!r}", key=key)
 
 
 def _table(value: object, key: str) -> dict[str, Any]:

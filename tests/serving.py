@@ -17,6 +17,21 @@ class Model:
     def infer(self, batch):
         return {"y": batch["x"]}
 """
+# Runs wait for an event of the module, which lies in sys.modules under this name when the model is loaded.
+GATED = """
+import sys
+import threading
+
+started, gate = threading.Event(), threading.Event()
+
+class Model:
+    def infer(self, batch):
+        started.set()
+        gate.wait(60)
+        return {"y": batch["x"]}
+
+sys.modules["falaj_test_gate"] = sys.modules[__name__]
+"""
 # One FP32 input and output of one row of one element.
 X_TO_Y = """
 [[input]]

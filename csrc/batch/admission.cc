@@ -95,10 +95,17 @@ Nanos Batcher::UntilInstance(TimePoint now, int64_t nth) const {
   return *position;
 }
 
+Status Batcher::CountInvalid(Status status) {
+  MutexLock lock(mu_);
+  ++admission_.refused_invalid;
+  return status;
+}
+
 Status Batcher::Admit(Request& request) {
   if (closed_) return Unavailable(Name() + " is unloaded");
   const int level = request.priority == 0 ? options_.default_level : request.priority;
   if (level < 1 || level > static_cast<int>(options_.levels.size())) {
+    ++admission_.refused_invalid;
     return InvalidInput(Name() + ": expected a priority of 0 (default) to " +
                         std::to_string(options_.levels.size()) + ", got " + std::to_string(request.priority));
   }
@@ -173,11 +180,11 @@ Status Batcher::Place(Request& request, std::span<const Shape> shapes, size_t pa
 }
 
 Status Batcher::Reserve(Request& request, std::span<const Shape> shapes, size_t payload_bytes) {
-  FALAJ_RETURN_IF_ERROR(CheckShapes(request, shapes));
+  if (Status status = CheckShapes(request, shapes); !status.ok()) return CountInvalid(std::move(status));
   if (payload_bytes > static_cast<size_t>(options_.max_request_bytes)) {
-    return InvalidInput(Name() + ": " + std::to_string(payload_bytes) +
-                        " bytes of BYTES elements are more than " + "the bound of " +
-                        std::to_string(options_.max_request_bytes) + " for one request");
+    return CountInvalid(InvalidInput(Name() + ": " + std::to_string(payload_bytes) +
+                                     " bytes of BYTES elements are more than " + "the bound of " +
+                                     std::to_string(options_.max_request_bytes) + " for one request"));
   }
   {
     MutexLock lock(mu_);
@@ -205,9 +212,10 @@ Status Batcher::Reserve(Request& request, std::span<const Shape> shapes, size_t 
 Status Batcher::Attach(Request& request, std::span<const TensorView> views,
                        std::shared_ptr<void> keep_alive) {
   std::array<Shape, 64> shapes;
-  if (views.size() > shapes.size()) return InvalidInput(Name() + ": more than 64 inputs");
+  if (views.size() > shapes.size()) return CountInvalid(InvalidInput(Name() + ": more than 64 inputs"));
   for (size_t i = 0; i < views.size(); ++i) shapes[i] = views[i].shape;
-  FALAJ_RETURN_IF_ERROR(CheckShapes(request, std::span<const Shape>(shapes.data(), views.size())));
+  Status status = CheckShapes(request, std::span<const Shape>(shapes.data(), views.size()));
+  if (!status.ok()) return CountInvalid(std::move(status));
   MutexLock lock(mu_);
   FALAJ_RETURN_IF_ERROR(Admit(request));
   request.inputs_.assign(views.begin(), views.end());

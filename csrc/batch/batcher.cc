@@ -276,6 +276,7 @@ void Batcher::RunLane(Lane& lane) {
   lane.answered.clear();
   lane.learned_rows = -1;
   lane.kept = lane.broken = 0;
+  lane.succeeded = 0;
   Status status = RunMembers(lane, lane.members);
   if (status.ok() || lane.members.size() == 1) {
     Answer(lane, lane.members, status);
@@ -302,6 +303,8 @@ Status Batcher::RunMembers(Lane& lane, std::span<Request* const> members) {
   counters.batches.Add(1);
   counters.rows.Add(rows);
   counters.batch_rows.Add(rows);
+  lane.assemble_time = assembled - begin;
+  lane.run_time = ran - assembled;
   counters.assemble_ns.Add(static_cast<uint64_t>((assembled - begin).count()));
   counters.run_ns.Add(static_cast<uint64_t>((ran - assembled).count()));
   counters.run.Add(static_cast<uint64_t>((ran - assembled).count()));
@@ -316,6 +319,8 @@ Status Batcher::RunMembers(Lane& lane, std::span<Request* const> members) {
 
 void Batcher::Answer(Lane& lane, std::span<Request* const> members, const Status& status) {
   const TimePoint now = clock_->Now();
+  InstanceCounters& counters = lane.counters;
+  uint64_t succeeded = 0, failed = 0, request_ns = 0, queue_ns = 0;
   for (size_t i = 0; i < members.size(); ++i) {
     Request* request = members[i];
     if (!request->Claim()) {  // withdrawn meanwhile: its rows were run for nobody
@@ -328,13 +333,29 @@ void Batcher::Answer(Lane& lane, std::span<Request* const> members, const Status
     request->finished_ = now;
     const auto queued =
         static_cast<uint64_t>(std::max<int64_t>(0, (lane.started - request->arrived).count()));
-    lane.counters.queue_ns.Add(queued);
-    lane.counters.queue.Add(queued);
-    (request->status_.ok() ? lane.counters.requests_ok : lane.counters.requests_failed).Add(1);
+    const auto taken = static_cast<uint64_t>(std::max<int64_t>(0, (now - request->arrived).count()));
+    counters.queue_ns.Add(queued);
+    counters.queue.Add(queued);
+    if (request->status_.ok()) {
+      ++succeeded;
+      request_ns += taken;
+      queue_ns += queued;
+      counters.request.Add(taken);
+    } else {
+      ++failed;
+      counters.failed_request_ns.Add(taken);
+    }
     if (request->promised_ > Nanos(0))
       ++(now - request->arrived <= request->promised_ ? lane.kept : lane.broken);
     lane.answered.push_back(request);
   }
+  lane.succeeded += succeeded;
+  counters.requests_ok.Add(succeeded);
+  counters.requests_failed.Add(failed);
+  counters.ok_request_ns.Add(request_ns);
+  counters.ok_queue_ns.Add(queue_ns);
+  counters.ok_assemble_ns.Add(succeeded * static_cast<uint64_t>(lane.assemble_time.count()));
+  counters.ok_run_ns.Add(succeeded * static_cast<uint64_t>(lane.run_time.count()));
 }
 
 void Batcher::Deliver(Lane& lane) {
@@ -353,7 +374,9 @@ void Batcher::Deliver(Lane& lane) {
     });
     sink->Deliver(lane.delivery);
   }
-  lane.counters.deliver_ns.Add(static_cast<uint64_t>((clock_->Now() - begin).count()));
+  const auto deliver_ns = static_cast<uint64_t>((clock_->Now() - begin).count());
+  lane.counters.deliver_ns.Add(deliver_ns);
+  lane.counters.ok_deliver_ns.Add(lane.succeeded * deliver_ns);
   MutexLock lock(mu_);
   if (lane.learned_rows >= 0) curve_.Add(lane.learned_rows, lane.learned_time);
   if (lane.kept + lane.broken > 0) promise_.Learn(lane.kept, lane.broken);
@@ -434,7 +457,7 @@ void Batcher::Close() {
   }
   const Status status = Unavailable(Name() + " was unloaded before the request was run");
   for (Request* request : queued) {
-    Withdraw(request, status, &AdmissionCounters::cancelled);
+    Withdraw(request, status, &AdmissionCounters::unloaded);
     request->Unref();  // the queue's
   }
   pool_->Remove(this);
@@ -466,7 +489,22 @@ ModelStats Batcher::Stats() const {
   stats.waiting_rows = queue_.rows();
   stats.waiting_requests = queue_.size();
   stats.inflight_requests = static_cast<uint64_t>(inflight_);
+  stats.oldest_batch_ns = static_cast<uint64_t>(OldestBatch(clock_->Now()).count());
   return stats;
+}
+
+Nanos Batcher::OldestBatch(TimePoint now) const {
+  Nanos oldest(0);
+  const auto look = [&](const std::vector<std::unique_ptr<Lane>>& lanes, const std::vector<Lane*>& idle) {
+    for (const auto& lane : lanes) {
+      if (std::find(idle.begin(), idle.end(), lane.get()) != idle.end()) continue;
+      oldest = std::max(oldest, Nanos(now - lane->started));
+    }
+  };
+  if (closed_) return oldest;  // what is closed has no idle lanes either
+  look(lanes_, free_lanes_);
+  look(guests_, free_guests_);
+  return oldest;
 }
 
 Nanos Batcher::EstimatedCost(int64_t rows) const {

@@ -123,6 +123,9 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
     BatchAssembly assembly;
     TimePoint started{};
     Nanos expected{0};
+    Nanos assemble_time{0};  // of the last run
+    Nanos run_time{0};
+    uint64_t succeeded = 0;     // requests of this batch that were answered
     int64_t learned_rows = -1;  // of the run, for the cost curve; -1: it failed
     Nanos learned_time{0};
     int64_t kept = 0;  // promises of this batch's requests
@@ -138,6 +141,7 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   // admission.cc
   Status CheckShapes(Request& request, std::span<const Shape> shapes) const;
   Status Admit(Request& request) REQUIRES(mu_);
+  Status CountInvalid(Status status) EXCLUDES(mu_);
   Status Place(Request& request, std::span<const Shape> shapes, size_t payload_bytes) EXCLUDES(mu_);
   Nanos UntilInstance(TimePoint now, int64_t nth) const REQUIRES(mu_);
 
@@ -156,6 +160,7 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   void Deliver(Lane& lane) EXCLUDES(mu_);
   void Withdraw(Request* request, Status status, uint64_t AdmissionCounters::*counter) EXCLUDES(mu_);
   void FinishInflight(int64_t requests) REQUIRES(mu_);
+  Nanos OldestBatch(TimePoint now) const REQUIRES(mu_);
   void Recycle(Request* request) EXCLUDES(mu_);
 
   // Constant after construction.

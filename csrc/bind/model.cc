@@ -271,13 +271,18 @@ py::dict PyModel::Stats() const {
       "queue_ns"_a = stats.queue_ns, "assemble_ns"_a = stats.assemble_ns, "run_ns"_a = stats.run_ns,
       "deliver_ns"_a = stats.deliver_ns, "padded_elements"_a = stats.padding_elements,
       "real_elements"_a = stats.elements, "retried_alone"_a = stats.retried_alone,
+      "ok_request_ns"_a = stats.ok_request_ns, "ok_queue_ns"_a = stats.ok_queue_ns,
+      "ok_assemble_ns"_a = stats.ok_assemble_ns, "ok_run_ns"_a = stats.ok_run_ns,
+      "ok_deliver_ns"_a = stats.ok_deliver_ns, "failed_request_ns"_a = stats.failed_request_ns,
       "refused_full"_a = stats.admission.refused_full,
       "refused_deadline"_a = stats.admission.refused_deadline, "refused_slo"_a = stats.admission.refused_slo,
-      "expired"_a = stats.admission.expired, "cancelled"_a = stats.admission.cancelled,
+      "refused_invalid"_a = stats.admission.refused_invalid, "expired"_a = stats.admission.expired,
+      "cancelled"_a = stats.admission.cancelled, "unloaded"_a = stats.admission.unloaded,
       "waiting_rows"_a = stats.waiting_rows, "waiting_requests"_a = stats.waiting_requests,
       "inflight_requests"_a = stats.inflight_requests, "buffer_bytes"_a = stats.buffer_bytes,
-      "model_bytes"_a = stats.model_bytes, "queue_ns_histogram"_a = HistogramOf(stats.queue),
-      "run_ns_histogram"_a = HistogramOf(stats.run),
+      "model_bytes"_a = stats.model_bytes, "oldest_batch_ns"_a = stats.oldest_batch_ns,
+      "request_ns_histogram"_a = HistogramOf(stats.request),
+      "queue_ns_histogram"_a = HistogramOf(stats.queue), "run_ns_histogram"_a = HistogramOf(stats.run),
       "batch_rows_histogram"_a = HistogramOf(stats.batch_rows));
 }
 

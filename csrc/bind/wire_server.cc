@@ -45,12 +45,18 @@ py::dict StatsOf(const std::vector<std::unique_ptr<wire::IoThread>>& threads, wi
     }
     return HistogramOf(bins);
   };
+  // Of the values themselves: the bins only bound them.
+  const auto total = [&](auto member) {
+    uint64_t nanos = 0;
+    for (const auto& thread : threads) nanos += (thread->counters_of(wire).*member).Sum();
+    return nanos;
+  };
   using Counters = wire::WireCounters;
   py::dict refused;
   for (size_t i = 0; i < static_cast<size_t>(wire::Refusal::kCount); ++i) {
-    uint64_t total = 0;
-    for (const auto& thread : threads) total += thread->counters_of(wire).refused[i].Get();
-    refused[wire::RefusalName(static_cast<wire::Refusal>(i))] = total;
+    uint64_t times = 0;
+    for (const auto& thread : threads) times += thread->counters_of(wire).refused[i].Get();
+    refused[wire::RefusalName(static_cast<wire::Refusal>(i))] = times;
   }
   using namespace pybind11::literals;
   return py::dict(
@@ -62,7 +68,9 @@ py::dict StatsOf(const std::vector<std::unique_ptr<wire::IoThread>>& threads, wi
       "bytes_out"_a = sum(&Counters::bytes_out), "refused"_a = refused,
       "read_ns"_a = histogram(&Counters::read), "decode_ns"_a = histogram(&Counters::decode),
       "wait_ns"_a = histogram(&Counters::wait), "encode_ns"_a = histogram(&Counters::encode),
-      "request_ns"_a = histogram(&Counters::request));
+      "request_ns"_a = histogram(&Counters::request), "read_ns_sum"_a = total(&Counters::read),
+      "decode_ns_sum"_a = total(&Counters::decode), "wait_ns_sum"_a = total(&Counters::wait),
+      "encode_ns_sum"_a = total(&Counters::encode), "request_ns_sum"_a = total(&Counters::request));
 }
 
 // One event of the control queue as the tuple that falaj/_core.pyi describes.

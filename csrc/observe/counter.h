@@ -26,8 +26,12 @@ class Histogram {
  public:
   static constexpr size_t kBins = 160;  // up to 2^40: 18 minutes in nanoseconds
 
-  void Add(uint64_t value, uint64_t times = 1) { bins_[Bin(value)].Add(times); }
+  void Add(uint64_t value, uint64_t times = 1) {
+    bins_[Bin(value)].Add(times);
+    sum_.Add(value * times);
+  }
   uint64_t Get(size_t bin) const { return bins_[bin].Get(); }
+  uint64_t Sum() const { return sum_.Get(); }  // of the values themselves, exact
 
   static size_t Bin(uint64_t value) {
     if (value < 4) return static_cast<size_t>(value);
@@ -46,6 +50,7 @@ class Histogram {
 
  private:
   std::array<Counter, kBins> bins_;
+  Counter sum_;
 };
 
 }  // namespace falaj

@@ -16,6 +16,10 @@ struct InstanceCounters {
   Counter queue_ns, assemble_ns, run_ns, deliver_ns;  // queue: summed over requests; the others over batches
   Counter elements, padding_elements;                 // of padded inputs: real and added
   Counter retried_alone;                              // requests run again alone after their batch failed
+  // Summed over answered requests (not batches), as the protocol counts them: each has its batch's phases.
+  Counter ok_request_ns, ok_queue_ns, ok_assemble_ns, ok_run_ns, ok_deliver_ns;
+  Counter failed_request_ns;
+  Histogram request;  // arrival to answer, of requests that were answered
   Histogram queue, run, batch_rows;
 };
 
@@ -24,8 +28,10 @@ struct AdmissionCounters {
   uint64_t refused_full = 0;      // the queue's bounds
   uint64_t refused_deadline = 0;  // could not be met, or had passed
   uint64_t refused_slo = 0;
-  uint64_t expired = 0;  // deadline passed after admission
+  uint64_t refused_invalid = 0;  // shapes or a priority that the model has not
+  uint64_t expired = 0;          // deadline passed after admission
   uint64_t cancelled = 0;
+  uint64_t unloaded = 0;  // waiting when the model was closed
 };
 
 // The sum over instances, and a moment's state.
@@ -33,10 +39,13 @@ struct ModelStats {
   uint64_t requests_ok = 0, requests_failed = 0, rows = 0, batches = 0, on_submitter = 0;
   uint64_t queue_ns = 0, assemble_ns = 0, run_ns = 0, deliver_ns = 0;
   uint64_t elements = 0, padding_elements = 0, retried_alone = 0;
-  std::array<uint64_t, Histogram::kBins> queue{}, run{}, batch_rows{};
+  uint64_t ok_request_ns = 0, ok_queue_ns = 0, ok_assemble_ns = 0, ok_run_ns = 0, ok_deliver_ns = 0;
+  uint64_t failed_request_ns = 0;
+  std::array<uint64_t, Histogram::kBins> request{}, queue{}, run{}, batch_rows{};
   AdmissionCounters admission;
   int64_t waiting_rows = 0;
   uint64_t waiting_requests = 0, inflight_requests = 0;
+  uint64_t oldest_batch_ns = 0;  // how long the batch that runs longest has been running; 0: none runs
   uint64_t buffer_bytes = 0, model_bytes = 0;
 
   void Merge(const InstanceCounters& part);

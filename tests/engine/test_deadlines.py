@@ -17,26 +17,12 @@ import uvloop
 import falaj
 from falaj.server.event_loop import LoopSink
 from tests import zoo
-from tests.serving import QUICK, add_model, add_python, assert_clean, run_script, x_of
+from tests.serving import GATED, QUICK, add_model, add_python, assert_clean, run_script, x_of
 
 pytestmark = pytest.mark.core
 
 TIMEOUT = 0.25
 SLACK = 1.5  # of a loaded two-core machine under a sanitizer
-GATED = """
-import sys
-import threading
-
-started, gate = threading.Event(), threading.Event()
-
-class Model:
-    def infer(self, batch):
-        started.set()
-        gate.wait(60)
-        return {"y": batch["x"]}
-
-sys.modules["falaj_test_gate"] = sys.modules[__name__]
-"""
 Loops = Callable[[], asyncio.AbstractEventLoop]
 LOOPS = pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
 

@@ -36,17 +36,31 @@ TEST(Histogram, WhatIsTooLargeGoesToTheLastBin) {
   EXPECT_EQ(histogram.Get(Histogram::kBins - 1), 3u);
 }
 
+TEST(Histogram, SumsTheValuesThemselves) {
+  Histogram histogram;
+  EXPECT_EQ(histogram.Sum(), 0u);
+  histogram.Add(1001);
+  histogram.Add(7, 3);
+  EXPECT_EQ(histogram.Sum(), 1022u);
+}
+
 // Every counter of a part. Whoever adds one adds it to both lists.
-static_assert(sizeof(InstanceCounters) == 12 * sizeof(Counter) + 3 * sizeof(Histogram));
+static_assert(sizeof(InstanceCounters) == 18 * sizeof(Counter) + 4 * sizeof(Histogram));
 std::vector<Counter*> AllOf(InstanceCounters& part) {
-  return {&part.requests_ok,      &part.requests_failed, &part.rows,   &part.batches,    &part.on_submitter,
-          &part.queue_ns,         &part.assemble_ns,     &part.run_ns, &part.deliver_ns, &part.elements,
-          &part.padding_elements, &part.retried_alone};
+  return {&part.requests_ok,   &part.requests_failed,  &part.rows,
+          &part.batches,       &part.on_submitter,     &part.queue_ns,
+          &part.assemble_ns,   &part.run_ns,           &part.deliver_ns,
+          &part.elements,      &part.padding_elements, &part.retried_alone,
+          &part.ok_request_ns, &part.ok_queue_ns,      &part.ok_assemble_ns,
+          &part.ok_run_ns,     &part.ok_deliver_ns,    &part.failed_request_ns};
 }
 std::vector<uint64_t> AllOf(const ModelStats& stats) {
-  return {stats.requests_ok,      stats.requests_failed, stats.rows,   stats.batches,    stats.on_submitter,
-          stats.queue_ns,         stats.assemble_ns,     stats.run_ns, stats.deliver_ns, stats.elements,
-          stats.padding_elements, stats.retried_alone};
+  return {stats.requests_ok,   stats.requests_failed,  stats.rows,
+          stats.batches,       stats.on_submitter,     stats.queue_ns,
+          stats.assemble_ns,   stats.run_ns,           stats.deliver_ns,
+          stats.elements,      stats.padding_elements, stats.retried_alone,
+          stats.ok_request_ns, stats.ok_queue_ns,      stats.ok_assemble_ns,
+          stats.ok_run_ns,     stats.ok_deliver_ns,    stats.failed_request_ns};
 }
 
 TEST(ModelStats, MergeAddsEachCounterToItsOwnSum) {
@@ -54,6 +68,8 @@ TEST(ModelStats, MergeAddsEachCounterToItsOwnSum) {
   InstanceCounters second;
   for (uint64_t i = 0; Counter * counter : AllOf(first)) counter->Add(++i);
   for (uint64_t i = 0; Counter * counter : AllOf(second)) counter->Add(100 * ++i);
+  first.request.Add(4);
+  second.request.Add(4);
   first.queue.Add(5);
   first.run.Add(6, 2);
   second.run.Add(6);
@@ -65,6 +81,7 @@ TEST(ModelStats, MergeAddsEachCounterToItsOwnSum) {
     ++i;
     EXPECT_EQ(sum, 101 * i);
   }
+  EXPECT_EQ(stats.request[Histogram::Bin(4)], 2u);
   EXPECT_EQ(stats.queue[Histogram::Bin(5)], 1u);
   EXPECT_EQ(stats.run[Histogram::Bin(6)], 3u);
   EXPECT_EQ(stats.batch_rows[Histogram::Bin(7)], 4u);

@@ -1,0 +1,1 @@
+"""Running the server: settings, logs, metrics and the life of the process."""

@@ -1,0 +1,62 @@
+"""The page of metrics, made when somebody asks for it."""
+
+import re
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import InfoMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from falaj import _core
+from falaj.server.engine import Engine
+from falaj.server.ops.machine_metrics import Gpus, Machine
+from falaj.server.ops.model_metrics import model_metrics
+from falaj.server.ops.wire_metrics import WireStats, wire_metrics
+from falaj.server.versions import versions
+
+# Dashboards ask for counters by names without `_total`, which OpenMetrics does not have for a counter, so
+# they are of unknown type there. The older text format has them, and there they are told to be counters.
+_UNTYPED = re.compile(rb"^(# TYPE nv_\w+) untyped$", re.MULTILINE)
+
+
+class MetricsCollector(Collector):
+    """Reads engine and front end when the page is asked for. Thread-safe; has a registry of its own."""
+
+    def __init__(self, engine: Engine, wire: WireStats, *, histograms: bool = True, gpu: bool = True) -> None:
+        self._engine = engine
+        self._wire = wire
+        self._histograms = histograms
+        self._machine = Machine()
+        self._gpus = Gpus() if gpu else None
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """Return the page and its content type: OpenMetrics where the Accept header asks for it, else the
+        text format of Prometheus."""
+        encode, content_type = choose_encoder(accept)
+        page = encode(self._registry)
+        if not content_type.startswith("application/openmetrics-text"):
+            page = _UNTYPED.sub(rb"\1 counter", page)
+        return page, content_type
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield every metric; those of models only while the engine is open."""
+        try:
+            rows = self._engine.stats()
+        except _core.Unavailable:
+            rows = []
+        yield from model_metrics(rows, histograms=self._histograms)
+        yield from wire_metrics(self._wire, histograms=self._histograms)
+        yield from self._machine.collect()
+        if self._gpus is not None:
+            yield from self._gpus.collect()
+        yield _build_info()
+
+
+def _build_info() -> Metric:
+    about = versions()
+    about["version"] = about.pop("falaj")
+    return InfoMetricFamily("falaj_build", "What runs here", about)

@@ -1,0 +1,63 @@
+"""SIGTERM, SIGINT and SIGHUP as events of the server's life."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_END = (signal.SIGTERM, signal.SIGINT)
+
+
+@contextmanager
+def ending_by_signal() -> Iterator[None]:
+    """While models are loaded there is no event loop: a signal to end raises SystemExit(0) where it finds the
+    main thread, which unwinds what was begun. SIGHUP has nothing to do yet and is left alone."""
+    before = {number: signal.getsignal(number) for number in (*_END, signal.SIGHUP)}
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(0)
+
+    for number in _END:
+        signal.signal(number, end)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+class Signals:
+    """Counts the signals to end. Used on the loop's thread only.
+
+    The first asks the server to end, a second that it wait for nothing more before it takes no new requests,
+    a third that it wait for no request in flight either.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_hangup: Callable[[], None]) -> None:
+        self._asked = (asyncio.Event(), asyncio.Event(), asyncio.Event())
+        for number in _END:
+            loop.add_signal_handler(number, self._ask)
+        loop.add_signal_handler(signal.SIGHUP, on_hangup)
+
+    async def asked(self, times: int, timeout: float | None = None) -> bool:
+        """Wait until the server was asked to end so many times (1 to 3), at most `timeout` seconds. Returns
+        whether it was."""
+        event = self._asked[times - 1]
+        try:
+            async with asyncio.timeout(timeout):
+                await event.wait()
+        except TimeoutError:
+            pass
+        return event.is_set()
+
+    def was_asked(self, times: int) -> bool:
+        """Whether the server was asked to end so many times already."""
+        return self._asked[times - 1].is_set()
+
+    def _ask(self) -> None:
+        for event in self._asked:
+            if not event.is_set():
+                event.set()
+                return
