@@ -2,10 +2,11 @@
 
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from falaj._core import NotFound
+from falaj._core import InvalidInput, NotFound
 from falaj.server.errors import ConfigError
 from falaj.server.model_config import ModelConfig, VersionPolicy, load_model_toml
 
@@ -23,6 +24,27 @@ class ModelFolder:
     name: str
     path: Path
     versions: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Override:
+    """A configuration, and perhaps files, that a client gave in place of the model's folder's."""
+
+    config: ModelConfig
+    warnings: tuple[str, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """`<version>/<name>` to content; where there are any, nothing else of the model's folder is used."""
+
+    def write(self, root: Path, name: str) -> None:
+        """Write the files as a model folder under `root`. Raises InvalidInput for a path that is not
+        `<version>/<name>`."""
+        for path, content in self.files.items():
+            parts = path.split("/")
+            if len(parts) < 2 or not _VERSION.fullmatch(parts[0]) or any(p in ("", ".", "..") for p in parts):
+                raise InvalidInput(f"load: expected file:<version>/<name>, got 'file:{path}'")
+            target = root / name / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
 
 
 def model_names(root: Path) -> list[str]:

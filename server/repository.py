@@ -1,6 +1,7 @@
 """Which versions of which models are in service, and how that changes while requests come in."""
 
 import logging
+import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 from falaj import _core
 from falaj.server.folder import (
     Fingerprint,
+    Override,
     fingerprint,
     model_names,
     read_config,
@@ -65,8 +67,8 @@ class Repository:
                 _log.warning("model '%s' was not loaded: %s", name, error)
         return failed
 
-    def load(self, name: str, *, force: bool = False) -> None:
-        """Bring the model in line with its folder and configuration.
+    def load(self, name: str, *, force: bool = False, override: Override | None = None) -> None:
+        """Bring the model in line with its folder and configuration, or with `override`.
 
         Versions whose files and configuration are unchanged stay as they are, unless `force`. Raises the
         first failure after everything that could be loaded is in service.
@@ -77,7 +79,7 @@ class Repository:
                 if not self._is_known(name, entry):
                     continue  # unloaded while we waited: what is put into it would be served by nobody
                 try:
-                    error = self._load(name, entry, force)
+                    error = self._load(name, entry, force, override)
                 except _core.NotFound:
                     self._forget_unless_serving(name, entry)
                     raise
@@ -175,10 +177,23 @@ class Repository:
                 self._entries.pop(name, None)
         self._publish()
 
-    def _load(self, name: str, entry: _Entry, force: bool) -> _core.Error | None:
-        folder = read_folder(self._root, name)
+    def _load(self, name: str, entry: _Entry, force: bool, override: Override | None) -> _core.Error | None:
+        if override is None or not override.files:
+            return self._load_from(self._root, name, entry, force, override)
+        # What was loaded needs its files no more.
+        with tempfile.TemporaryDirectory(prefix="falaj-model-") as written:
+            override.write(Path(written), name)
+            return self._load_from(Path(written), name, entry, force, override)
+
+    def _load_from(
+        self, root: Path, name: str, entry: _Entry, force: bool, override: Override | None
+    ) -> _core.Error | None:
+        folder = read_folder(root, name)
         give_way()
-        config, entry.warnings = read_config(folder)
+        if override is None:
+            config, entry.warnings = read_config(folder)
+        else:
+            config, entry.warnings = override.config, list(override.warnings)
         for warning in entry.warnings:
             _log.warning("model '%s': %s", name, warning)
         wanted = wanted_versions(folder.versions, config.versions)

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from google.protobuf import text_format
+from google.protobuf import json_format, text_format
 
 from falaj.server.errors import ConfigError
 from falaj.server.model_config import (
@@ -95,7 +95,10 @@ def parse_config_pbtxt(
     text: str, *, source: str, model_name: str | None = None
 ) -> tuple[ModelConfig, list[str]]:
     """Parse the text of a `config.pbtxt`, as load_config_pbtxt does; errors and warnings name `source`."""
-    proto = _parse(text, source)
+    return _read(_parse(text, source), source, model_name)
+
+
+def _read(proto: Any, source: str, model_name: str | None) -> tuple[ModelConfig, list[str]]:
     try:
         warnings = check_coverage(proto)
         if model_name is not None and proto.name and proto.name != model_name:
@@ -104,6 +107,21 @@ def parse_config_pbtxt(
     except ConfigError as error:
         raise error.from_source(source) from error
     return config, [f"{source}: {warning}" for warning in warnings]
+
+
+def parse_config_json(
+    text: str, *, source: str, model_name: str | None = None
+) -> tuple[ModelConfig, list[str]]:
+    """As parse_config_pbtxt, of the JSON that Triton's model configuration extension speaks."""
+    proto = model_config_class()()
+    try:
+        json_format.Parse(text, proto)
+    except (json_format.ParseError, RecursionError) as error:
+        reason = str(error).replace("inference.", "")
+        raise ConfigError(
+            f"not a usable model configuration: {reason[:_REASON_MAX]}", source=source
+        ) from error
+    return _read(proto, source, model_name)
 
 
 def _parse(text: str, source: str) -> Any:

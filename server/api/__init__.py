@@ -1,0 +1,1 @@
+"""The protocol's operations that are not infer, and the ASGI app that serves them."""

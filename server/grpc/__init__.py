@@ -1,0 +1,1 @@
+"""The gRPC methods other than infer, as functions from bytes to bytes."""
