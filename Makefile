@@ -124,7 +124,7 @@ python_headers := $(shell $(PYTHON) -c 'import os, sysconfig; \
   os.path.exists(sysconfig.get_path("include") + "/Python.h") or print("python3-dev")')
 
 clang-tools: toolchain
-	$(call need,clang clang-format)
+	$(call need,clang clang-format libprotobuf-dev libprotoc-dev)
 	$(call need,libclang-rt-$$(clang -dumpversion | cut -d. -f1)-dev)
 
 native-release: venv

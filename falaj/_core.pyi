@@ -125,8 +125,8 @@ class WireServer:
     @property
     def fd(self) -> int: ...
     # Tuples, by their first item:
-    # "request", id, "http" | "grpc" | "admin", method, target, HTTP minor, [(name, value)], body, peer address,
-    #     peer port, whether by TLS, subject of the client's certificate
+    # "request", id, "http" | "grpc" | "admin", method, target, HTTP minor, [(name, value)], body,
+    #     peer address, peer port, whether by TLS, subject of the client's certificate
     # "gone", id: its client went away
     # "drained", id: what was held back by reply_body has left
     # "access", listener, method, target, request id, peer address, status, bytes in, bytes out, microseconds

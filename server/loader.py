@@ -11,6 +11,7 @@ from falaj import _core
 from falaj.server import arrays
 from falaj.server.errors import ConfigError
 from falaj.server.give_way import give_way
+from falaj.server.labels import read_labels
 from falaj.server.model_config import InputConfig, ModelConfig, Warmup
 from falaj.server.onnxruntime_library import find_onnxruntime
 from falaj.server.probe import Probe, probe, sample
@@ -234,6 +235,7 @@ def _batcher_options(
             (seen.shape == kept.shape, *_unpadding(seen, public, config))
             for seen, kept in zip(outputs, declared, strict=True)
         ],
+        "labels": read_labels(source.name, source.folder.parent, config.output),
         "max_batch_size": choice.max_batch_size,
         "max_request_rows": config.max_batch_size or _MAX_REQUEST_ROWS,
         "instances": choice.instances,

@@ -89,6 +89,9 @@ class OutputConfig(_Table, frozen=True):
     Default: found by the names of the model's dimensions. Set it where the model has no such names."""
     unpad_like: str | None = None
     """Name of that padded input; belongs to `unpad_axis`."""
+    label_filename: str | None = None
+    """Text file in the model's folder with the name of a class on each line; classification answers carry
+    them. Default: answers carry the classes' numbers alone."""
 
     def __post_init__(self) -> None:
         require_name(self.name)

@@ -226,7 +226,12 @@ def _input(item: Any, index: int, batched: bool) -> InputConfig:
 def _output(item: Any, index: int, batched: bool) -> OutputConfig:
     key = f"output[{index}]"
     try:
-        return OutputConfig(item.name, _data_type(item), _shape(item.dims, batched))
+        return OutputConfig(
+            item.name,
+            _data_type(item),
+            _shape(item.dims, batched),
+            label_filename=item.label_filename or None,
+        )
     except ConfigError as error:
         raise error.within(key) from error
 

@@ -57,6 +57,10 @@ BatcherOptions ReadOptions(const py::dict& from) {
   options.model = from["model"].cast<std::string>();
   options.version = from["version"].cast<int64_t>();
   options.signature = {FromPython(from["inputs"]), FromPython(from["outputs"])};
+  for (const auto& [name, labels] : from["labels"].cast<py::dict>()) {
+    const int index = options.signature.OutputIndex(name.cast<std::string>());
+    options.signature.outputs.at(static_cast<size_t>(index)).labels = labels.cast<std::vector<std::string>>();
+  }
   for (const py::handle item : from["input_plan"]) {
     const auto row = item.cast<py::tuple>();
     options.inputs.push_back(
