@@ -10,19 +10,29 @@ _END = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
-def ending_by_signal() -> Iterator[None]:
+def ending_by_signal() -> Iterator[Callable[[], None]]:
     """While models are loaded there is no event loop: a signal to end raises SystemExit(0) where it finds the
-    main thread, which unwinds what was begun. SIGHUP has nothing to do yet and is left alone."""
+    main thread, which unwinds what was begun. SIGHUP has nothing to do yet and is left alone.
+
+    Yields a function that raises it again where it was raised already: it may have struck inside a model's
+    own code, and have become the reason why that model was not loaded.
+    """
     before = {number: signal.getsignal(number) for number in (*_END, signal.SIGHUP)}
+    asked: list[int] = []
 
     def end(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
         raise SystemExit(0)
+
+    def check() -> None:
+        if asked:
+            raise SystemExit(0)
 
     for number in _END:
         signal.signal(number, end)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        yield
+        yield check
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from contextlib import suppress
 
 import pytest
 import uvloop
@@ -34,6 +35,19 @@ def test_signal_unwinds_the_start_when_there_is_no_loop_yet(number: signal.Signa
         start()
     assert (ended.value.code, unwound) == (0, [True])
     assert [signal.getsignal(each) for each in _HANDLED] == before
+
+
+def test_signal_is_remembered_when_a_models_code_swallowed_it() -> None:
+    def start() -> None:
+        with ending_by_signal() as check:
+            check()
+            with suppress(SystemExit):
+                _send(signal.SIGTERM)
+                signal.pause()
+            check()
+
+    with pytest.raises(SystemExit):
+        start()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
