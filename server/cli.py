@@ -121,13 +121,13 @@ def list_models(
 
 @models.command()
 def load(context: typer.Context, model: Name, url: OwnUrl = None, as_json: Json = False) -> None:
-    """Load a model, or bring it in line with its folder; no request fails."""
+    """Load a model, anew where it is loaded already; no request fails."""
     _change(context.obj, url, as_json, model, lambda client: client.load(model))
 
 
 @models.command()
 def reload(context: typer.Context, model: Name, url: OwnUrl = None, as_json: Json = False) -> None:
-    """Load a model anew even where nothing changed; no request fails."""
+    """Load a model anew, which has to be loaded already; no request fails."""
     _change(context.obj, url, as_json, model, lambda client: client.reload(model))
 
 

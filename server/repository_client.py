@@ -6,7 +6,7 @@ import ssl
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from falaj._core import InvalidInput, Unavailable
+from falaj._core import InvalidInput, NotFound, Unavailable
 
 _MOST_BYTES = 64 << 20
 
@@ -47,8 +47,14 @@ class RepositoryClient:
         return answer
 
     def load(self, model: str) -> None:
-        """Have a model loaded, or brought in line with its folder."""
+        """Have a model loaded, anew where it is loaded already. No request to it fails."""
         self._post(f"/v2/repository/models/{quote(model, safe='')}/load", {})
+
+    def reload(self, model: str) -> None:
+        """Have a loaded model loaded anew. Raises NotFound where the server has no such model loaded."""
+        if model not in {row.get("name") for row in self.index()}:
+            raise NotFound(f"model '{model}' is not loaded")
+        self.load(model)
 
     def unload(self, model: str) -> None:
         """Have a model taken out of service."""

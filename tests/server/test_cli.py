@@ -223,6 +223,18 @@ def test_changes_are_asked_by_the_protocol_when_commands_run(
     assert asked == [(path, b"{}") for path in paths]
 
 
+def test_reload_asks_only_for_a_loaded_model_when_run(
+    run: Run, answering: tuple[str, list[tuple[str, bytes]], list[tuple[int, bytes]]]
+) -> None:
+    url, asked, answers = answering
+    index = (200, b'[{"name": "m"}]')
+    answers += [index, (200, b""), index, index]
+    assert run("models", "reload", "m", "--url", url)[0] == 0
+    assert [path for path, _ in asked[:2]] == ["/v2/repository/index", "/v2/repository/models/m/load"]
+    assert run("models", "reload", "n", "--url", url) == (1, "", "falaj: model 'n' is not loaded\n")
+    assert answers == []
+
+
 @pytest.mark.parametrize(
     ("status", "body", "message"),
     [
