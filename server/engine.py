@@ -203,6 +203,11 @@ class Engine:
         }
 
     @property
+    def repository(self) -> Repository:
+        """The models, as the front end asks for and changes them. Internal. Raises Unavailable once closed."""
+        return self._models()
+
+    @property
     def runtime(self) -> _core.Runtime:
         """The native core that the front end stands on. Internal: usable until close."""
         return self._runtime

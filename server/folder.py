@@ -39,8 +39,18 @@ def model_names(root: Path) -> list[str]:
 def read_folder(root: Path, name: str) -> ModelFolder:
     """The model's folder. Raises NotFound where there is none, or none with a version."""
     path = root / name
-    if Path(name).name != name or name in ("", ".", "..") or not path.is_dir():
+    if not is_model_name(name) or not path.is_dir():
         raise NotFound(f"model '{name}' has no folder in the repository '{root}'")
+    return folder_at(path, name)
+
+
+def is_model_name(name: str) -> bool:
+    """Whether a folder can be called so."""
+    return Path(name).name == name and name not in ("", ".", "..") and "\0" not in name
+
+
+def folder_at(path: Path, name: str) -> ModelFolder:
+    """A model's folder, wherever it lies. Raises NotFound where it holds no version."""
     versions = _versions(path)
     if not versions:
         raise NotFound(f"model '{name}': expected version folders (1, 2, ...) in '{path}', found none")

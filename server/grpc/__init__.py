@@ -1,0 +1,1 @@
+"""The gRPC methods that are not infer: messages, health, reflection."""
