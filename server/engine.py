@@ -17,6 +17,7 @@ from falaj import _core
 from falaj.server.arrays import from_python
 from falaj.server.describe import describe, statistics
 from falaj.server.event_loop import LoopSink
+from falaj.server.override import Override
 from falaj.server.repository import Repository
 from falaj.server.watcher import Watcher
 
@@ -171,6 +172,11 @@ class Engine:
         """Load the model anew even where nothing changed. No request fails: the new version is loaded and
         warmed up beside the old one, which answers what it has accepted. Raises as `load`."""
         self._models().load(model, force=True)
+
+    def load_override(self, model: str, override: Override) -> None:
+        """Load the model with a configuration, and perhaps files, that replace its folder's until the next
+        load, reload or unload. Raises as `load`."""
+        self._models().load(model, override=override)
 
     def unload(self, model: str) -> None:
         """Take a model out of service, answer what it has accepted, return its memory. Raises NotFound."""

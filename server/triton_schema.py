@@ -5,12 +5,12 @@ Every scalar has presence (as in proto2), because an absent max_batch_size and a
 
 import functools
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import Message
 
-_PACKAGE = "inference"
+from falaj.server.protobuf_table import File, Table, fields_of, file_of
 
-# Name of the enum to its values. A dot nests it in a message.
+# As falaj.server.protobuf_table describes them.
 _ENUMS: dict[str, str] = {
     "DataType": (
         "TYPE_INVALID=0 TYPE_BOOL=1 TYPE_UINT8=2 TYPE_UINT16=3 TYPE_UINT32=4 TYPE_UINT64=5 TYPE_INT8=6 "
@@ -33,8 +33,6 @@ _ENUMS: dict[str, str] = {
     ),
 }
 
-# Name of the message to its fields, each `name=number type`, with * behind a type that repeats, map<K,V>,
-# and | before the fields of a message's one oneof, of which only one may be set.
 _MESSAGES: dict[str, str] = {
     "ModelRateLimiter": "resources=1 ModelRateLimiter.Resource*, priority=2 uint32",
     "ModelRateLimiter.Resource": "name=1 string, global=2 bool, count=3 uint32",
@@ -170,9 +168,12 @@ _MESSAGES: dict[str, str] = {
     ),
 }
 
-_Field = descriptor_pb2.FieldDescriptorProto
-_File = descriptor_pb2.FileDescriptorProto
-_Message = descriptor_pb2.DescriptorProto
+_TABLE = Table("falaj_triton_model_config.proto", "inference", "proto2", _MESSAGES, _ENUMS)
+
+
+def model_config_file() -> File:
+    """Return the description of the file that ModelConfig is in."""
+    return file_of(_TABLE)
 
 
 @functools.cache
@@ -180,8 +181,8 @@ def model_config_class() -> type[Message]:
     """Return the message class of ModelConfig. Its descriptor pool is its own: a client library in the same
     process may have registered the same names."""
     pool = descriptor_pool.DescriptorPool()
-    pool.Add(_file())
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.ModelConfig"))
+    pool.Add(model_config_file())
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("inference.ModelConfig"))
 
 
 def enum_values(name: str) -> list[str]:
@@ -193,56 +194,4 @@ def field_names(message: str) -> list[str]:
     """Return the field names of a message, given as `ModelConfig`, `ModelWarmup.Input` or a map's entry."""
     if message not in _MESSAGES:
         return ["key", "value"]
-    return [name for name, _, _, _ in _fields(_MESSAGES[message])]
-
-
-def _file() -> _File:
-    file = _File(name="falaj_triton_model_config.proto", package=_PACKAGE, syntax="proto2")
-    made: dict[str, _Message] = {}
-    for name in _MESSAGES:
-        outer, _, last = name.rpartition(".")
-        made[name] = (made[outer].nested_type if outer else file.message_type).add(name=last)
-    for name, text in _ENUMS.items():
-        outer, _, last = name.rpartition(".")
-        enum = (made[outer].enum_type if outer else file.enum_type).add(name=last)
-        for value in text.split():
-            label, _, number = value.partition("=")
-            enum.value.add(name=label, number=int(number))
-    for name, text in _MESSAGES.items():
-        for field in _fields(text):
-            _add_field(made[name], name, *field)
-    return file
-
-
-def _fields(text: str) -> list[tuple[str, int, str, bool]]:
-    """Return (name, number, type, whether it belongs to the oneof) of each field."""
-    rows = []
-    for part in filter(None, text.split(", ")):
-        left, _, type_name = part.partition(" ")
-        name, _, number = left.removeprefix("|").partition("=")
-        rows.append((name, int(number), type_name, left.startswith("|")))
-    return rows
-
-
-def _add_field(message: _Message, path: str, name: str, number: int, type_name: str, one_of: bool) -> None:
-    repeated = type_name.endswith("*")
-    if type_name.startswith("map<"):
-        key, _, value = type_name[4:-1].partition(",")
-        entry = name.title().replace("_", "") + "Entry"
-        pair = message.nested_type.add(name=entry)
-        pair.options.map_entry = True
-        _add_field(pair, "", "key", 1, key, False)
-        _add_field(pair, "", "value", 2, value, False)
-        type_name, repeated = f"{path}.{entry}", True
-    field = message.field.add(name=name, number=number)
-    field.label = _Field.LABEL_REPEATED if repeated else _Field.LABEL_OPTIONAL
-    base = type_name.removesuffix("*")
-    if base.islower():
-        field.type = _Field.Type.Value(f"TYPE_{base.upper()}")
-    else:
-        field.type = _Field.TYPE_ENUM if base in _ENUMS else _Field.TYPE_MESSAGE
-        field.type_name = f".{_PACKAGE}.{base}"
-    if one_of:
-        if not message.oneof_decl:
-            message.oneof_decl.add(name="choice")
-        field.oneof_index = 0
+    return [name for name, _, _, _ in fields_of(_MESSAGES[message])]

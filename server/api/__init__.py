@@ -1,1 +1,1 @@
-"""The control plane as operations and as an ASGI app: everything of the protocol that is not infer over the wire."""
+"""The protocol's operations that are not infer, and the ASGI app that serves them."""

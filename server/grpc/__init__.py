@@ -1,1 +1,1 @@
-"""The gRPC methods that are not infer: messages, health, reflection."""
+"""The gRPC methods other than infer, as functions from bytes to bytes."""

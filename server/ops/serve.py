@@ -12,13 +12,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import uvloop
+
+from falaj import _core
 from falaj.server.api.app import make_admin_app, make_app
 from falaj.server.api.control_plane import ControlPlane
 from falaj.server.bridge import Bridge
-from falaj.server.grpc.methods import GrpcMethods
-
-from falaj import _core
 from falaj.server.engine import Engine
+from falaj.server.grpc.methods import GrpcMethods
 from falaj.server.ops.listeners import open_listeners
 from falaj.server.ops.logs import Logs, configure
 from falaj.server.ops.reload import Reloader

@@ -1,0 +1,1 @@
+"""The network front end against bare servers: `python benchmarks/wire/run.py`."""

@@ -1,0 +1,96 @@
+"""One infer request in each form of the wire, as bytes."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tests.zoo.model import Arrays, ZooModel
+
+_GRPC_METHOD = "/inference.GRPCInferenceService/ModelInfer"
+# Rounding depends on the size of a batch: the text of a number may be so much longer or shorter.
+_DIGITS = 4
+
+
+@dataclass(frozen=True)
+class Body:
+    """A request as the load generator is given it, all inputs FP32.
+
+    `length_slack` is what the length of its answers may vary by.
+    """
+
+    protocol: str
+    path: str
+    headers: tuple[str, ...]
+    content: bytes
+    length_slack: int = 0
+
+
+def http_json(model: ZooModel, inputs: Arrays, answer_elements: int) -> Body:
+    """Write a row's numbers out, each with the fewest digits that tell it from its neighbours."""
+    texts = (_tensor_json(name, array, f'"data":[{_numbers(array)}]') for name, array in inputs.items())
+    content = f'{{"inputs":[{",".join(texts)}]}}'.encode()
+    headers = ("Content-Type: application/json",)
+    return Body("http", _path(model), headers, content, _DIGITS * answer_elements)
+
+
+def http_binary(model: ZooModel, inputs: Arrays) -> Body:
+    """Put the tensors behind the JSON, and ask for answers of that form."""
+    texts = (
+        _tensor_json(name, array, f'"parameters":{{"binary_data_size":{array.nbytes}}}')
+        for name, array in inputs.items()
+    )
+    head = f'{{"parameters":{{"binary_data_output":true}},"inputs":[{",".join(texts)}]}}'.encode()
+    headers = (
+        "Content-Type: application/octet-stream",
+        f"Inference-Header-Content-Length: {len(head)}",
+    )
+    content = head + b"".join(_raw(array) for array in inputs.values())
+    return Body("http", _path(model), headers, content)
+
+
+def grpc_raw(model: ZooModel, inputs: Arrays) -> Body:
+    """Make a ModelInferRequest with raw_input_contents."""
+    fields = [_field(1, model.name.encode())]
+    for name, array in inputs.items():
+        dims = b"".join(_varint(dim) for dim in array.shape)
+        fields.append(_field(5, _field(1, name.encode()) + _field(2, b"FP32") + _field(3, dims)))
+    fields += [_field(7, _raw(array)) for array in inputs.values()]
+    return Body("grpc", _GRPC_METHOD, (), b"".join(fields))
+
+
+def _path(model: ZooModel) -> str:
+    return f"/v2/models/{model.name}/infer"
+
+
+def _tensor_json(name: str, array: npt.NDArray[np.float32], rest: str) -> str:
+    shape = json.dumps(list(array.shape), separators=(",", ":"))
+    return f'{{"name":{json.dumps(name)},"shape":{shape},"datatype":"FP32",{rest}}}'
+
+
+def _numbers(array: npt.NDArray[np.float32]) -> str:
+    return ",".join(_texts(array))
+
+
+def _texts(array: npt.NDArray[np.float32]) -> Iterator[str]:
+    return map(str, array.astype("<f4").ravel())
+
+
+def _raw(array: npt.NDArray[np.float32]) -> bytes:
+    return array.astype("<f4").tobytes()
+
+
+def _field(number: int, payload: bytes) -> bytes:
+    """Return a protobuf field of wire type 2: string, bytes, message or packed numbers."""
+    return _varint(number << 3 | 2) + _varint(len(payload)) + payload
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)

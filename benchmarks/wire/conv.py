@@ -1,0 +1,56 @@
+"""What of the engine's throughput is left over the wire where the model is all the work."""
+
+from benchmarks.engine.report import Section, Spread, Target, column, ratios
+from benchmarks.wire.bodies import Body, grpc_raw, http_binary, http_json
+from benchmarks.wire.setup import Wire
+
+INFLIGHT = 16
+SHARE = 0.97
+ENGINE = "engine, in process"
+_CLASSES = 10
+_JUDGED = ("HTTP binary", "gRPC raw")
+
+
+def conv_bodies(wire: Wire) -> dict[str, Body]:
+    """Return a row of the conv net, 12 KiB of floats, in each form."""
+    model, row = wire.engine.models["conv_net"], wire.engine.row("conv_net")
+    forms = {
+        "HTTP binary": http_binary(model, row),
+        "gRPC raw": grpc_raw(model, row),
+        "HTTP JSON": http_json(model, row, _CLASSES),
+    }
+    return wire.heard(forms)
+
+
+def engine_rows_per_second(wire: Wire) -> float:
+    """Run the engine's native client with as much in flight, for as long."""
+    got = wire.engine.native(
+        "closed", "conv_net", client="callback", inflight=INFLIGHT, threads=2, **wire.conv_settings
+    )
+    return got["requests_per_second"]
+
+
+def measure(wire: Wire) -> Section:
+    """In each round: the engine in process, then every form over the wire."""
+    bodies = conv_bodies(wire)
+    rounds = []
+    for _ in range(wire.rounds):
+        one: dict[str, dict[str, float]] = {ENGINE: {"requests_per_second": engine_rows_per_second(wire)}}
+        for form, body in bodies.items():
+            one[form] = wire.load(wire.server, body, connections=INFLIGHT)
+        rounds.append(one)
+    section = Section(
+        f"conv net, {wire.engine.models['conv_net'].notes}, {INFLIGHT} connections: rows per second",
+        ("way", "rows/s", "of the engine", "p50 ms", "p99 ms"),
+        data={"settings": wire.conv_settings, "rounds": rounds},
+    )
+    base = column(rounds, ENGINE, "requests_per_second")
+    section.rows.append((ENGINE, Spread.of(base).text(0), "", "", ""))
+    for form in bodies:
+        rate = column(rounds, form, "requests_per_second")
+        share = ratios(rate, base)
+        times = [Spread.of(t / 1e3 for t in column(rounds, form, key)).text() for key in ("p50_us", "p99_us")]
+        section.rows.append((form, Spread.of(rate).text(0), share.text(3), *times))
+        if form in _JUDGED:
+            section.targets.append(Target(f"{form}, rows/s of the engine's", share.median, ">=", SHARE))
+    return section

@@ -1,0 +1,63 @@
+// One connection of the load generator, whatever it speaks.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "sockets.h"
+
+namespace falaj::bench {
+
+using TimePoint = std::chrono::steady_clock::time_point;
+
+enum class LoadProtocol { kHttp, kGrpc };
+
+// What is asked, the same each time.
+struct LoadTarget {
+  LoadProtocol protocol = LoadProtocol::kHttp;
+  std::string host;
+  uint16_t port = 0;
+  std::string path;
+  std::vector<std::pair<std::string, std::string>> headers;
+  std::string body;    // of HTTP, or the gRPC message
+  size_t streams = 1;  // requests under way at a time on a connection; HTTP: 1
+};
+
+// One answer that came whole. `problem` is null where its status is good.
+struct Answer {
+  TimePoint since;  // as it was given to Send
+  size_t bytes = 0;
+  const char* problem = nullptr;
+};
+
+class AnswerSink {
+ public:
+  virtual ~AnswerSink() = default;
+  virtual void OnAnswer(const Answer& answer) = 0;
+};
+
+// Belongs to one thread, as its sink does. The target outlives it.
+class LoadConnection {
+ public:
+  virtual ~LoadConnection() = default;
+  virtual int fd() const = 0;
+  virtual size_t under_way() const = 0;
+  virtual bool HasRoom() const = 0;
+  // Asks once more. Nothing is written before Flush. REQUIRES: HasRoom()
+  virtual void Send(TimePoint since) = 0;
+  // Both return false where the connection is of no more use, and problem() says why.
+  virtual bool Flush() = 0;
+  virtual bool OnEvents(uint32_t events) = 0;
+  virtual const char* problem() const = 0;
+};
+
+std::unique_ptr<LoadConnection> MakeHttpConnection(FileDescriptor socket, const LoadTarget& target,
+                                                   AnswerSink& sink);
+std::unique_ptr<LoadConnection> MakeGrpcConnection(FileDescriptor socket, const LoadTarget& target,
+                                                   AnswerSink& sink);
+
+}  // namespace falaj::bench

@@ -1,0 +1,91 @@
+// wire_load --protocol http|grpc --port P --path PATH --body-file FILE ...: asks a server the same again and
+// again and writes one JSON object on stdout. Exit code 0: every answer was good; 1: some was not, or none
+// came; 2: it could not begin.
+#include <cinttypes>
+#include <cstdio>
+#include <fstream>
+#include <sstream>
+
+#include "arguments.h"
+#include "fatal.h"
+#include "load.h"
+
+namespace falaj::bench {
+namespace {
+
+std::string ReadFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  if (!path.empty() && !(text << file.rdbuf())) Fatal(path + ": cannot be read, or is empty");
+  return text.str();
+}
+
+LoadTarget TargetOf(const Arguments& arguments) {
+  LoadTarget target;
+  const std::string protocol = arguments.Text("protocol", "http");
+  if (protocol != "http" && protocol != "grpc") Fatal("--protocol " + protocol + ": expected http or grpc");
+  target.protocol = protocol == "http" ? LoadProtocol::kHttp : LoadProtocol::kGrpc;
+  target.host = arguments.Text("host", "127.0.0.1");
+  target.port = static_cast<uint16_t>(arguments.Integer("port", 0, 0));
+  target.path = arguments.Text("path", "/");
+  target.body = ReadFile(arguments.Text("body-file", ""));
+  target.streams = static_cast<size_t>(arguments.Integer("streams", 1, 1));
+  if (target.protocol == LoadProtocol::kHttp && target.streams != 1) {
+    Fatal("--streams: expected 1 with HTTP, whose connections carry one request at a time");
+  }
+  for (const std::string& header : arguments.All("header")) {
+    const size_t colon = header.find(": ");
+    if (colon == std::string::npos) Fatal("--header '" + header + "': expected 'name: value'");
+    target.headers.emplace_back(header.substr(0, colon), header.substr(colon + 2));
+  }
+  return target;
+}
+
+LoadOptions OptionsOf(const Arguments& arguments) {
+  LoadOptions options;
+  options.connections = static_cast<size_t>(arguments.Integer("connections", 1, 1));
+  options.seconds = arguments.Number("seconds", 2, 0.001);
+  options.warm_up = arguments.Number("warm-up", options.seconds / 5, 0);
+  options.rate = arguments.Number("rate", 0, 0);
+  options.length_slack = static_cast<size_t>(arguments.Integer("length-slack", 0, 0));
+  options.pid = static_cast<int>(arguments.Integer("pid", 0, 0));
+  return options;
+}
+
+void Print(const LoadResult& result, bool knows_server) {
+  const auto requests = static_cast<double>(result.requests);
+  const auto per_request = [&](double seconds) {
+    return result.requests == 0 ? 0 : seconds / requests * 1e6;
+  };
+  std::printf("{\"requests\": %" PRIu64 ", \"answered\": %" PRIu64 ", \"errors\": %" PRIu64 ", ",
+              result.requests, result.answered, result.errors);
+  std::printf("\"first_error\": \"%s\", ", result.first_error.c_str());  // our own words, nothing to escape
+  std::printf("\"seconds\": %.6f, \"requests_per_second\": %.2f, \"answer_bytes\": %zu, ", result.seconds,
+              requests / result.seconds, result.answer_bytes);
+  std::printf("\"p50_us\": %.2f, \"p99_us\": %.2f, \"p999_us\": %.2f, \"max_us\": %.2f, ",
+              result.latency.QuantileUs(0.5), result.latency.QuantileUs(0.99),
+              result.latency.QuantileUs(0.999), result.latency.MaxUs());
+  std::printf("\"late_p99_us\": %.2f, ", result.late.QuantileUs(0.99));
+  if (knows_server) {
+    std::printf("\"server_cpu_seconds\": %.6f, \"server_cpu_us\": %.4f, ", result.server_cpu_seconds,
+                per_request(result.server_cpu_seconds));
+  }
+  std::printf("\"own_cpu_seconds\": %.6f, \"own_cpu_us\": %.4f}\n", result.own_cpu_seconds,
+              per_request(result.own_cpu_seconds));
+}
+
+}  // namespace
+}  // namespace falaj::bench
+
+int main(int argc, char** argv) {
+  using namespace falaj::bench;
+  const Arguments arguments(argc, argv,
+                            {"protocol", "host", "port", "path", "body-file", "header", "connections",
+                             "streams", "seconds", "warm-up", "rate", "length-slack", "pid"});
+  const LoadTarget target = TargetOf(arguments);
+  const LoadOptions options = OptionsOf(arguments);
+  Load load(target, options);
+  const LoadResult result = load.Run();
+  Print(result, options.pid > 0);
+  return result.errors == 0 && result.requests > 0 ? 0 : 1;
+}
