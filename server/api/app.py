@@ -1,5 +1,6 @@
 """The ASGI apps: the protocol's endpoints, and administration."""
 
+import asyncio
 import html
 import logging
 from collections.abc import Callable
@@ -29,12 +30,13 @@ def make_app(control: ControlPlane, infer: HttpInferCalls | None) -> Starlette:
     return _make(control, operations + _documentation(operations, control))
 
 
-def make_admin_app(control: ControlPlane, metrics: Callable[[], tuple[bytes, str]]) -> Starlette:
-    """Return the app of the administration port. `metrics` renders the page: its bytes and content type."""
+def make_admin_app(control: ControlPlane, metrics: Callable[[str], tuple[bytes, str]]) -> Starlette:
+    """Return the app of the administration port. `metrics` renders the page for an Accept header, on any
+    thread: its bytes and content type."""
     served = Operations(control, None)
 
-    async def metrics_page(_request: Request) -> Response:
-        body, content_type = metrics()
+    async def metrics_page(request: Request) -> Response:
+        body, content_type = await asyncio.to_thread(metrics, request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type})
 
     async def models_page(_request: Request) -> Response:

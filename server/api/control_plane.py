@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from falaj import _core
 from falaj.server.api import model_json
 from falaj.server.engine import Engine
-from falaj.server.folder import Override
+from falaj.server.override import Override
 from falaj.server.triton_config import parse_config_json
 
 # Named as Triton names them: clients look for these words.
@@ -45,6 +45,7 @@ class ControlPlane:
         logs: the settings that the logging extension reads and writes.
         is_draining: true once the server was told to stop.
         stuck_after: seconds in one batch after which a model is not ready any more.
+        may_change: whether requests may load and unload models.
     """
 
     def __init__(
@@ -55,12 +56,14 @@ class ControlPlane:
         logs: LogSettings,
         is_draining: Callable[[], bool],
         stuck_after: float = 30.0,
+        may_change: bool = True,
     ) -> None:
         self.triton_compat = triton_compat
         self.logs = logs
         self._engine = engine
         self._is_draining = is_draining
         self._stuck_after = stuck_after
+        self._may_change = may_change
 
     def server_metadata(self) -> dict[str, Any]:
         """Name, version and extensions of the server."""
@@ -144,6 +147,7 @@ class ControlPlane:
         """Load or reload a model. `config` is a JSON text in Triton's field names that replaces the model's
         configuration; `file:<version>/<name>`, bytes or base64, are files that replace its folder and need a
         `config` beside them. Raises InvalidInput, NotFound, Unavailable, Unsupported."""
+        self._check_may_change()
         unknown = [key for key in parameters if key != "config" and not key.startswith(_FILE)]
         if unknown:
             raise _core.InvalidInput(
@@ -167,13 +171,20 @@ class ControlPlane:
 
     def unload(self, name: str, parameters: Mapping[str, Any]) -> None:
         """Take a model out of service. `unload_dependents` is accepted: there are no pipelines yet, so
-        nothing depends on a model. Raises InvalidInput or NotFound."""
+        nothing depends on a model. Raises InvalidInput, NotFound or Unsupported."""
+        self._check_may_change()
         for key, value in parameters.items():
             if key != "unload_dependents":
                 raise _core.InvalidInput(f"unload: unknown parameter '{key}'; expected unload_dependents")
             if not isinstance(value, bool):
                 raise _core.InvalidInput("unload: expected unload_dependents to be true or false")
         self._engine.unload(name)
+
+    def _check_may_change(self) -> None:
+        if not self._may_change:
+            raise _core.Unsupported(
+                "requests do not load or unload models here: server.model_control is not 'explicit'"
+            )
 
 
 def _file_content(key: str, value: Any) -> bytes:

@@ -89,6 +89,8 @@ async def _serve(settings: Settings, reread: Callable[[], Settings], logs: Logs,
         triton_compat=settings.server.compat == "triton",
         logs=logs.settings,
         is_draining=draining.is_set,
+        stuck_after=settings.server.stuck_after,
+        may_change=settings.server.model_control == "explicit",
     )
     app = make_app(control, None)  # infer is answered natively
     admin = make_admin_app(control, _metrics_page(engine, wire, settings))
@@ -148,7 +150,7 @@ async def _close(wire: _core.WireServer, engine: Engine, until: float, logs: Log
 
 def _metrics_page(
     engine: Engine, wire: _core.WireServer, settings: Settings
-) -> Callable[..., tuple[bytes, str]]:
+) -> Callable[[str], tuple[bytes, str]]:
     """The page of metrics. Its library is loaded when somebody asks, not before the server is ready."""
     options = settings.metrics
 
@@ -158,10 +160,7 @@ def _metrics_page(
 
         return MetricsCollector(engine, wire, histograms=options.histograms, gpu=options.gpu)
 
-    def render(accept: str = "") -> tuple[bytes, str]:
-        return collector().render(accept)
-
-    return render
+    return lambda accept: collector().render(accept)
 
 
 def _tell_ready(opened: dict[str, int | str]) -> None:
