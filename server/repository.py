@@ -167,7 +167,7 @@ class Repository:
         return rows
 
     def changing(self) -> set[str]:
-        """The names of models that are being loaded or unloaded at this moment."""
+        """The names of models that are being loaded at this moment."""
         with self._table_lock:
             return {name for name, entry in self._entries.items() if entry.lock.locked()}
 
@@ -213,9 +213,7 @@ class Repository:
             self._overrides.remove(path)
         entry.folders &= used
 
-    def _load(
-        self, name: str, entry: _Entry, force: bool, override: Override | None
-    ) -> _core.Error | None:
+    def _load(self, name: str, entry: _Entry, force: bool, override: Override | None) -> _core.Error | None:
         folder, config, entry.warnings = self._read(name, entry, override)
         force = force or override is not None
         for warning in entry.warnings:
