@@ -15,7 +15,7 @@ _WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
-    """Return the whole body as it was sent. Raises HTTPException (413) where it is larger than `max_bytes`."""
+    """Return the whole body as it was sent. Raises HTTPException (413) where it is larger."""
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)

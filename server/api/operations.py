@@ -71,8 +71,8 @@ class Operations:
             table += [
                 Operation("GET", path, self._metadata, "What a model takes and gives",
                           tag, None, shapes.ModelMetadata, missing),
-                Operation("GET", f"{path}/ready", self._model_ready, "Whether a model answers",
-                          "Health", None, None if self._control.triton_compat else shapes.ModelReady, missing),
+                Operation("GET", f"{path}/ready", self._model_ready, "Whether a model answers", "Health",
+                          None, None if self._control.triton_compat else shapes.ModelReady, missing),
                 Operation("GET", f"{path}/config", self._config, "Its configuration in force (ModelConfig)",
                           tag, None, dict[str, Any], missing),
                 Operation("GET", f"{path}/stats", self._stats, "Its statistics",
