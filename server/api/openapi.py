@@ -85,9 +85,12 @@ def _responses(operation: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
             answers["200"]["content"] = _content(operation, operation.response, schemas)
         if operation.binary:
             answers["200"]["headers"] = {_HEADER: _binary_header()}
-    error = {"application/json": {"schema": schemas[_key(shapes.Error)]}}
     for status, reason in failures_of(operation).items():
-        answers[str(status)] = {"description": reason, "content": error}
+        # What is not ready says so in the shape of what is.
+        same = operation.tag == "Health" and status == 503
+        shape = operation.response if same else shapes.Error
+        content = {"application/json": {"schema": schemas[_key(shape)]}}
+        answers[str(status)] = {"description": reason, "content": content}
     return answers
 
 
