@@ -17,7 +17,7 @@ from falaj import _core
 from falaj.server.arrays import from_python
 from falaj.server.describe import describe, statistics
 from falaj.server.event_loop import LoopSink
-from falaj.server.folder import Override
+from falaj.server.override import Override
 from falaj.server.repository import Repository
 from falaj.server.watcher import Watcher
 
@@ -176,7 +176,7 @@ class Engine:
     def load_override(self, model: str, override: Override) -> None:
         """Load the model with a configuration, and perhaps files, that replace its folder's until the next
         load, reload or unload. Raises as `load`."""
-        self._models().load(model, force=True, override=override)
+        self._models().load(model, override=override)
 
     def unload(self, model: str) -> None:
         """Take a model out of service, answer what it has accepted, return its memory. Raises NotFound."""
@@ -207,6 +207,11 @@ class Engine:
             for loaded in self._models().serving()
             if (running := loaded.model.stats()["oldest_batch_ns"] / 1e9) > seconds
         }
+
+    @property
+    def repository(self) -> Repository:
+        """The models, as the front end asks for and changes them. Internal. Raises Unavailable once closed."""
+        return self._models()
 
     @property
     def runtime(self) -> _core.Runtime:

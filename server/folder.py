@@ -2,11 +2,10 @@
 
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from falaj._core import InvalidInput, NotFound
+from falaj._core import NotFound
 from falaj.server.errors import ConfigError
 from falaj.server.model_config import ModelConfig, VersionPolicy, load_model_toml
 
@@ -26,27 +25,6 @@ class ModelFolder:
     versions: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Override:
-    """A configuration, and perhaps files, that a client gave in place of the model's folder's."""
-
-    config: ModelConfig
-    warnings: tuple[str, ...] = ()
-    files: Mapping[str, bytes] = field(default_factory=dict)
-    """`<version>/<name>` to content; where there are any, nothing else of the model's folder is used."""
-
-    def write(self, root: Path, name: str) -> None:
-        """Write the files as a model folder under `root`. Raises InvalidInput for a path that is not
-        `<version>/<name>`."""
-        for path, content in self.files.items():
-            parts = path.split("/")
-            if len(parts) < 2 or not _VERSION.fullmatch(parts[0]) or any(p in ("", ".", "..") for p in parts):
-                raise InvalidInput(f"load: expected file:<version>/<name>, got 'file:{path}'")
-            target = root / name / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
-
-
 def model_names(root: Path) -> list[str]:
     """Names of the folders under `root` that hold at least one version. Raises NotFound."""
     if not root.is_dir():
@@ -61,8 +39,18 @@ def model_names(root: Path) -> list[str]:
 def read_folder(root: Path, name: str) -> ModelFolder:
     """The model's folder. Raises NotFound where there is none, or none with a version."""
     path = root / name
-    if Path(name).name != name or name in ("", ".", "..") or not path.is_dir():
+    if not is_model_name(name) or not path.is_dir():
         raise NotFound(f"model '{name}' has no folder in the repository '{root}'")
+    return folder_at(path, name)
+
+
+def is_model_name(name: str) -> bool:
+    """Whether a folder can be called so."""
+    return Path(name).name == name and name not in ("", ".", "..") and "\0" not in name
+
+
+def folder_at(path: Path, name: str) -> ModelFolder:
+    """A model's folder, wherever it lies. Raises NotFound where it holds no version."""
     versions = _versions(path)
     if not versions:
         raise NotFound(f"model '{name}': expected version folders (1, 2, ...) in '{path}', found none")

@@ -40,6 +40,7 @@ class LoadedVersion:
     choice: Choice
     probe: Probe
     notes: tuple[str, ...]  # what fell back, was ignored or could not be tried
+    folder: Path  # of the version
     load_seconds: float = 0.0  # reading, probing, choosing and warming up
 
 
@@ -193,6 +194,7 @@ def _finish(
         choice=choice,
         probe=found,
         notes=tuple(notes),
+        folder=source.folder,
     )
 
 

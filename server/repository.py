@@ -1,7 +1,6 @@
 """Which versions of which models are in service, and how that changes while requests come in."""
 
 import logging
-import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,8 +10,10 @@ from typing import Any
 from falaj import _core
 from falaj.server.folder import (
     Fingerprint,
-    Override,
+    ModelFolder,
     fingerprint,
+    folder_at,
+    is_model_name,
     model_names,
     read_config,
     read_folder,
@@ -20,6 +21,8 @@ from falaj.server.folder import (
 )
 from falaj.server.give_way import give_way
 from falaj.server.loader import LoadedVersion, Source, load_version
+from falaj.server.model_config import ModelConfig
+from falaj.server.override import Override, OverrideFolders
 
 _log = logging.getLogger("falaj.repository")
 
@@ -33,6 +36,7 @@ class _Entry:
     prints: dict[int, Fingerprint] = field(default_factory=dict)
     failures: dict[int, str] = field(default_factory=dict)  # version (0: the model as such) -> reason
     warnings: list[str] = field(default_factory=list)
+    folders: set[Path] = field(default_factory=set)  # of overrides; those in use are kept
 
 
 class Repository:
@@ -49,6 +53,7 @@ class Repository:
         self._cores = cores
         self._entries: dict[str, _Entry] = {}
         self._table_lock = threading.Lock()  # of _entries and of publishing; never held while loading
+        self._overrides = OverrideFolders()
 
     @property
     def root(self) -> Path:
@@ -70,8 +75,8 @@ class Repository:
     def load(self, name: str, *, force: bool = False, override: Override | None = None) -> None:
         """Bring the model in line with its folder and configuration, or with `override`.
 
-        Versions whose files and configuration are unchanged stay as they are, unless `force`. Raises the
-        first failure after everything that could be loaded is in service.
+        Versions whose files and configuration are unchanged stay as they are, unless `force` or overridden.
+        Raises the first failure after everything that could be loaded is in service.
         """
         while True:
             entry = self._entry(name)
@@ -87,6 +92,8 @@ class Repository:
                     entry.failures[0] = str(failure)
                     self._publish()
                     raise
+                finally:
+                    self._remove_unused(entry)
             if error is not None:
                 raise error
             return
@@ -108,6 +115,7 @@ class Repository:
                 self._entries.pop(name, None)
             self._publish()
             self._retire(old)
+            self._remove_unused(entry)
 
     def close(self) -> None:
         """Take everything out of service, answer what was accepted, return its memory."""
@@ -120,6 +128,7 @@ class Repository:
                 entry.failures = {0: "the engine is closed"}  # its name stays known: not a NotFound
                 self._publish()
                 self._retire(old)
+        self._overrides.close()
 
     def served(self, name: str, version: int | None) -> LoadedVersion:
         """The version in service (the highest, where none is named). Raises NotFound or Unavailable."""
@@ -157,6 +166,11 @@ class Repository:
                 rows.append({**row, "reason": failures.get(version, "")})
         return rows
 
+    def changing(self) -> set[str]:
+        """The names of models that are being loaded or unloaded at this moment."""
+        with self._table_lock:
+            return {name for name, entry in self._entries.items() if entry.lock.locked()}
+
     def known_state(self, name: str) -> dict[int, Fingerprint]:
         """The fingerprints of what is in service, by version."""
         with self._table_lock:
@@ -177,23 +191,33 @@ class Repository:
                 self._entries.pop(name, None)
         self._publish()
 
-    def _load(self, name: str, entry: _Entry, force: bool, override: Override | None) -> _core.Error | None:
+    def _read(
+        self, name: str, entry: _Entry, override: Override | None
+    ) -> tuple[ModelFolder, ModelConfig, list[str]]:
         if override is None or not override.files:
-            return self._load_from(self._root, name, entry, force, override)
-        # What was loaded needs its files no more.
-        with tempfile.TemporaryDirectory(prefix="falaj-model-") as written:
-            override.write(Path(written), name)
-            return self._load_from(Path(written), name, entry, force, override)
-
-    def _load_from(
-        self, root: Path, name: str, entry: _Entry, force: bool, override: Override | None
-    ) -> _core.Error | None:
-        folder = read_folder(root, name)
-        give_way()
-        if override is None:
-            config, entry.warnings = read_config(folder)
+            folder = read_folder(self._root, name)
+        elif not is_model_name(name):
+            raise _core.NotFound(f"a model cannot be called '{name}'")
         else:
-            config, entry.warnings = override.config, list(override.warnings)
+            path = self._overrides.write(override.files)
+            entry.folders.add(path)
+            folder = folder_at(path, name)
+        give_way()
+        if override is not None:
+            return folder, override.config, list(override.warnings)
+        return folder, *read_config(folder)
+
+    def _remove_unused(self, entry: _Entry) -> None:
+        used = {loaded.folder.parent for loaded in entry.serving.values()}
+        for path in entry.folders - used:
+            self._overrides.remove(path)
+        entry.folders &= used
+
+    def _load(
+        self, name: str, entry: _Entry, force: bool, override: Override | None
+    ) -> _core.Error | None:
+        folder, config, entry.warnings = self._read(name, entry, override)
+        force = force or override is not None
         for warning in entry.warnings:
             _log.warning("model '%s': %s", name, warning)
         wanted = wanted_versions(folder.versions, config.versions)

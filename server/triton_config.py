@@ -1,5 +1,6 @@
 """Triton's `config.pbtxt` as a ModelConfig. docs/model-config.md tells what becomes of each field."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -68,6 +69,7 @@ _KEYS = (
 )
 # The parser repeats what it could not read, however long.
 _REASON_MAX = 300
+_QUOTED_MAX = 60
 
 
 def load_config_pbtxt(path: Path, model_name: str | None = None) -> tuple[ModelConfig, list[str]]:
@@ -98,30 +100,31 @@ def parse_config_pbtxt(
     return _read(_parse(text, source), source, model_name)
 
 
+def parse_config_json(text: str, *, source: str, model_name: str) -> tuple[ModelConfig, list[str]]:
+    """Parse a ModelConfig as protobuf writes it in JSON, held to what parse_config_pbtxt holds it to."""
+    proto = model_config_class()()
+    try:
+        table = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"expected a ModelConfig in JSON: {error}", source=source) from error
+    if not isinstance(table, dict):
+        raise ConfigError(f"expected a JSON object, got {text[:_QUOTED_MAX]!r}", source=source)
+    try:
+        json_format.ParseDict(table, proto)
+    except json_format.ParseError as error:
+        raise ConfigError(_explain_json(str(error)), source=source) from error
+    return _read(proto, source, model_name)
+
+
 def _read(proto: Any, source: str, model_name: str | None) -> tuple[ModelConfig, list[str]]:
     try:
         warnings = check_coverage(proto)
         if model_name is not None and proto.name and proto.name != model_name:
-            raise ConfigError(f"expected the folder's name '{model_name}', got {proto.name!r}", key="name")
+            raise ConfigError(f"expected the model's name '{model_name}', got {proto.name!r}", key="name")
         config = _convert(proto, warnings)
     except ConfigError as error:
         raise error.from_source(source) from error
     return config, [f"{source}: {warning}" for warning in warnings]
-
-
-def parse_config_json(
-    text: str, *, source: str, model_name: str | None = None
-) -> tuple[ModelConfig, list[str]]:
-    """As parse_config_pbtxt, of the JSON that Triton's model configuration extension speaks."""
-    proto = model_config_class()()
-    try:
-        json_format.Parse(text, proto)
-    except (json_format.ParseError, RecursionError) as error:
-        reason = str(error).replace("inference.", "")
-        raise ConfigError(
-            f"not a usable model configuration: {reason[:_REASON_MAX]}", source=source
-        ) from error
-    return _read(proto, source, model_name)
 
 
 def _parse(text: str, source: str) -> Any:
@@ -148,6 +151,15 @@ def _explain(problem: str, text: str, line: int | None) -> str:
     lines = text.split("\n")
     quoted = f"'{lines[line - 1]}': " if line and line <= len(lines) else ""
     reason = re.sub(r"^\d+:\d+ : ", "", problem).removeprefix(quoted).replace("inference.", "")
+    return reason if len(reason) <= _REASON_MAX else f"{reason[:_REASON_MAX]}..."
+
+
+def _explain_json(problem: str) -> str:
+    """Return the parser's sentence with the name nearest to an unknown one."""
+    field = re.search(r'Message type "(?:inference\.)?([\w.]+)" has no field named "([^"]{,60})"', problem)
+    if field:
+        return f"unknown field '{field[2]}' of {field[1]}{did_you_mean(field[2], field_names(field[1]))}"
+    reason = problem.replace("inference.", "").rstrip(".")
     return reason if len(reason) <= _REASON_MAX else f"{reason[:_REASON_MAX]}..."
 
 

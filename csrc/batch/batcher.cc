@@ -66,7 +66,7 @@ Batcher::Batcher(BatcherOptions options, std::unique_ptr<Backend> backend, SlabL
 }
 
 Batcher::Lane::Lane(const BatcherOptions* options, bool is_guest)
-    : guest(is_guest), assembly(options, RequestQueue::kWindow) {
+    : guest(is_guest), assembly(options, RequestQueue::kWindow), sizes(options->max_batch_rows) {
   for (auto* list : {&members, &answered, &delivery}) list->reserve(RequestQueue::kWindow);
 }
 
@@ -276,7 +276,7 @@ void Batcher::RunLane(Lane& lane) {
   lane.answered.clear();
   lane.learned_rows = -1;
   lane.kept = lane.broken = 0;
-  lane.succeeded = 0;
+  lane.succeeded = lane.rows = 0;
   Status status = RunMembers(lane, lane.members);
   if (status.ok() || lane.members.size() == 1) {
     Answer(lane, lane.members, status);
@@ -303,11 +303,14 @@ Status Batcher::RunMembers(Lane& lane, std::span<Request* const> members) {
   counters.batches.Add(1);
   counters.rows.Add(rows);
   counters.batch_rows.Add(rows);
+  lane.rows = rows;
   lane.assemble_time = assembled - begin;
   lane.run_time = ran - assembled;
   counters.assemble_ns.Add(static_cast<uint64_t>((assembled - begin).count()));
   counters.run_ns.Add(static_cast<uint64_t>((ran - assembled).count()));
   counters.run.Add(static_cast<uint64_t>((ran - assembled).count()));
+  lane.sizes.AddRun(rows, static_cast<uint64_t>(lane.assemble_time.count()),
+                    static_cast<uint64_t>(lane.run_time.count()));
   counters.elements.Add(lane.assembly.elements());
   counters.padding_elements.Add(lane.assembly.padding_elements());
   if (!status.ok()) return Status(status.code(), Name() + ": " + status.message());
@@ -351,6 +354,7 @@ void Batcher::Answer(Lane& lane, std::span<Request* const> members, const Status
   }
   lane.succeeded += succeeded;
   counters.requests_ok.Add(succeeded);
+  if (succeeded > 0) lane.last_answer.Set(static_cast<uint64_t>(now.time_since_epoch().count()));
   counters.requests_failed.Add(failed);
   counters.ok_request_ns.Add(request_ns);
   counters.ok_queue_ns.Add(queue_ns);
@@ -377,6 +381,7 @@ void Batcher::Deliver(Lane& lane) {
   const auto deliver_ns = static_cast<uint64_t>((clock_->Now() - begin).count());
   lane.counters.deliver_ns.Add(deliver_ns);
   lane.counters.ok_deliver_ns.Add(lane.succeeded * deliver_ns);
+  if (lane.rows > 0) lane.sizes.AddDelivery(lane.rows, deliver_ns);
   MutexLock lock(mu_);
   if (lane.learned_rows >= 0) curve_.Add(lane.learned_rows, lane.learned_time);
   if (lane.kept + lane.broken > 0) promise_.Learn(lane.kept, lane.broken);
@@ -475,7 +480,15 @@ void Batcher::Close() {
 
 ModelStats Batcher::Stats() const {
   ModelStats stats;
-  for (const auto& lane : lanes_) stats.Merge(lane->counters);
+  uint64_t last_answer = 0;
+  const auto merge = [&](const std::vector<std::unique_ptr<Lane>>& lanes) {
+    for (const auto& lane : lanes) {
+      stats.Merge(lane->counters);
+      lane->sizes.AddTo(stats.batch_sizes);
+      last_answer = std::max(last_answer, lane->last_answer.Get());
+    }
+  };
+  merge(lanes_);
   std::shared_ptr<Backend> backend;
   {
     MutexLock lock(mu_);
@@ -484,12 +497,15 @@ ModelStats Batcher::Stats() const {
   stats.model_bytes = backend != nullptr ? backend->MemoryUsed() : 0;
   MutexLock lock(mu_);
   stats.buffer_bytes = slabs_.allocated_bytes() + pooled_bytes_;
-  for (const auto& guest : guests_) stats.Merge(guest->counters);
+  merge(guests_);
   stats.admission = admission_;
   stats.waiting_rows = queue_.rows();
   stats.waiting_requests = queue_.size();
   stats.inflight_requests = static_cast<uint64_t>(inflight_);
-  stats.oldest_batch_ns = static_cast<uint64_t>(OldestBatch(clock_->Now()).count());
+  const TimePoint now = clock_->Now();
+  stats.oldest_batch_ns = static_cast<uint64_t>(OldestBatch(now).count());
+  const auto now_ns = static_cast<uint64_t>(now.time_since_epoch().count());
+  if (last_answer > 0) stats.since_answer_ns = now_ns - std::min(now_ns, last_answer);
   return stats;
 }
 

@@ -125,12 +125,15 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
     Nanos expected{0};
     Nanos assemble_time{0};  // of the last run
     Nanos run_time{0};
+    uint64_t rows = 0;          // of the last run
     uint64_t succeeded = 0;     // requests of this batch that were answered
     int64_t learned_rows = -1;  // of the run, for the cost curve; -1: it failed
     Nanos learned_time{0};
     int64_t kept = 0;  // promises of this batch's requests
     int64_t broken = 0;
     InstanceCounters counters;
+    BatchSizes sizes;
+    Counter last_answer;  // the clock's nanoseconds; 0: none yet
   };
 
   Batcher(BatcherOptions options, std::unique_ptr<Backend> backend, SlabLayout layout, ExecutorPool* pool,

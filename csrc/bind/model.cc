@@ -147,6 +147,16 @@ py::list HistogramOf(const std::array<uint64_t, Histogram::kBins>& bins) {
   return rows;
 }
 
+// (rows, batches, assemble_ns, run_ns, deliver_ns) of each size of batch that ran
+py::list SizesOf(const std::vector<BatchSizeStats>& sizes) {
+  py::list rows;
+  for (const BatchSizeStats& size : sizes) {
+    if (size.batches == 0) continue;
+    rows.append(py::make_tuple(size.rows, size.batches, size.assemble_ns, size.run_ns, size.deliver_ns));
+  }
+  return rows;
+}
+
 }  // namespace
 
 PyBackend::PyBackend(std::unique_ptr<Backend> backend, std::vector<std::string> fallbacks, Share share)
@@ -283,7 +293,8 @@ py::dict PyModel::Stats() const {
       "model_bytes"_a = stats.model_bytes, "oldest_batch_ns"_a = stats.oldest_batch_ns,
       "request_ns_histogram"_a = HistogramOf(stats.request),
       "queue_ns_histogram"_a = HistogramOf(stats.queue), "run_ns_histogram"_a = HistogramOf(stats.run),
-      "batch_rows_histogram"_a = HistogramOf(stats.batch_rows));
+      "batch_rows_histogram"_a = HistogramOf(stats.batch_rows), "batch_sizes"_a = SizesOf(stats.batch_sizes),
+      "since_answer_ns"_a = stats.since_answer_ns);
 }
 
 void BindModel(py::module_& module) {

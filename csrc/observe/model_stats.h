@@ -3,7 +3,10 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
+#include <vector>
 
+#include "observe/batch_sizes.h"
 #include "observe/counter.h"
 
 namespace falaj {
@@ -47,6 +50,8 @@ struct ModelStats {
   uint64_t waiting_requests = 0, inflight_requests = 0;
   uint64_t oldest_batch_ns = 0;  // how long the batch that runs longest has been running; 0: none runs
   uint64_t buffer_bytes = 0, model_bytes = 0;
+  std::vector<BatchSizeStats> batch_sizes;
+  std::optional<uint64_t> since_answer_ns;  // since a request was last answered well; none: never
 
   void Merge(const InstanceCounters& part);
 };

@@ -27,6 +27,7 @@ struct HttpLimits {
 struct GrpcLimits {
   size_t max_message_bytes = size_t{1} << 30;  // as sent, and after decompression
   uint32_t max_concurrent_streams = 256;       // of one connection
+  uint32_t max_requests_per_stream = 128;      // under way at a time, of one ModelStreamInfer
   size_t max_metadata_bytes = 16 * 1024;       // SETTINGS_MAX_HEADER_LIST_SIZE
   uint32_t stream_window_bytes = 1 << 20;      // flow control, towards us
   uint32_t connection_window_bytes = 16 << 20;

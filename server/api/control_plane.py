@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from falaj import _core
 from falaj.server.api import model_json
 from falaj.server.engine import Engine
-from falaj.server.folder import Override
+from falaj.server.override import Override
 from falaj.server.triton_config import parse_config_json
 
 # Named as Triton names them: clients look for these words.

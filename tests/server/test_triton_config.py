@@ -387,7 +387,7 @@ def test_load_config_pbtxt_returns_config_when_name_is_the_folders(tmp_path: Pat
     path.write_text('name: "fraud"\nmax_batch_size: 0\n', encoding="utf-8")
     assert load_config_pbtxt(path, "fraud") == (ModelConfig(max_batch_size=0), [])
     assert load_config_pbtxt(path) == (ModelConfig(max_batch_size=0), [])
-    with pytest.raises(ConfigError, match=r"name: expected the folder's name 'm', got 'fraud'"):
+    with pytest.raises(ConfigError, match=r"name: expected the model's name 'm', got 'fraud'"):
         load_config_pbtxt(path, "m")
 
 

@@ -40,6 +40,34 @@ TEST(BatcherStats, CountABatchsPhasesOnceForEachOfItsRequests) {
   EXPECT_EQ(stats.failed_request_ns, 0u);
 }
 
+TEST(BatcherStats, TellWhatBatchesOfEachSizeHaveCost) {
+  ModelFixture model(Options());
+  EXPECT_FALSE(model.batcher->Stats().since_answer_ns.has_value());
+  model.script.CloseGate();
+  model.Ask(0, {Shape{1, 2}}, 0);
+  model.script.WaitUntilEntered(1);
+  for (uint64_t tag = 1; tag < 4; ++tag) model.Ask(tag, {Shape{1, 2}}, 1);
+  model.script.OpenGate();
+  model.sink->WaitFor(4);
+  WaitUntilIdle(model);
+  const ModelStats stats = model.batcher->Stats();
+  ASSERT_GT(stats.batch_sizes.size(), 3u);
+  uint64_t assemble_ns = 0, run_ns = 0, deliver_ns = 0;
+  for (size_t rows = 0; rows < stats.batch_sizes.size(); ++rows) {
+    const BatchSizeStats& size = stats.batch_sizes[rows];
+    EXPECT_EQ(size.batches, rows == 1 || rows == 3 ? 1u : 0u) << rows;
+    EXPECT_EQ(size.rows, size.batches * rows);
+    assemble_ns += size.assemble_ns;
+    run_ns += size.run_ns;
+    deliver_ns += size.deliver_ns;
+  }
+  EXPECT_EQ(assemble_ns, stats.assemble_ns);
+  EXPECT_EQ(run_ns, stats.run_ns);
+  EXPECT_EQ(deliver_ns, stats.deliver_ns);
+  ASSERT_TRUE(stats.since_answer_ns.has_value());
+  EXPECT_GT(*model.batcher->Stats().since_answer_ns, *stats.since_answer_ns);
+}
+
 TEST(BatcherStats, KeepFailedRequestsOutOfTheTimesOfAnsweredOnes) {
   ModelFixture model(Options());
   model.Ask(0, {Shape{1, 2}}, kPoison);

@@ -1,0 +1,58 @@
+#include "wire/grpc_infer.h"
+
+#include <utility>
+
+#include "wire/grpc_stream.h"
+
+namespace falaj::wire {
+namespace {
+
+constexpr size_t kKeepInfers = 1024;
+
+}  // namespace
+
+GrpcCodec::GrpcCodec(const CodecLimits& limits) : decoder(limits) {}
+GrpcCodec::~GrpcCodec() = default;
+
+std::unique_ptr<GrpcInfer> GrpcCodec::TakeInfer() {
+  if (idle.empty()) return std::make_unique<GrpcInfer>();
+  std::unique_ptr<GrpcInfer> infer = std::move(idle.back());
+  idle.pop_back();
+  return infer;
+}
+
+void GrpcCodec::KeepInfer(std::unique_ptr<GrpcInfer> infer) {
+  infer->call.Clear();
+  infer->stream = nullptr;
+  if (idle.size() < kKeepInfers) idle.push_back(std::move(infer));
+}
+
+Status GrpcInfer::Start(std::span<const std::byte> message, TimePoint deadline, GrpcCodec& codec, Host& host,
+                        std::string_view& id) {
+  GrpcDecoder& decoder = codec.decoder;
+  FALAJ_RETURN_IF_ERROR(decoder.Parse(message));
+  id = decoder.header().id;
+  FALAJ_RETURN_IF_ERROR(call.Admit(host.models(), decoder.model_name(), decoder.model_version(),
+                                   decoder.header(), decoder.PayloadBytes(), host.sink(), TagOf(this),
+                                   host.Now(), deadline, host.options().default_timeout));
+  FALAJ_RETURN_IF_ERROR(decoder.Fill(call.inputs(), call.payload()));
+  enqueued = std::chrono::steady_clock::now();
+  call.Enqueue();
+  return Status::Ok();
+}
+
+void GrpcInfer::OnDelivered(RefPtr<Request> request) {
+  if (stream != nullptr) return stream->OnDelivered(*this, std::move(request));
+  delivered_ = true;
+  if (!abandoning_) const std::unique_ptr<GrpcInfer> self(this);
+}
+
+void GrpcInfer::Abandon() {
+  stream = nullptr;
+  abandoning_ = true;
+  call.Cancel();
+  abandoning_ = false;
+  if (delivered_) const std::unique_ptr<GrpcInfer> self(this);
+}
+
+}  // namespace falaj::wire

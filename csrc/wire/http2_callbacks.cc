@@ -1,0 +1,179 @@
+#include "wire/http2_callbacks.h"
+
+#include "wire/grpc_session.h"
+#include "wire/http2_session.h"
+
+namespace falaj::wire {
+namespace {
+
+constexpr size_t kFrameHeadBytes = 9;
+
+std::string_view Text(const uint8_t* bytes, size_t size) {
+  return {reinterpret_cast<const char*>(bytes), size};
+}
+
+std::span<const std::byte> Bytes(const uint8_t* bytes, size_t size) {
+  return std::as_bytes(std::span(bytes, size));
+}
+
+GrpcStream* StreamOf(nghttp2_session* http2, int32_t id) {
+  return static_cast<GrpcStream*>(nghttp2_session_get_stream_user_data(http2, id));
+}
+
+bool EndsStream(const nghttp2_frame_hd& head) { return (head.flags & NGHTTP2_FLAG_END_STREAM) != 0; }
+bool IsAck(const nghttp2_frame_hd& head) { return (head.flags & NGHTTP2_FLAG_ACK) != 0; }
+
+}  // namespace
+
+void Http2Callbacks::Register(nghttp2_session_callbacks* callbacks) {
+  nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, OnBeginHeaders);
+  nghttp2_session_callbacks_set_on_header_callback(callbacks, OnHeader);
+  nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, OnDataChunk);
+  nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, OnFrame);
+  nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, OnInvalidFrame);
+  nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, OnFrameSent);
+  nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks, OnFrameNotSent);
+  nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, OnStreamClosed);
+  nghttp2_session_callbacks_set_send_data_callback(callbacks, SendData);
+}
+
+int Http2Callbacks::OnBeginHeaders(nghttp2_session* http2, const nghttp2_frame* frame, void* user) {
+  GrpcSession& session = *static_cast<Http2Session*>(user)->session_;
+  if (session.leaving() || frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
+  GrpcStream* const stream = session.OpenStream(frame->hd.stream_id);
+  nghttp2_session_set_stream_user_data(http2, frame->hd.stream_id, stream);
+  return 0;
+}
+
+int Http2Callbacks::OnHeader(nghttp2_session* http2, const nghttp2_frame* frame, const uint8_t* name,
+                             size_t name_bytes, const uint8_t* value, size_t value_bytes, uint8_t /*flags*/,
+                             void* /*user*/) {
+  GrpcStream* const stream = StreamOf(http2, frame->hd.stream_id);
+  if (stream == nullptr) return 0;
+  const bool fine = stream->OnField(Text(name, name_bytes), Text(value, value_bytes));
+  return fine ? 0 : NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+}
+
+int Http2Callbacks::OnDataChunk(nghttp2_session* http2, uint8_t /*flags*/, int32_t id, const uint8_t* data,
+                                size_t bytes, void* user) {
+  Http2Session& self = *static_cast<Http2Session*>(user);
+  // The connection's window is given back at once: what a paused call keeps waiting is bounded by its own,
+  // and would hold up the other calls here.
+  self.ConsumeConnection(bytes);
+  GrpcStream* const stream = StreamOf(http2, id);
+  if (stream != nullptr && !self.session_->leaving()) stream->OnData(Bytes(data, bytes));
+  return 0;
+}
+
+int Http2Callbacks::OnFrame(nghttp2_session* http2, const nghttp2_frame* frame, void* user) {
+  GrpcSession& session = *static_cast<Http2Session*>(user)->session_;
+  if (session.leaving()) return 0;
+  switch (frame->hd.type) {
+    case NGHTTP2_HEADERS:
+    case NGHTTP2_DATA: {
+      const bool is_data = frame->hd.type == NGHTTP2_DATA;
+      const bool ends = EndsStream(frame->hd);
+      if (is_data && !ends && frame->hd.length == frame->data.padlen) session.OnControlFrame();
+      GrpcStream* const stream = StreamOf(http2, frame->hd.stream_id);
+      if (stream == nullptr) break;
+      if (!is_data && frame->headers.cat == NGHTTP2_HCAT_REQUEST) stream->OnHead();
+      if (ends) stream->OnInputEnded();
+      break;
+    }
+    case NGHTTP2_SETTINGS:
+      if (!IsAck(frame->hd)) session.OnSettings();
+      session.OnControlFrame();
+      break;
+    case NGHTTP2_PING:
+      session.OnControlFrame();
+      if (!IsAck(frame->hd)) session.OnPing();
+      break;
+    case NGHTTP2_RST_STREAM:
+      session.OnReset();
+      break;
+    case NGHTTP2_PRIORITY:
+    case NGHTTP2_GOAWAY:
+      session.OnControlFrame();
+      break;
+    default:
+      break;
+  }
+  return 0;
+}
+
+int Http2Callbacks::OnInvalidFrame(nghttp2_session* /*http2*/, const nghttp2_frame* /*frame*/, int /*error*/,
+                                   void* user) {
+  GrpcSession& session = *static_cast<Http2Session*>(user)->session_;
+  if (!session.leaving()) session.OnControlFrame();
+  return 0;
+}
+
+int Http2Callbacks::OnFrameSent(nghttp2_session* http2, const nghttp2_frame* frame, void* user) {
+  GrpcSession& session = *static_cast<Http2Session*>(user)->session_;
+  switch (frame->hd.type) {
+    case NGHTTP2_HEADERS: {
+      session.OnAnswerSent();
+      if (!EndsStream(frame->hd)) break;
+      // All is answered: a client that is still sending is told to stop.
+      const GrpcStream* const stream = StreamOf(http2, frame->hd.stream_id);
+      if (stream != nullptr && !stream->input_ended()) {
+        nghttp2_submit_rst_stream(http2, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
+      }
+      break;
+    }
+    case NGHTTP2_RST_STREAM: {
+      // Resets that a client provokes by its errors cost as much as its own. A refused stream was never
+      // begun.
+      const uint32_t error = frame->rst_stream.error_code;
+      const bool ours = error == NGHTTP2_NO_ERROR || error == NGHTTP2_CANCEL;
+      if (!ours && error != NGHTTP2_REFUSED_STREAM && !session.leaving()) session.OnReset();
+      break;
+    }
+    case NGHTTP2_GOAWAY:
+      if (frame->goaway.error_code != NGHTTP2_NO_ERROR && !session.leaving()) session.OnProtocolFault();
+      break;
+    default:
+      break;
+  }
+  return 0;
+}
+
+int Http2Callbacks::OnFrameNotSent(nghttp2_session* http2, const nghttp2_frame* frame, int error,
+                                   void* /*user*/) {
+  // Header fields that could not be sent: without them the stream would stay open for ever.
+  const bool stream_lives = error != NGHTTP2_ERR_STREAM_CLOSED && error != NGHTTP2_ERR_STREAM_CLOSING;
+  if (frame->hd.type == NGHTTP2_HEADERS && stream_lives) {
+    nghttp2_submit_rst_stream(http2, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_INTERNAL_ERROR);
+  }
+  return 0;
+}
+
+int Http2Callbacks::OnStreamClosed(nghttp2_session* http2, int32_t id, uint32_t /*error*/, void* user) {
+  GrpcStream* const stream = StreamOf(http2, id);
+  if (stream == nullptr) return 0;
+  nghttp2_session_set_stream_user_data(http2, id, nullptr);
+  static_cast<Http2Session*>(user)->session_->CloseStream(stream);
+  return 0;
+}
+
+int Http2Callbacks::SendData(nghttp2_session* /*http2*/, nghttp2_frame* /*frame*/, const uint8_t* frame_head,
+                             size_t length, nghttp2_data_source* source, void* user) {
+  Http2Session& self = *static_cast<Http2Session*>(user);
+  self.gathering_->Copy(Bytes(frame_head, kFrameHeadBytes));
+  static_cast<GrpcStream*>(source->ptr)->WriteReplies(length, *self.gathering_);
+  self.session_->OnAnswerSent();
+  return 0;
+}
+
+ssize_t ReadReplies(nghttp2_session* /*http2*/, int32_t /*id*/, uint8_t* /*buffer*/, size_t length,
+                    uint32_t* flags, nghttp2_data_source* source, void* user) {
+  if (static_cast<Http2Session*>(user)->GatheredEnough()) return NGHTTP2_ERR_PAUSE;
+  size_t bytes = length;
+  const GrpcStream::Next next = static_cast<GrpcStream*>(source->ptr)->NextReplies(bytes);
+  if (next == GrpcStream::Next::kNothing) return NGHTTP2_ERR_DEFERRED;
+  *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+  if (next == GrpcStream::Next::kLast) *flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
+  return static_cast<ssize_t>(bytes);
+}
+
+}  // namespace falaj::wire

@@ -1,0 +1,30 @@
+// nghttp2's callbacks, in C, as calls of the session and its streams.
+#pragma once
+
+#include <nghttp2/nghttp2.h>
+
+namespace falaj::wire {
+
+// Reads one frame's payload from its GrpcStream, `source->ptr`.
+ssize_t ReadReplies(nghttp2_session* http2, int32_t id, uint8_t* buffer, size_t length, uint32_t* flags,
+                    nghttp2_data_source* source, void* user);
+
+// All of them; their user data is the Http2Session.
+struct Http2Callbacks {
+  static void Register(nghttp2_session_callbacks* callbacks);
+
+  static int OnBeginHeaders(nghttp2_session* http2, const nghttp2_frame* frame, void* user);
+  static int OnHeader(nghttp2_session* http2, const nghttp2_frame* frame, const uint8_t* name,
+                      size_t name_bytes, const uint8_t* value, size_t value_bytes, uint8_t flags, void* user);
+  static int OnDataChunk(nghttp2_session* http2, uint8_t flags, int32_t id, const uint8_t* data, size_t bytes,
+                         void* user);
+  static int OnFrame(nghttp2_session* http2, const nghttp2_frame* frame, void* user);
+  static int OnInvalidFrame(nghttp2_session* http2, const nghttp2_frame* frame, int error, void* user);
+  static int OnFrameSent(nghttp2_session* http2, const nghttp2_frame* frame, void* user);
+  static int OnFrameNotSent(nghttp2_session* http2, const nghttp2_frame* frame, int error, void* user);
+  static int OnStreamClosed(nghttp2_session* http2, int32_t id, uint32_t error, void* user);
+  static int SendData(nghttp2_session* http2, nghttp2_frame* frame, const uint8_t* frame_head, size_t length,
+                      nghttp2_data_source* source, void* user);
+};
+
+}  // namespace falaj::wire
