@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client.core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -28,6 +28,8 @@ from tests.serving import GATED, QUICK, add_model, add_python, x_of
 
 pytestmark = pytest.mark.core
 
+# Files, and a machine that others use too: how long an example takes says nothing.
+_UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 _FACTS = Path(__file__).parents[3] / "docs" / "metrics.md"
 _OPENMETRICS = "application/openmetrics-text;version=1.0.0;q=0.8,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
 _PHASES = ("queue", "compute_input", "compute_infer", "compute_output")
@@ -306,12 +308,14 @@ def _bins(values: list[int]) -> list[tuple[int, int]]:
 _TIMES = st.lists(st.integers(0, 2**42) | st.integers(0, 40).map(lambda power: 2**power))
 
 
+@_UNHURRIED
 @given(_TIMES)
 def test_time_buckets_equal_a_direct_count_when_values_are_binned(values: list[int]) -> None:
     for bound, count in time_buckets(_bins(values)):
         assert count == sum(value / 1e9 <= float(bound) for value in values), bound
 
 
+@_UNHURRIED
 @given(st.lists(st.integers(0, 20_000)))
 def test_row_buckets_equal_a_direct_count_when_values_are_binned(values: list[int]) -> None:
     for bound, count in row_buckets(_bins(values)):
