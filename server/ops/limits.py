@@ -64,8 +64,8 @@ class Grpc(Section, frozen=True):
     max_concurrent_streams: int = 256
     """Calls under way on one connection. Default: 256. Raise it for proxies that share few connections."""
     max_requests_per_stream: int = 128
-    """Requests under way at a time on one ModelStreamInfer. Default: 128. Raise it for clients that stream
-    many small requests; more are read when some have been answered."""
+    """Requests of one streaming call that are under way; the server reads no further until one is answered.
+    Default: 128. Raise it for clients that stream many small requests."""
     max_metadata_bytes: int = 16 * _KIB
     """Bytes of a call's metadata. Default: 16 KiB. Raise it for long tokens."""
     stream_window_bytes: int = 1 * _MIB
@@ -116,9 +116,9 @@ class Grpc(Section, frozen=True):
 class Limits(Section, frozen=True):
     """Bounds of the whole server, and of what one request may be made of."""
 
-    io_threads: int = 0
-    """Threads that carry connections. Default: 0, half of the usable cores, 1 to 8. Each answers short work
-    itself, in smaller batches the more of them there are. Raise it where they are busy and cores are free."""
+    io_threads: int = 1
+    """Threads that carry connections. Default: 1, which reads and answers tens of thousands of requests a
+    second. Raise it where one core is busy with connections; each takes a core from the models."""
     max_connections: int = 20_000
     """Connections of all listeners. Default: 20000. Needs as many file descriptors (`ulimit -n`)."""
     max_connections_per_client: int = 10_000
@@ -142,7 +142,7 @@ class Limits(Section, frozen=True):
     """Bytes of a tensor's name, of an id, of a parameter's key. Default: 1024."""
 
     BOUNDS: ClassVar[Bounds] = {
-        "io_threads": (0, 256),
+        "io_threads": (1, 256),
         "max_connections": (1, 10_000_000),
         "max_connections_per_client": (1, 10_000_000),
         "max_requests_in_flight": (1, _COUNT),
