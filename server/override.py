@@ -48,11 +48,12 @@ def check_files(files: Mapping[str, bytes]) -> None:
 
 
 def _is_file_name(part: str) -> bool:
-    return (
-        part not in ("", ".", "..")
-        and not {"\0", "\\"} & set(part)
-        and len(part.encode("utf-8", "surrogatepass")) <= _LONGEST_NAME
-    )
+    if part in ("", ".", "..") or {"\0", "\\"} & set(part):
+        return False
+    try:
+        return len(part.encode("utf-8")) <= _LONGEST_NAME
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False
 
 
 class OverrideFolders:

@@ -31,7 +31,13 @@ class EngineApp:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._app: Starlette | None = None  # between startup and shutdown
+        self._engine: Engine | None = None  # the same
         self._is_stopping = False
+
+    @property
+    def engine(self) -> Engine | None:
+        """The engine, between startup and shutdown, for those who ask it beside the server."""
+        return self._engine
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection."""
@@ -61,10 +67,11 @@ class EngineApp:
         infer = HttpInferCalls(engine.runtime, self._settings.wire_options())
         try:
             self._app = make_app(control, infer, max_body_bytes=self._settings.http.max_body_bytes)
+            self._engine = engine
             await send({"type": "lifespan.startup.complete"})
             await receive()  # lifespan.shutdown: the server has answered what it had accepted
         finally:
-            self._app, self._is_stopping = None, True
+            self._app, self._engine, self._is_stopping = None, None, True
             infer.close()
             control.close()
             await asyncio.to_thread(engine.close)
