@@ -117,7 +117,7 @@ endef
 .PHONY: venv toolchain clang-tools native-release
 toolchain:
 	$(call need,g++ cmake ninja-build ccache libgtest-dev libgmock-dev libbenchmark-dev libsimdjson-dev \
-	  libboost-dev zlib1g-dev libnghttp2-dev libssl-dev pkg-config $(python_headers))
+	  libboost-dev zlib1g-dev libnghttp2-dev libssl-dev openssl pkg-config $(python_headers))
 
 # An interpreter of Debian's comes without them.
 python_headers := $(shell $(PYTHON) -c 'import os, sysconfig; \

@@ -213,9 +213,7 @@ class Repository:
             self._overrides.remove(path)
         entry.folders &= used
 
-    def _load(
-        self, name: str, entry: _Entry, force: bool, override: Override | None
-    ) -> _core.Error | None:
+    def _load(self, name: str, entry: _Entry, force: bool, override: Override | None) -> _core.Error | None:
         folder, config, entry.warnings = self._read(name, entry, override)
         force = force or override is not None
         for warning in entry.warnings:

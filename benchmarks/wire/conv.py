@@ -22,35 +22,38 @@ def conv_bodies(wire: Wire) -> dict[str, Body]:
     return wire.heard(forms)
 
 
-def engine_rows_per_second(wire: Wire) -> float:
+def engine_closed(wire: Wire) -> dict[str, float]:
     """Run the engine's native client with as much in flight, for as long."""
-    got = wire.engine.native(
+    return wire.engine.native(
         "closed", "conv_net", client="callback", inflight=INFLIGHT, threads=2, **wire.conv_settings
     )
-    return got["requests_per_second"]
 
 
 def measure(wire: Wire) -> Section:
-    """In each round: the engine in process, then every form over the wire."""
+    """In each round: the engine in process, every form over the wire, and the engine again."""
     bodies = conv_bodies(wire)
     rounds = []
     for _ in range(wire.rounds):
-        one: dict[str, dict[str, float]] = {ENGINE: {"requests_per_second": engine_rows_per_second(wire)}}
-        for form, body in bodies.items():
-            one[form] = wire.load(wire.server, body, connections=INFLIGHT)
+        before = engine_closed(wire)
+        one = {form: wire.load(wire.server, body, connections=INFLIGHT) for form, body in bodies.items()}
+        after = engine_closed(wire)  # the machine's speed may drift over a round
+        one[ENGINE] = {key: (value + after[key]) / 2 for key, value in before.items()}
         rounds.append(one)
     section = Section(
         f"conv net, {wire.engine.models['conv_net'].notes}, {INFLIGHT} connections: rows per second",
-        ("way", "rows/s", "of the engine", "p50 ms", "p99 ms"),
+        ("way", "rows/s", "of the engine", "CPU µs a row", "p50 ms", "p99 ms"),
         data={"settings": wire.conv_settings, "rounds": rounds},
     )
     base = column(rounds, ENGINE, "requests_per_second")
-    section.rows.append((ENGINE, Spread.of(base).text(0), "", "", ""))
+    own_cpu = Spread.of(column(rounds, ENGINE, "cpu_us_per_request")).text(0)
+    section.rows.append((ENGINE, Spread.of(base).text(0), "", own_cpu, "", ""))
     for form in bodies:
         rate = column(rounds, form, "requests_per_second")
         share = ratios(rate, base)
         times = [Spread.of(t / 1e3 for t in column(rounds, form, key)).text() for key in ("p50_us", "p99_us")]
-        section.rows.append((form, Spread.of(rate).text(0), share.text(3), *times))
+        known = wire.server.pid is not None
+        cpu = Spread.of(column(rounds, form, "server_cpu_us")).text(0) if known else "-"
+        section.rows.append((form, Spread.of(rate).text(0), share.text(3), cpu, *times))
         if form in _JUDGED:
             section.targets.append(Target(f"{form}, rows/s of the engine's", share.median, ">=", SHARE))
     return section

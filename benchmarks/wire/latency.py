@@ -2,7 +2,7 @@
 
 from benchmarks.engine.report import Section, Spread, Target, column
 from benchmarks.wire.bodies import Body
-from benchmarks.wire.conv import ENGINE, conv_bodies, engine_rows_per_second
+from benchmarks.wire.conv import ENGINE, conv_bodies, engine_closed
 from benchmarks.wire.setup import Wire
 
 SHARE = 0.5
@@ -36,7 +36,7 @@ def measure(wire: Wire) -> Section:
 
 
 def _round(wire: Wire, bodies: dict[str, Body]) -> dict[str, dict[str, float]]:
-    capacity = engine_rows_per_second(wire)
+    capacity = engine_closed(wire)["requests_per_second"]
     rate, seconds = capacity * SHARE, wire.engine.seconds * _LONGER
     got = wire.engine.native("open", "conv_net", rate=rate, seconds=seconds, **wire.conv_settings)
     names = ("latency_p50_ms", "latency_p99_ms", "late_arrivals_p99_ms")

@@ -104,6 +104,9 @@ def _process(name: str, command: Sequence[str]) -> Iterator[tuple[subprocess.Pop
         try:
             yield process, errors
         finally:
+            if process.poll() is not None:
+                said = _written(errors)
+                print(f"{name}: ended by itself, exit code {process.returncode}\n{said}", file=sys.stderr)
             process.terminate()
             try:
                 process.communicate(timeout=_END_SECONDS)
@@ -128,9 +131,12 @@ def _first_line(process: subprocess.Popen[bytes], seconds: float) -> bytes:
 
 
 def _not_ready(name: str, command: Sequence[str], why: str, errors: IO[bytes]) -> RuntimeError:
+    return RuntimeError(f"{name} did not start, {why}: {' '.join(command)}\n{_written(errors)}")
+
+
+def _written(errors: IO[bytes]) -> str:
     errors.seek(0)
-    wrote = errors.read().decode(errors="replace").strip()
-    return RuntimeError(f"{name} did not start, {why}: {' '.join(command)}\n{wrote}")
+    return errors.read().decode(errors="replace").strip()
 
 
 def _is_ready(url: str) -> bool:

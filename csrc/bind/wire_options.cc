@@ -38,6 +38,7 @@ void AddHttp(Setters& setters, wire::HttpLimits& http) {
 void AddGrpc(Setters& setters, wire::GrpcLimits& grpc) {
   Add(setters, "grpc.max_message_bytes", grpc.max_message_bytes);
   Add(setters, "grpc.max_concurrent_streams", grpc.max_concurrent_streams);
+  Add(setters, "grpc.max_requests_per_stream", grpc.max_requests_per_stream);
   Add(setters, "grpc.max_metadata_bytes", grpc.max_metadata_bytes);
   Add(setters, "grpc.stream_window_bytes", grpc.stream_window_bytes);
   Add(setters, "grpc.connection_window_bytes", grpc.connection_window_bytes);

@@ -94,6 +94,16 @@ struct EventToPython {
   }
 };
 
+std::optional<wire::TlsFiles> ReadTls(const py::object& from) {
+  if (from.is_none()) return std::nullopt;
+  const auto text = [&](const char* key) {
+    const py::object value = from[key];
+    return value.is_none() ? std::string() : py::str(value).cast<std::string>();
+  };
+  return wire::TlsFiles{text("certificate"), text("key"), text("client_ca"),
+                        from["require_client_certificate"].cast<bool>()};
+}
+
 template <typename Text>
 wire::Fields ReadFields(const py::sequence& from) {
   wire::Fields fields;
@@ -119,12 +129,11 @@ wire::WireServer& PyWireServer::Get() const {
 
 uint16_t PyWireServer::Listen(const std::string& kind, const std::string& host, uint16_t port,
                               const py::object& tls) {
-  if (!tls.is_none()) ThrowIfError(Unsupported("TLS is not built in"));
-  ThrowIfError(Get().Listen(WireOf(kind), host, port));
+  ThrowIfError(Get().Listen(WireOf(kind), host, port, ReadTls(tls)));
   return port;
 }
 
-void PyWireServer::ReloadTls() {}
+void PyWireServer::ReloadTls() { ThrowIfError(Get().ReloadTls()); }
 void PyWireServer::Start() { Get().Start(); }
 void PyWireServer::AnnounceDrain() { Get().AnnounceDrain(); }
 void PyWireServer::Drain() { Get().Drain(); }

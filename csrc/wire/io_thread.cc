@@ -57,6 +57,7 @@ IoThread::IoThread(size_t index, WireShared& shared)
     : index_(index),
       shared_(shared),
       http_codec_(shared.options.codec),
+      grpc_codec_(shared.options.codec),
       own_sink_(std::make_shared<Sink>(context_)),
       sink_(own_sink_) {}
 

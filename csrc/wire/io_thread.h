@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "wire/control_queue.h"
+#include "wire/grpc_infer.h"
 #include "wire/host.h"
 #include "wire/http_infer.h"
 #include "wire/protocol.h"
@@ -51,6 +52,7 @@ class IoThread final : public Host {
 
   boost::asio::io_context& context() { return context_; }
   HttpCodec& http_codec() { return http_codec_; }
+  GrpcCodec& grpc_codec() { return grpc_codec_; }
   // Owned by itself and the loop's handlers; here so that it can be ticked, drained and ended.
   void Add(std::shared_ptr<Connection> connection);
   void Remove(const std::shared_ptr<Connection>& connection);
@@ -92,6 +94,7 @@ class IoThread final : public Host {
   boost::asio::io_context context_{1};
   boost::asio::steady_timer ticker_{context_};
   HttpCodec http_codec_;
+  GrpcCodec grpc_codec_;
   std::array<WireCounters, kWires> counters_;
   std::shared_ptr<Sink> own_sink_;
   std::shared_ptr<CompletionSink> sink_;

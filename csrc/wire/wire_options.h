@@ -43,8 +43,8 @@ struct GrpcLimits {
 };
 
 struct WireOptions {
-  int io_threads = 1;  // each answers short work itself, so half of the cores are many
-  int64_t max_connections = 20'000;             // all listeners
+  int io_threads = 1;                // each answers short work itself, so half of the cores are many
+  int64_t max_connections = 20'000;  // all listeners
   int64_t max_connections_per_client = 10'000;  // by address
   int64_t max_requests_in_flight = 4096;        // all listeners
   int64_t max_requests_per_client = 2048;       // by address; see ClientShares for the fair share below it

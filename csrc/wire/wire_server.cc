@@ -4,7 +4,9 @@
 
 #include <boost/asio/post.hpp>
 
+#include "wire/grpc_session.h"
 #include "wire/http_session.h"
+#include "wire/tls_protocol.h"
 
 namespace falaj::wire {
 
@@ -16,7 +18,13 @@ WireServer::WireServer(WireOptions options, const ModelTable& models) : shared_(
 
 WireServer::~WireServer() { Close(); }
 
-Acceptor::MakeProtocol WireServer::ProtocolsOf(Wire wire) const {
+Acceptor::MakeProtocol WireServer::ProtocolsOf(Wire wire) {
+  if (wire == Wire::kGrpc) {
+    return [](IoThread& thread, Carrier& carrier, const Peer& peer,
+              std::shared_ptr<ClientHoldings> holdings) -> std::unique_ptr<Protocol> {
+      return std::make_unique<GrpcSession>(thread, carrier, peer, std::move(holdings), thread.grpc_codec());
+    };
+  }
   const Listener listener = wire == Wire::kAdmin ? Listener::kAdmin : Listener::kHttp;
   return [listener](IoThread& thread, Carrier& carrier, const Peer& peer,
                     std::shared_ptr<ClientHoldings> holdings) -> std::unique_ptr<Protocol> {
@@ -25,13 +33,44 @@ Acceptor::MakeProtocol WireServer::ProtocolsOf(Wire wire) const {
   };
 }
 
-Status WireServer::Listen(Wire wire, const std::string& host, uint16_t& port) {
+Acceptor::MakeProtocol WireServer::Encrypted(Wire wire, std::shared_ptr<TlsContexts> contexts) {
+  return [make = ProtocolsOf(wire), contexts = std::move(contexts), wire](
+             IoThread& thread, Carrier& carrier, const Peer& peer,
+             std::shared_ptr<ClientHoldings> holdings) -> std::unique_ptr<Protocol> {
+    auto make_inner = [&thread, &carrier, make, peer, holdings = std::move(holdings)](std::string subject) {
+      Peer proven = peer;
+      proven.tls = true;
+      proven.certificate_subject = std::move(subject);
+      return make(thread, carrier, proven, holdings);
+    };
+    return std::make_unique<TlsProtocol>(thread, thread.counters(wire), contexts->NewConnection(),
+                                         std::move(make_inner));
+  };
+}
+
+Status WireServer::ReloadTls() {
+  Status failed;
+  for (const auto& contexts : tls_) {
+    if (Status status = contexts->Reload(); !status.ok()) failed = status;
+  }
+  return failed;
+}
+
+Status WireServer::Listen(Wire wire, const std::string& host, uint16_t& port,
+                          const std::optional<TlsFiles>& tls) {
+  Acceptor::MakeProtocol make = ProtocolsOf(wire);
+  if (tls) {
+    const bool grpc = wire == Wire::kGrpc;
+    auto contexts = TlsContexts::Make(*tls, grpc ? "h2" : "http/1.1", grpc);
+    if (!contexts.ok()) return contexts.status();
+    tls_.push_back(*contexts);
+    make = Encrypted(wire, std::move(*contexts));
+  }
   auto sockets = wire::Listen(host, port, threads_.size());
   if (!sockets.ok()) return sockets.status();
   if (port == 0) unix_paths_.push_back(host.substr(host.find(':') + 1));
   for (size_t i = 0; i < threads_.size(); ++i) {
-    acceptors_[i].push_back(
-        std::make_shared<Acceptor>(*threads_[i], std::move((*sockets)[i]), wire, ProtocolsOf(wire)));
+    acceptors_[i].push_back(std::make_shared<Acceptor>(*threads_[i], std::move((*sockets)[i]), wire, make));
   }
   return Status::Ok();
 }

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/status.h"
 #include "wire/io_thread.h"
 #include "wire/listener.h"
+#include "wire/tls_context.h"
 
 namespace falaj::wire {
 
@@ -20,7 +22,9 @@ class WireServer {
   ~WireServer();
 
   // `port` 0 is replaced by the one that was picked. REQUIRES: not started
-  Status Listen(Wire wire, const std::string& host, uint16_t& port);
+  Status Listen(Wire wire, const std::string& host, uint16_t& port, const std::optional<TlsFiles>& tls);
+  // Reads every listener's certificates again. Where one is bad, says why; that listener keeps what it had.
+  Status ReloadTls();
   void Start();
 
   // From now on answers tell HTTP clients to connect anew elsewhere (Connection: close); all are still
@@ -41,11 +45,13 @@ class WireServer {
   const std::vector<std::unique_ptr<IoThread>>& threads() const { return threads_; }
 
  private:
-  Acceptor::MakeProtocol ProtocolsOf(Wire wire) const;
+  static Acceptor::MakeProtocol ProtocolsOf(Wire wire);
+  static Acceptor::MakeProtocol Encrypted(Wire wire, std::shared_ptr<TlsContexts> contexts);
 
   WireShared shared_;
   std::vector<std::unique_ptr<IoThread>> threads_;
   std::vector<std::vector<std::shared_ptr<Acceptor>>> acceptors_;  // by thread
+  std::vector<std::shared_ptr<TlsContexts>> tls_;                  // shared with the listeners' acceptors
   std::vector<std::string> unix_paths_;                            // to be removed in the end
   bool started_ = false;
   bool closed_ = false;

@@ -54,11 +54,11 @@ class GrpcConnection final : public LoadConnection {
     if (stream < 0) Fatal(std::string("cannot make a call: ") + nghttp2_strerror(stream));
   }
 
-  bool Flush() override { return http2_.Flush() || Broken("the server broke a connection"); }
+  bool Flush() override { return http2_.Flush() || Broken(kClosed); }
 
   bool OnEvents(uint32_t events) override {
-    if ((events & EPOLLIN) != 0 && !http2_.Read()) return Broken("the server closed a connection");
-    if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) return Broken("the server closed a connection");
+    if ((events & EPOLLIN) != 0 && !http2_.Read()) return Broken(kClosed);
+    if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) return Broken(kClosed);
     if (nghttp2_session_check_request_allowed(http2_.session()) == 0) {
       return Broken("the server takes no more calls on a connection");
     }

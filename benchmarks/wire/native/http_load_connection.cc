@@ -40,7 +40,7 @@ class HttpConnection final : public LoadConnection {
     while (written_ < request_.size()) {
       const ssize_t count =
           send(socket_.get(), request_.data() + written_, request_.size() - written_, MSG_NOSIGNAL);
-      if (count < 0) return errno == EAGAIN || Broken("the server closed a connection while it was asked");
+      if (count < 0) return errno == EAGAIN || Broken(kClosed);
       written_ += static_cast<size_t>(count);
     }
     return true;
@@ -48,7 +48,7 @@ class HttpConnection final : public LoadConnection {
 
   bool OnEvents(uint32_t events) override {
     if ((events & EPOLLIN) != 0 && !Read()) return false;
-    if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) return Broken("the server closed a connection");
+    if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) return Broken(kClosed);
     return Flush();
   }
 
@@ -61,8 +61,8 @@ class HttpConnection final : public LoadConnection {
   bool Read() {
     while (true) {
       const ssize_t count = recv(socket_.get(), input_.data(), input_.size(), 0);
-      if (count < 0) return errno == EAGAIN || Broken("the server broke a connection");
-      if (count == 0) return Broken("the server closed a connection");
+      if (count < 0) return errno == EAGAIN || Broken(kClosed);
+      if (count == 0) return Broken(kClosed);
       const auto bytes = static_cast<size_t>(count);
       if (!Take({input_.data(), bytes})) return false;
       // Less than was asked for: the rest is a new edge.

@@ -14,6 +14,8 @@ namespace falaj::bench {
 
 using TimePoint = std::chrono::steady_clock::time_point;
 
+inline constexpr const char* kClosed = "the server closed a connection";
+
 enum class LoadProtocol { kHttp, kGrpc };
 
 // What is asked, the same each time.
