@@ -1,8 +1,9 @@
 """The servers that the suite is run against.
 
 `pytest tests/conformance --target-http URL --target-grpc HOST:PORT` runs it against a server that
-serves the models of repository.py. Without addresses it starts Falaj, and beside it the same app under uvicorn,
-which has to answer every HTTP request of the suite byte for byte as Falaj's native listener does.
+serves the models of repository.py. Without addresses it starts Falaj, and beside it the same app
+under uvicorn, which has to answer every HTTP request of the suite byte for byte as Falaj's native
+listener does.
 """
 
 from collections.abc import Iterator
@@ -120,6 +121,7 @@ def native(target: Target) -> Http:
 def channel(target: Target) -> Iterator[grpc.Channel]:
     """A gRPC channel to the target."""
     with grpc.insecure_channel(target.grpc, options=_UNLIMITED) as opened:
+        grpc.channel_ready_future(opened).result(timeout=30)
         yield opened
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 _PATIENCE = 60  # seconds
+_SHOWN = 2000  # characters of an answer that was not the expected one
 # What belongs to a connection or a moment rather than to an answer.
 _NOT_COMPARED = frozenset({"date", "server", "connection"})
 # Times and counts differ from process to process; everything around them must not.
@@ -77,7 +78,8 @@ class Http:
         answer = _send(self.address, method, path, content, headers or {})
         if self.mirror:
             other = _send(self.mirror, method, path, content, headers or {})
-            assert _compared(path, other) == _compared(path, answer), f"{method} {path} is answered otherwise"
+            one, two = _compared(path, answer), _compared(path, other)
+            assert one == two, f"{method} {path} is answered in two ways:\n{_cut(one)}\n{_cut(two)}"
         return answer
 
     def get(self, path: str) -> Answer:
@@ -111,6 +113,10 @@ def _send(address: str, method: str, path: str, body: bytes, headers: Headers) -
         return Answer(response.status, fields, response.read())
     finally:
         connection.close()
+
+
+def _cut(answer: Answer) -> str:
+    return repr(answer)[:_SHOWN]
 
 
 def _compared(path: str, answer: Answer) -> Answer:
