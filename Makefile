@@ -8,7 +8,7 @@ MAKEFLAGS += --no-builtin-rules
 
 PYTHON ?= python3
 PY := $(CURDIR)/.venv/bin/python
-FUZZ_SECONDS ?= 20
+FUZZ_SECONDS ?= 60
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
@@ -45,7 +45,7 @@ tsan: venv  ## run the tests of the core under ThreadSanitizer
 	$(no_aslr) ctest --preset tsan
 	$(call sanitized-pytest,libtsan,TSAN_OPTIONS=suppressions=$(CURDIR)/tests/sanitizers/tsan.supp)
 
-fuzz: venv clang-tools  ## fuzz each parser for FUZZ_SECONDS (20)
+fuzz: venv clang-tools  ## fuzz each parser for FUZZ_SECONDS (60)
 	$(call build,fuzz)
 	@count=0; for fuzzer in build/fuzz/*_fuzz; do \
 	  [ -x "$$fuzzer" ] || continue; \

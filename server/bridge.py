@@ -2,41 +2,38 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Protocol
-from urllib.parse import unquote_to_bytes
 
-from starlette.types import ASGIApp, Message, Scope
+from starlette.types import ASGIApp
 
-from falaj import _core
+from falaj.server.exchange import Exchange, Wire, refuse_http, scope_of
+from falaj.server.grpc.failure import INTERNAL, GrpcFailure
 
 _log = logging.getLogger("falaj.bridge")
-_Headers = list[tuple[bytes, bytes]]
+
+Event = tuple[Any, ...]
+_BUSY = "too many requests wait for the control plane; try again later"
+_UNAVAILABLE = 14
 
 
 class GrpcCalls(Protocol):
     """Answers the gRPC methods other than infer."""
 
-    def call(self, method: str, message: bytes) -> Any:
-        """Return an async iterator of response messages. It raises GrpcFailure."""
+    def goes_on(self, method: str) -> bool:
+        """Whether the answer to one message may be many, over any time."""
 
-
-class GrpcFailure(Exception):
-    """A gRPC status other than OK.
-
-    Args:
-        status: its number.
-        text: its message.
-    """
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-        self.text = text
+    def call(self, method: str, body: bytes) -> AsyncIterator[bytes]:
+        """Answer one message of "/package.Service/Method". Raises GrpcFailure."""
 
 
 class Bridge:
     """Runs the apps for what comes over the bridge. Belongs to one event loop.
+
+    1. Every request is answered once, unless its client goes away first: then its task is cancelled.
+    2. At most `max_running` are being answered, not counting those that go on for as long as their client
+       likes; others wait in the order in which they came, and beyond `max_waiting` they are refused.
+    3. Bodies of requests that run or wait are `max_held_bytes` together at most; a single one may be larger.
 
     Args:
         wire: the native front end.
@@ -48,17 +45,27 @@ class Bridge:
 
     def __init__(
         self,
-        wire: _core.WireServer,
+        wire: Wire,
         app: ASGIApp,
         admin_app: ASGIApp,
         grpc: GrpcCalls,
-        on_access: Callable[[tuple[Any, ...]], None],
+        on_access: Callable[[Event], None],
+        *,
+        max_running: int = 256,
+        max_waiting: int = 4096,
+        max_held_bytes: int = 1 << 30,
     ) -> None:
         self._wire = wire
         self._apps = {"http": app, "admin": admin_app}
         self._grpc = grpc
         self._on_access = on_access
-        self._calls: dict[int, _Call] = {}
+        self._max_running = max_running
+        self._max_waiting = max_waiting
+        self._max_held = max_held_bytes
+        self._running: dict[int, _Call] = {}
+        self._waiting: dict[int, Event] = {}  # in the order in which they came
+        self._counted = 0  # of _running
+        self._held_bytes = 0  # of the bodies of both
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -67,146 +74,136 @@ class Bridge:
         loop.add_reader(self._wire.fd, self._take)
 
     async def close(self) -> None:
-        """Stop answering; what is under way is cancelled."""
+        """Stop answering; what is under way is cancelled, and has ended when this returns."""
         if self._loop is not None:
             self._loop.remove_reader(self._wire.fd)
-        tasks = [call.task for call in self._calls.values()]
+            self._loop = None
+        self._waiting.clear()
+        tasks = [call.task for call in self._running.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _take(self) -> None:
         for event in self._wire.take():
-            kind = event[0]
-            if kind == "request":
-                self._begin(event)
-            elif kind == "access":
-                self._on_access(event)
-            elif (call := self._calls.get(event[1])) is not None:
-                call.leave() if kind == "gone" else call.go_on()
+            try:
+                self._handle(event)
+            except Exception:  # the other events are not its fault
+                _log.exception("an event of the bridge could not be handled: %s", event[0])
 
-    def _begin(self, event: tuple[Any, ...]) -> None:
+    def _handle(self, event: Event) -> None:
+        kind = event[0]
+        if kind == "request":
+            self._admit(event)
+        elif kind == "access":
+            self._on_access(event)
+        elif kind == "gone":
+            self._leave(event[1])
+        elif kind == "drained" and (call := self._running.get(event[1])) is not None:
+            call.go_on()
+
+    def _admit(self, event: Event) -> None:
+        id, size = event[1], len(event[7])
+        held = self._held_bytes + size
+        if held > self._max_held and self._held_bytes > 0:
+            return self._refuse(event)
+        if self._counted < self._max_running or self._is_uncounted(event):
+            self._held_bytes = held
+            self._start(event)
+        elif len(self._waiting) < self._max_waiting:
+            self._held_bytes = held
+            self._waiting[id] = event
+        else:
+            self._refuse(event)
+
+    def _is_uncounted(self, event: Event) -> bool:
+        return event[2] == "grpc" and self._grpc.goes_on(_method_of(event))
+
+    def _refuse(self, event: Event) -> None:
+        if event[2] == "grpc":
+            self._wire.reply_grpc(event[1], None, _UNAVAILABLE, _BUSY, [])
+        else:
+            refuse_http(self._wire, event[1], 503, _BUSY)
+
+    def _start(self, event: Event) -> None:
         assert self._loop is not None
         id, kind = event[1], event[2]
+        uncounted = self._is_uncounted(event)
         if kind == "grpc":
-            call = _Call(self._loop, self._answer_grpc(id, event))
+            exchange, answering = None, self._answer_grpc(event, goes_on=uncounted)
         else:
-            exchange = _Exchange(self._wire, id, event[7])
-            call = _Call(
-                self._loop, self._answer_http(exchange, self._apps[kind], _scope_of(event)), exchange
-            )
-        self._calls[id] = call
-        call.task.add_done_callback(lambda _task: self._calls.pop(id, None))
+            exchange = Exchange(self._wire, event)
+            answering = self._answer_http(exchange, self._apps[kind], event)
+        call = _Call(self._loop, answering, exchange)
+        self._running[id] = call
+        self._counted += not uncounted
+        size = len(event[7])
+        call.task.add_done_callback(lambda _task: self._finish(id, size, counted=not uncounted))
 
-    async def _answer_http(self, exchange: "_Exchange", app: ASGIApp, scope: Scope) -> None:
+    def _finish(self, id: int, size: int, *, counted: bool) -> None:
+        del self._running[id]
+        self._counted -= counted
+        self._held_bytes -= size
+        while self._waiting and self._counted < self._max_running:
+            self._start(self._waiting.pop(next(iter(self._waiting))))
+
+    def _leave(self, id: int) -> None:
+        waiting = self._waiting.pop(id, None)
+        if waiting is not None:
+            self._held_bytes -= len(waiting[7])
+        elif (call := self._running.get(id)) is not None:
+            call.leave()
+
+    async def _answer_http(self, exchange: Exchange, app: ASGIApp, event: Event) -> None:
+        scope = scope_of(event)
         try:
             await app(scope, exchange.receive, exchange.send)
-        except asyncio.CancelledError:
-            raise
         except Exception:
             _log.exception("%s %s failed", scope["method"], scope["path"])
-        if not exchange.gone.is_set():
-            exchange.end()
+        exchange.end()
 
-    async def _answer_grpc(self, id: int, event: tuple[Any, ...]) -> None:
-        method, message = event[4].decode("latin-1"), event[7]
+    async def _answer_grpc(self, event: Event, *, goes_on: bool) -> None:
+        id, method, body = event[1], _method_of(event), event[7]
+        reply: bytes | None = None
         status, text = 0, ""
         try:
-            async for reply in self._grpc.call(method, message):
-                self._wire.reply_grpc(id, reply, None, "", [])
+            async for message in self._grpc.call(method, body):
+                if goes_on:
+                    self._wire.reply_grpc(id, message, None, "", [])
+                else:
+                    reply = message
         except GrpcFailure as failure:
-            status, text = failure.status, failure.text
-        except asyncio.CancelledError:
-            raise
+            reply, status, text = None, failure.status, failure.text
         except Exception as error:
             _log.exception("%s failed", method)
-            status, text = 13, f"internal error: {type(error).__name__}"
-        self._wire.reply_grpc(id, None, status, text, [])
+            reply, status, text = None, INTERNAL, f"internal error: {type(error).__name__}"
+        self._wire.reply_grpc(id, reply, status, text, [])
 
 
 class _Call:
-    """A request under way."""
+    """A request that is being answered."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, run: Any, exchange: "_Exchange | None" = None
+        self,
+        loop: asyncio.AbstractEventLoop,
+        answering: Coroutine[Any, Any, None],
+        exchange: Exchange | None,
     ) -> None:
-        self.task: asyncio.Task[None] = loop.create_task(run)
+        self.task: asyncio.Task[None] = loop.create_task(answering)
         self._exchange = exchange
 
     def leave(self) -> None:
         """Its client went away."""
         if self._exchange is not None:
-            self._exchange.gone.set()
+            self._exchange.leave()
         self.task.cancel()
 
     def go_on(self) -> None:
         """What was held back has left."""
         if self._exchange is not None:
-            self._exchange.may_send.set()
+            self._exchange.go_on()
 
 
-class _Exchange:
-    """The ASGI side of one HTTP request."""
-
-    def __init__(self, wire: _core.WireServer, id: int, body: bytes) -> None:
-        self._wire = wire
-        self._id = id
-        self._body: bytes | None = body
-        self._begun = False
-        self._ended = False
-        self.gone = asyncio.Event()
-        self.may_send = asyncio.Event()
-        self.may_send.set()
-
-    async def receive(self) -> Message:
-        """Give the whole body, then wait for the client to leave."""
-        if self._body is not None:
-            body, self._body = self._body, None
-            return {"type": "http.request", "body": body, "more_body": False}
-        await self.gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(self, message: Message) -> None:
-        """Take a part of the answer; wait while too much of it is on its way."""
-        if message["type"] == "http.response.start":
-            self._begun = True
-            headers: _Headers = [(bytes(name), bytes(value)) for name, value in message.get("headers", [])]
-            self._wire.reply_head(self._id, message["status"], headers)
-        elif message["type"] == "http.response.body" and not self._ended:
-            self._ended = not message.get("more_body", False)
-            await self.may_send.wait()
-            if not self._wire.reply_body(self._id, bytes(message.get("body", b"")), self._ended):
-                self.may_send.clear()
-
-    def end(self) -> None:
-        """Finish what the app left unfinished."""
-        if self._ended:
-            return
-        if not self._begun:
-            body = b'{"error":"internal error"}'
-            self._wire.reply_head(self._id, 500, [(b"content-type", b"application/json")])
-            self._wire.reply_body(self._id, body, True)
-        else:
-            self._wire.reply_body(self._id, b"", True)
-        self._ended = True
-
-
-def _scope_of(event: tuple[Any, ...]) -> Scope:
-    (_, _, _, method, target, minor, headers, _, address, port, tls, subject) = event
-    path, _, query = target.partition(b"?")
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.4"},
-        "http_version": f"1.{minor}",
-        "method": method.decode("latin-1"),
-        "scheme": "https" if tls else "http",
-        "path": unquote_to_bytes(path).decode("utf-8", "replace"),
-        "raw_path": path,
-        "query_string": query,
-        "root_path": "",
-        "headers": headers,
-        "client": (address, port),
-        "server": None,
-        "state": {},
-        "extensions": {"falaj": {"tls": tls, "certificate_subject": subject}},
-    }
+def _method_of(event: Event) -> str:
+    method: bytes = event[4]
+    return method.decode("latin-1")

@@ -210,7 +210,7 @@ class Engine:
 
     @property
     def repository(self) -> Repository:
-        """The models, as the front end asks for and changes them. Internal. Raises Unavailable when closed."""
+        """The models, as the front end asks for them. Internal. Raises Unavailable once closed."""
         return self._models()
 
     @property

@@ -167,7 +167,7 @@ class Repository:
         return rows
 
     def changing(self) -> set[str]:
-        """The names of models that are being loaded or unloaded at this moment."""
+        """The names of models that are being loaded at this moment."""
         with self._table_lock:
             return {name for name, entry in self._entries.items() if entry.lock.locked()}
 

@@ -1,4 +1,4 @@
-"""`make demo`: train a small model on real data, convert it, and answer with it through falaj.Engine."""
+"""`make demo`: train a small model on real data, convert it, and answer with it, in process and over HTTP."""
 
 import argparse
 import asyncio
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 import falaj
+from falaj.training.demo_serve import show
 
 Rows = npt.NDArray[np.float32]
 
@@ -83,7 +84,8 @@ def run(repository: Path) -> int:
         agree = int((answers == expected).sum())
         accuracy = np.mean(answers == labels)
         print(f"  {agree} of {len(expected)} answers are scikit-learn's own; accuracy {accuracy:.1%}")
-    return 0 if agree == len(expected) else 1
+    served = show(repository, held_out, expected)
+    return 0 if served and agree == len(expected) else 1
 
 
 def main() -> int:

@@ -135,7 +135,14 @@ void Connection::Linger() {
 }
 
 void Connection::OutputReady() {
-  if (inside_protocol_ || ended_) return;
+  if (inside_protocol_ || ended_ || write_later_) return;
+  write_later_ = true;
+  thread_.WriteLater(shared_from_this());
+}
+
+void Connection::WriteNow() {
+  write_later_ = false;
+  if (ended_) return;
   Write();
   Settle();
 }

@@ -24,7 +24,9 @@ class Connection final : public Carrier, public std::enable_shared_from_this<Con
   void Start(std::unique_ptr<Protocol> protocol);
   const Peer& peer() const { return peer_; }
 
+  // Written at the end of the turn: answers that come together leave together.
   void OutputReady() override;
+  void WriteNow();
   void InputWanted() override;
   void Tick();
   void Drain();
@@ -49,6 +51,7 @@ class Connection final : public Carrier, public std::enable_shared_from_this<Con
   bool waits_readable_ = false;
   bool waits_writable_ = false;
   bool input_ended_ = false;
+  bool write_later_ = false;      // WriteNow follows in this turn
   bool inside_protocol_ = false;  // Carrier calls are then answered by whoever called the protocol
   bool ended_ = false;
   TimePoint linger_until_{};

@@ -53,7 +53,7 @@ struct AccessRecord {
   Listener listener = Listener::kHttp;
   std::string method;
   std::string target;      // without its query
-  std::string request_id;  // the client's x-request-id, or one that we made
+  std::string request_id;  // the client's x-request-id; empty: it sent none
   std::string peer_address;
   int status = 0;
   uint64_t bytes_in = 0;

@@ -55,7 +55,7 @@ void GrpcSession::Received(size_t bytes) {
 }
 
 bool GrpcSession::WantsInput() const {
-  if (leaving() || input_ended_) return false;
+  if (leaving() || input_ended_ || !http2_.WantsRead()) return false;
   if (output_.empty()) return true;
   return output_.size() + reply_budget_.used() <= kMostUnwritten &&
          http2_.queued_frames() <= kMostQueuedFrames;

@@ -14,6 +14,7 @@ namespace {
 constexpr uint32_t kMaxFrameBytes = 64 * 1024;
 // Of fields at a time: those of a reply and a control plane's trailing metadata.
 constexpr size_t kMostFields = 64;
+constexpr uint64_t kNoBound = uint64_t{1} << 30;
 
 class NameValues {
  public:
@@ -70,9 +71,8 @@ Http2Session::Http2Session(GrpcSession* session, const GrpcLimits& limits) : ses
   if (nghttp2_option_new(&raw_option) != 0) return;
   const std::unique_ptr<nghttp2_option, DeleteOption> option(raw_option);
   nghttp2_option_set_no_auto_window_update(option.get(), 1);
-  // Ours is the bound that is configured (Http2Guard); nghttp2's own stays out of its way.
-  nghttp2_option_set_stream_reset_rate_limit(option.get(), uint64_t{2} * limits.max_resets_per_second + 2,
-                                             uint64_t{2} * limits.max_resets_per_second + 2);
+  // Ours is the bound that is configured (Http2Guard); nghttp2's stays out of its way.
+  nghttp2_option_set_stream_reset_rate_limit(option.get(), kNoBound, kNoBound);
   if (nghttp2_session_callbacks_new(&raw_callbacks) != 0) return;
   const std::unique_ptr<nghttp2_session_callbacks, DeleteCallbacks> callbacks(raw_callbacks);
   Http2Callbacks::Register(callbacks.get());

@@ -103,10 +103,20 @@ void IoThread::EndTurn() {
   for (int round = 0; round < kRoundsPerTurn; ++round) {
     for (const auto& batcher : std::exchange(unflushed_, {})) batcher->Flush(Batcher::RunHere::kIfShort);
     DeliverAnswers();
+    if (round == 0) DeliverReplies();
+    WriteAll();
     if (unflushed_.empty()) break;
   }
-  DeliverReplies();
   buried_.clear();
+}
+
+void IoThread::WriteAll() {
+  // What is written may let pipelined requests in, which may be answered at once and be written here too.
+  for (size_t i = 0; i < to_write_.size(); ++i) {
+    const std::shared_ptr<Connection> connection = std::move(to_write_[i]);
+    connection->WriteNow();
+  }
+  to_write_.clear();
 }
 
 void IoThread::DeliverAnswers() {

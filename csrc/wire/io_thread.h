@@ -56,6 +56,8 @@ class IoThread final : public Host {
   // Owned by itself and the loop's handlers; here so that it can be ticked, drained and ended.
   void Add(std::shared_ptr<Connection> connection);
   void Remove(const std::shared_ptr<Connection>& connection);
+  // Calls its WriteNow before this turn ends.
+  void WriteLater(std::shared_ptr<Connection> connection) { to_write_.push_back(std::move(connection)); }
   // Destroys it at the end of this turn: it may be what is calling.
   void Bury(std::unique_ptr<Protocol> protocol) { buried_.push_back(std::move(protocol)); }
   // Thread-safe: the reply goes to whoever asked, if its client is still there.
@@ -85,6 +87,7 @@ class IoThread final : public Host {
   void Run();
   void EndTurn();
   void DeliverAnswers();
+  void WriteAll();
   void DeliverReplies() EXCLUDES(mu_);
   void Tick();
   void EndConnections();
@@ -105,6 +108,7 @@ class IoThread final : public Host {
   int64_t under_way_ = 0;  // enqueued and not yet delivered here
   std::unordered_set<std::shared_ptr<Connection>> connections_;
   std::unordered_map<uint64_t, ControlWaiter*> asked_;
+  std::vector<std::shared_ptr<Connection>> to_write_;
   std::vector<std::unique_ptr<Protocol>> buried_;
   std::vector<Request*> delivered_;
   std::vector<ControlReply> replies_;

@@ -43,8 +43,9 @@ struct GrpcLimits {
 };
 
 struct WireOptions {
-  int io_threads = 1;                // each answers short work itself, so half of the cores are many
-  int64_t max_connections = 20'000;  // all listeners
+  // 0: half of the usable cores, 1 to 8; each answers short work itself.
+  int io_threads = 0;
+  int64_t max_connections = 20'000;             // all listeners
   int64_t max_connections_per_client = 10'000;  // by address
   int64_t max_requests_in_flight = 4096;        // all listeners
   int64_t max_requests_per_client = 2048;       // by address; see ClientShares for the fair share below it

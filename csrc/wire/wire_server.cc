@@ -2,16 +2,30 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/asio/post.hpp>
 
+#include "core/cpus.h"
 #include "wire/grpc_session.h"
 #include "wire/http_session.h"
 #include "wire/tls_protocol.h"
 
 namespace falaj::wire {
 
-WireServer::WireServer(WireOptions options, const ModelTable& models) : shared_(std::move(options), models) {
-  const auto count = static_cast<size_t>(std::max(1, shared_.options.io_threads));
+namespace {
+
+constexpr int kMostIoThreads = 8;
+
+WireOptions Resolved(WireOptions options) {
+  if (options.io_threads <= 0) options.io_threads = std::clamp(UsableCores() / 2, 1, kMostIoThreads);
+  return options;
+}
+
+}  // namespace
+
+WireServer::WireServer(WireOptions options, const ModelTable& models)
+    : shared_(Resolved(std::move(options)), models) {
+  const auto count = static_cast<size_t>(shared_.options.io_threads);
   for (size_t i = 0; i < count; ++i) threads_.push_back(std::make_unique<IoThread>(i, shared_));
   acceptors_.resize(count);
 }

@@ -1,110 +1,96 @@
 """The ASGI apps: the protocol's endpoints, and administration."""
 
 import asyncio
-import html
-import logging
 from collections.abc import Callable
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from falaj import _core
 from falaj.server.api.control_plane import ControlPlane
 from falaj.server.api.errors import error_response, json_response, status_of
 from falaj.server.api.infer import HttpInferCalls
-from falaj.server.api.openapi import document, page
+from falaj.server.api.openapi import document
 from falaj.server.api.operations import Operations
+from falaj.server.api.pages import api_page, models_page
 from falaj.server.api.routing import Operation, routes_of
 
-_log = logging.getLogger("falaj.api")
+_MAX_BODY_BYTES = 1 << 30
+_TAG = "Administration"
 
 
-def make_app(control: ControlPlane, infer: HttpInferCalls | None) -> Starlette:
-    """Return the app of the protocol's HTTP endpoints.
+def make_app(
+    control: ControlPlane, infer: HttpInferCalls | None, *, max_body_bytes: int = _MAX_BODY_BYTES
+) -> Starlette:
+    """Return the app of the protocol's HTTP endpoints, for any ASGI server.
 
-    `infer` answers infer requests; None where a native listener has answered them before they come here.
+    Args:
+        control: what they ask.
+        infer: answers infer requests; None where a native listener has answered them before they come here.
+        max_body_bytes: bodies above this are refused, as sent and decompressed.
     """
-    operations = Operations(control, infer).table()
-    return _make(control, operations + _documentation(operations, control))
+    operations = Operations(control, infer, max_body_bytes).table()
+    return _make(operations + _documentation(operations, control))
 
 
 def make_admin_app(control: ControlPlane, metrics: Callable[[str], tuple[bytes, str]]) -> Starlette:
-    """Return the app of the administration port. `metrics` renders the page for an Accept header, on any
-    thread: its bytes and content type."""
-    served = Operations(control, None)
+    """Return the app of the administration port, which changes nothing.
+
+    `metrics` renders the page for an Accept header: its bytes and content type.
+    """
 
     async def metrics_page(request: Request) -> Response:
-        body, content_type = await asyncio.to_thread(metrics, request.headers.get("accept", ""))
+        body, content_type = metrics(request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type})
 
-    async def models_page(_request: Request) -> Response:
-        return HTMLResponse(_models_html(control))
+    async def models(_request: Request) -> Response:
+        rows = await asyncio.to_thread(control.index, False)
+        return models_page(rows, control.why_not_ready())
 
     operations = [
-        *(op for op in served.table() if not op.path.endswith("/infer")),
-        Operation("GET", "/metrics", metrics_page, "Metrics for Prometheus"),
-        Operation("GET", "/ui", models_page, "Models and their states, for people"),
+        *Operations(control, None, 0).health(),
+        Operation("GET", "/metrics", metrics_page, "Metrics for Prometheus", _TAG),
+        Operation("GET", "/ui", models, "Models and their states, for people", _TAG),
     ]
-    return _make(control, operations + _documentation(operations, control))
-
-
-def _make(control: ControlPlane, operations: list[Operation]) -> Starlette:
-    async def failed(request: Request, error: Exception) -> Response:
-        return error_response(status_of(error), _text_of(control, request, error))
-
-    async def not_routed(_request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        return error_response(
-            error.status_code, "there is nothing here" if error.status_code == 404 else error.detail
-        )
-
-    async def broken(request: Request, error: Exception) -> Response:
-        _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return error_response(500, f"internal error: {type(error).__name__}")
-
-    return Starlette(
-        routes=routes_of(operations),
-        exception_handlers={_core.Error: failed, HTTPException: not_routed, Exception: broken},
-    )
-
-
-def _text_of(control: ControlPlane, request: Request, error: Exception) -> str:
-    model = request.path_params.get("model")
-    if not control.triton_compat or not isinstance(error, _core.NotFound) or model is None:
-        return str(error)
-    version = request.path_params.get("version")
-    named = f"'{model}'" if version is None else f"'{model}' version {version}"
-    return f"Request for unknown model: {named} is not found"
+    return _make(operations + _documentation(operations, control))
 
 
 def _documentation(operations: list[Operation], control: ControlPlane) -> list[Operation]:
     async def as_json(_request: Request) -> Response:
-        return json_response(document(operations, control.server_metadata()["version"]))
+        return json_response(document(described, control.server_metadata()["version"]))
 
     async def as_page(_request: Request) -> Response:
-        return HTMLResponse(page(operations))
+        return api_page(described)
 
-    return [
-        Operation("GET", "/openapi.json", as_json, "This description as OpenAPI"),
-        Operation("GET", "/docs", as_page, "This description for people"),
+    own = [
+        Operation("GET", "/openapi.json", as_json, "This description as OpenAPI", _TAG, None, dict),
+        Operation("GET", "/docs", as_page, "This description for people", _TAG),
     ]
+    described = operations + own
+    return own
 
 
-def _models_html(control: ControlPlane) -> str:
-    rows = "".join(
-        "<tr>"
-        + "".join(f"<td>{html.escape(row[key])}</td>" for key in ("name", "version", "state", "reason"))
-        + "</tr>"
-        for row in control.index(ready=False)
+def _make(operations: list[Operation]) -> Starlette:
+    app = Starlette(
+        routes=routes_of(operations),
+        exception_handlers={_core.Error: _failed, HTTPException: _refused, Exception: _broken},
     )
-    why_not = control.why_not_ready()
-    state = "ready" if why_not is None else f"not ready: {html.escape(why_not)}"
-    return (
-        "<!doctype html><html lang=en><meta charset=utf-8><title>Falaj</title>"
-        "<style>body{font:16px system-ui;margin:2em}td,th{padding:.3em 1em;text-align:left}</style>"
-        f"<h1>Falaj</h1><p>The server is {state}.</p>"
-        f"<table><tr><th>Model<th>Version<th>State<th>Reason</tr>{rows}</table>"
-        "<p><a href=/metrics>Metrics</a> · <a href=/docs>API</a></p></html>"
-    )
+    app.router.redirect_slashes = False  # a path with a slash more is another path
+    return app
+
+
+async def _failed(_request: Request, error: Exception) -> Response:
+    return error_response(status_of(error), str(error))
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    text = error.detail if error.status_code != 404 else f"there is nothing at {request.scope['path']}"
+    return error_response(error.status_code, text, dict(error.headers or {}))
+
+
+async def _broken(_request: Request, error: Exception) -> Response:
+    """Starlette raises the error once more after this answer, and whoever runs the app logs it."""
+    return error_response(500, f"internal error: {type(error).__name__}")

@@ -1,29 +1,27 @@
 """What administrators and clients ask of the server besides inference, whatever transport they ask by."""
 
-import base64
-import binascii
+import re
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from falaj import _core
-from falaj.server.api import model_json
+from falaj.server.api import triton_texts
+from falaj.server.api.background import Background
+from falaj.server.api.load_request import read_load_parameters
+from falaj.server.api.metadata import model_metadata, server_metadata
+from falaj.server.api.readiness import Readiness
+from falaj.server.api.statistics import version_statistics
+from falaj.server.api.triton_model_config import triton_model_config
+from falaj.server.describe import statistics
 from falaj.server.engine import Engine
-from falaj.server.override import Override
-from falaj.server.triton_config import parse_config_json
+from falaj.server.folder import model_names
+from falaj.server.loader import LoadedVersion
 
-# Named as Triton names them: clients look for these words.
-EXTENSIONS = (
-    "classification",
-    "model_repository",
-    "model_repository(unload_dependents)",
-    "schedule_policy",
-    "model_configuration",
-    "binary_tensor_data",
-    "parameters",
-    "statistics",
-    "logging",
-)
-_FILE = "file:"
+T = TypeVar("T")
+
+# What fits into 64 bits with sign, or nearly.
+_VERSION = re.compile(r"[1-9][0-9]{,17}")
+_QUOTED_MAX = 60
 
 
 class LogSettings(Protocol):
@@ -33,166 +31,211 @@ class LogSettings(Protocol):
         """Return all of them."""
 
     def update(self, values: Mapping[str, Any]) -> None:
-        """Change some. Raises InvalidInput, and nothing is changed."""
+        """Change some, all or nothing. Raises InvalidInput."""
 
 
 class ControlPlane:
-    """Operations over one engine, answered as the protocol's JSON objects. Thread-safe; loading blocks.
+    """Operations over one engine, answered as the protocol's JSON objects. Thread-safe.
+
+    `index` reads the repository's folder, and `load` and `unload` take as long as the model does: an event
+    loop gives the first a thread and has the others `run`. The rest is quick. Versions are numbers, None for
+    the one that is served by default. Every operation raises the errors of falaj._core.
 
     Args:
         engine: what is asked about.
         triton_compat: speak as Triton does where clients may have come to rely on it.
-        logs: the settings that the logging extension reads and writes.
+        logs: the settings that the logging extension reads and writes; None: it is not served.
         is_draining: true once the server was told to stop.
         stuck_after: seconds in one batch after which a model is not ready any more.
         may_change: whether requests may load and unload models.
+        may_bring_code: whether requests that load a model may bring Python code, which runs in the server.
     """
 
     def __init__(
         self,
         engine: Engine,
         *,
-        triton_compat: bool,
-        logs: LogSettings,
-        is_draining: Callable[[], bool],
+        triton_compat: bool = False,
+        logs: LogSettings | None = None,
+        is_draining: Callable[[], bool] = lambda: False,
         stuck_after: float = 30.0,
         may_change: bool = True,
+        may_bring_code: bool = False,
     ) -> None:
         self.triton_compat = triton_compat
-        self.logs = logs
         self._engine = engine
-        self._is_draining = is_draining
-        self._stuck_after = stuck_after
+        self._logs = logs
+        self._readiness = Readiness(engine, is_draining, stuck_after)
         self._may_change = may_change
+        self._may_bring_code = may_bring_code
+        self._background = Background()
+
+    async def run(self, operation: Callable[..., T], *args: Any) -> T:
+        """Run `load` or `unload` on a thread; a caller that leaves does not stop it."""
+        return await self._background.run(operation, *args)
+
+    def close(self) -> None:
+        """Begin no more of what `run` was given."""
+        self._background.close()
 
     def server_metadata(self) -> dict[str, Any]:
         """Name, version and extensions of the server."""
         name = "triton" if self.triton_compat else "falaj"
-        return {"name": name, "version": _core.__version__, "extensions": list(EXTENSIONS)}
+        return server_metadata(name, changes=self._may_change, logging=self._logs is not None)
+
+    def version_of(self, text: str) -> int | None:
+        """Return the version that a request names, None for an empty text. Raises InvalidInput."""
+        if not text:
+            return None
+        if not _VERSION.fullmatch(text):
+            if self.triton_compat:
+                raise triton_texts.bad_version(text)
+            raise _core.InvalidInput(f"expected a version of 1 or more, got '{text[:_QUOTED_MAX]}'")
+        return int(text)
 
     def why_not_ready(self) -> str | None:
-        """Why requests had better go elsewhere; None: the server is ready.
-
-        It is not while it drains, while a known model has no version in service, or while one is stuck.
-        """
-        if self._is_draining():
-            return "the server is stopping"
-        states: dict[str, set[str]] = {}
-        for row in self._engine.models():
-            states.setdefault(row["name"], set()).add(row["state"])
-        missing = sorted(name for name, seen in states.items() if "READY" not in seen)
-        if missing:
-            return f"not in service: {', '.join(missing)}"
-        for (name, version), seconds in self._engine.stuck(self._stuck_after).items():
-            return f"model '{name}' version {version} has been in one batch for {seconds:.0f} s"
-        return None
+        """Why requests had better go elsewhere; None: the server is ready."""
+        return self._readiness.why_server_is_not()
 
     def why_model_not_ready(self, name: str, version: int | None) -> str | None:
-        """Why the model does not answer; None: it does. Raises NotFound."""
-        if self._is_draining():
-            return "the server is stopping"
+        """Why the model does not answer; None: it does. Raises NotFound where it is not known."""
         try:
-            described = self._engine.describe(name, version)
+            loaded = self._served(name, version)
         except _core.Unavailable as error:
             return str(error)
-        seconds = self._engine.stuck(self._stuck_after).get((name, described["version"]))
-        if seconds is not None:
-            return f"model '{name}' has been in one batch for {seconds:.0f} s"
-        return None
+        return self._readiness.why_model_is_not(loaded.name, loaded.version)
 
     def model_names(self) -> list[str]:
         """Names of the known models."""
         return sorted({row["name"] for row in self._engine.models()})
 
     def model_metadata(self, name: str, version: int | None) -> dict[str, Any]:
-        """Versions, platform, inputs and outputs. Raises NotFound or Unavailable."""
-        described = self._engine.describe(name, version)
-        versions = [
-            str(row["version"])
-            for row in self._engine.models()
-            if row["name"] == name and row["state"] == "READY"
-        ]
-        return model_json.metadata(described, versions)
+        """Versions in service, platform, inputs and outputs. Raises NotFound or Unavailable."""
+        loaded = self._served(name, version)
+        rows = self._engine.models() if version is None else []
+        versions = [row["version"] for row in rows if row["name"] == name and row["state"] == "READY"]
+        return model_metadata(loaded, versions or [loaded.version])
 
     def model_config(self, name: str, version: int | None) -> dict[str, Any]:
         """The configuration in force, in Triton's field names. Raises NotFound or Unavailable."""
-        return model_json.config(self._engine.describe(name, version))
+        return triton_model_config(self._served(name, version))
 
     def statistics(self, name: str | None, version: int | None) -> dict[str, Any]:
-        """Counters of one model (all its versions, where none is named) or of all. Raises NotFound."""
+        """Counters of one version, of all versions of a model, or of all in service. Raises NotFound or
+        Unavailable."""
+        serving = self._engine.repository.serving()
         if name is not None:
-            self._engine.describe(name, version)  # a name that is not known is an error, not an empty list
-        rows = self._engine.stats()
-        wanted = [
-            row
-            for row in rows
-            if name in (None, row["name"]) and (version is None or row["version"] == version)
-        ]
-        return {"model_stats": [model_json.statistics(row) for row in wanted]}
+            if not self.triton_compat:
+                self._served(name, version)  # a name that is not known is an error, not an empty list
+            serving = [one for one in serving if one.name == name and version in (None, one.version)]
+            if not serving:
+                raise triton_texts.no_statistics(name, version)
+        return {"model_stats": [version_statistics(statistics(one)) for one in serving]}
 
     def index(self, ready: bool) -> list[dict[str, str]]:
-        """The known models and versions; those in service only, where `ready`."""
-        return [
-            {
-                "name": row["name"],
-                "version": "" if row["version"] is None else str(row["version"]),
-                "state": row["state"],
-                "reason": row["reason"],
-            }
-            for row in self._engine.models()
+        """The known models and versions, and models of the repository's folder that are not loaded; only what
+        is in service, where `ready`. Blocks: it reads the folder."""
+        repository = self._engine.repository
+        changing = repository.changing()
+        rows = [
+            _entry(row["name"], row["version"], row["state"], row["reason"])
+            for row in repository.index()
             if not ready or row["state"] == "READY"
         ]
+        if ready:
+            return rows
+        named = {row["name"] for row in rows}
+        rows += [_entry(name, None, "LOADING", "") for name in sorted(changing - named)]
+        try:
+            there = model_names(repository.root)
+        except (OSError, _core.NotFound):
+            there = []  # the folder is away at the moment; what was loaded from it is still served
+        rows += [
+            _entry(name, None, "UNAVAILABLE", "not loaded") for name in there if name not in named | changing
+        ]
+        return sorted(rows, key=lambda row: (row["name"], int(row["version"] or 0)))
 
-    def load(self, name: str, parameters: Mapping[str, Any]) -> None:
-        """Load or reload a model. `config` is a JSON text in Triton's field names that replaces the model's
-        configuration; `file:<version>/<name>`, bytes or base64, are files that replace its folder and need a
-        `config` beside them. Raises InvalidInput, NotFound, Unavailable, Unsupported."""
-        self._check_may_change()
-        unknown = [key for key in parameters if key != "config" and not key.startswith(_FILE)]
-        if unknown:
-            raise _core.InvalidInput(
-                f"load: unknown parameter '{unknown[0]}'; expected config or file:<version>/<name>"
-            )
-        files = {
-            key.removeprefix(_FILE): _file_content(key, value)
-            for key, value in parameters.items()
-            if key != "config"
-        }
-        text = parameters.get("config")
-        if text is None and files:
-            raise _core.InvalidInput("load: files are given, so `config` is needed too")
-        if text is None:
-            self._engine.reload(name)
-            return
-        if not isinstance(text, str):
-            raise _core.InvalidInput("load: expected `config` to be a string of JSON")
-        config, warnings = parse_config_json(text, source="config", model_name=name)
-        self._engine.load_override(name, Override(config, tuple(warnings), files))
+    def load(self, name: str, parameters: Mapping[str, object]) -> None:
+        """Load a model, or load it anew; what is in service stays until the new version is. Blocks.
 
-    def unload(self, name: str, parameters: Mapping[str, Any]) -> None:
-        """Take a model out of service. `unload_dependents` is accepted: there are no pipelines yet, so
-        nothing depends on a model. Raises InvalidInput, NotFound or Unsupported."""
-        self._check_may_change()
+        Args:
+            name: The model's.
+            parameters: `config`, a ModelConfig in JSON, replaces the model's configuration;
+                `file:<version>/<name>`, contents as bytes, replace its folder. Both until the next load.
+
+        Raises InvalidInput, NotFound, Unavailable or Unsupported.
+        """
+        self._require_changes()
+        override = read_load_parameters(name, parameters, allow_code=self._may_bring_code)
+        try:
+            self._engine.repository.load(name, force=True, override=override)
+        except _core.Error as error:
+            if not self.triton_compat:
+                raise
+            known = any(row["name"] == name for row in self._engine.models())
+            raise (
+                triton_texts.load_failed(name, str(error)) if known else triton_texts.not_loaded(name)
+            ) from error
+
+    def unload(self, name: str, parameters: Mapping[str, object]) -> None:
+        """Take a model out of service, and answer what it has accepted first. Blocks.
+
+        The parameter `unload_dependents` changes nothing: no model depends on another. Raises InvalidInput,
+        NotFound or Unavailable.
+        """
+        self._require_changes()
         for key, value in parameters.items():
             if key != "unload_dependents":
-                raise _core.InvalidInput(f"unload: unknown parameter '{key}'; expected unload_dependents")
+                raise _core.InvalidInput(f"unload parameter '{key}' is unknown; expected unload_dependents")
             if not isinstance(value, bool):
-                raise _core.InvalidInput("unload: expected unload_dependents to be true or false")
-        self._engine.unload(name)
+                raise _core.InvalidInput(f"unload parameter '{key}': expected true or false, got {value!r}")
+        try:
+            self._engine.repository.unload(name)
+        except _core.NotFound:
+            if not self.triton_compat:  # Triton finds nothing wrong with it
+                raise
 
-    def _check_may_change(self) -> None:
-        if not self._may_change:
-            raise _core.Unsupported(
-                "requests do not load or unload models here: server.model_control is not 'explicit'"
-            )
+    def log_settings(self) -> dict[str, bool | int | str]:
+        """What the server writes down, by the protocol's names. Raises Unsupported."""
+        return self._switches().as_dict()
+
+    def change_log_settings(self, values: Mapping[str, Any]) -> dict[str, bool | int | str]:
+        """Change some; return all. Raises InvalidInput, and then nothing was changed, or Unsupported."""
+        switches = self._switches()
+        if values:
+            switches.update(values)
+        return switches.as_dict()
+
+    def _switches(self) -> LogSettings:
+        if self._logs is None:
+            raise _core.Unsupported("this server has no log settings")
+        return self._logs
+
+    def _require_changes(self) -> None:
+        if self._may_change:
+            return
+        if self.triton_compat:
+            raise _core.Unavailable(triton_texts.CONTROL_IS_OFF)
+        raise _core.Unsupported(
+            "requests do not load or unload models here: server.model_control is not 'explicit'"
+        )
+
+    def _served(self, name: str, version: int | None) -> LoadedVersion:
+        repository = self._engine.repository
+        try:
+            return repository.served(name, version)
+        except (_core.NotFound, _core.Unavailable) as error:
+            if not self.triton_compat:
+                raise
+            is_known = isinstance(error, _core.Unavailable)
+            text_of = triton_texts.not_in_service if is_known else triton_texts.unknown_model
+            raise text_of(name, version) from error
 
 
-def _file_content(key: str, value: Any) -> bytes:
-    if isinstance(value, bytes):
-        return value
-    if not isinstance(value, str):
-        raise _core.InvalidInput(f"load: expected `{key}` to be a string of base64")
-    try:
-        return base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise _core.InvalidInput(f"load: `{key}` is not base64: {error}") from error
+def _entry(name: str, version: int | None, state: str, reason: str) -> dict[str, str]:
+    return {
+        "name": name,
+        "version": "" if version is None else str(version),
+        "state": state,
+        "reason": reason,
+    }

@@ -1,4 +1,4 @@
-"""Failures as HTTP answers (facts/protocol.md, "Status mapping")."""
+"""Answers of JSON, and failures as answers (docs: the protocol's status mapping)."""
 
 import json
 
@@ -22,9 +22,9 @@ def status_of(error: Exception) -> int:
 
 
 def json_response(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """Return an answer of compact JSON."""
-    body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
-    return Response(body, status, headers, media_type="application/json")
+    """Return an answer of compact JSON. What is no Unicode text in a client's name is escaped."""
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return Response(text.encode("utf-8", "backslashreplace"), status, headers, media_type="application/json")
 
 
 def error_response(status: int, message: str, headers: dict[str, str] | None = None) -> Response:

@@ -1,121 +1,110 @@
 """The description of the API, made of the table of its operations."""
 
-import html
+import http
 import re
+from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
+from falaj.server.api import shapes
 from falaj.server.api.routing import Operation
 
-_TENSOR = {
-    "type": "object",
-    "required": ["name", "shape", "datatype"],
-    "properties": {
-        "name": {"type": "string"},
-        "shape": {"type": "array", "items": {"type": "integer"}},
-        "datatype": {
-            "type": "string",
-            "enum": [
-                "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64",
-                "FP16", "FP32", "FP64", "BYTES", "BF16",
-            ],
-        },
-        "parameters": {"type": "object"},
-    },
-}  # fmt: skip
-_DATA = {**_TENSOR, "properties": {**_TENSOR["properties"], "data": {"type": "array"}}}  # type: ignore[dict-item]
-_TEXT = {"type": "string"}
+_REFS = "#/components/schemas/{name}"
+_PARAMETERS = {
+    "model": ("A model's name, percent-encoded.", {"type": "string"}),
+    "version": ("One of its versions.", {"type": "integer", "minimum": 1}),
+    "region": ("A region of shared memory.", {"type": "string"}),
+}
+_REASONS = {499: "The client went away first"}
+_HEADER = "Inference-Header-Content-Length"
+_HEADER_TEXT = "Bytes of JSON at the body's beginning; tensors follow in the order in which it names them."
 
 
-def _object(**properties: Any) -> dict[str, Any]:
-    return {"type": "object", "properties": properties}
-
-
-def _list(items: Any) -> dict[str, Any]:
-    return {"type": "array", "items": items}
-
-
-def _schemas() -> dict[str, Any]:
-    flag, number, parameters = {"type": "boolean"}, {"type": "integer"}, {"type": "object"}
-    return {
-        "ServerMetadata": _object(name=_TEXT, version=_TEXT, extensions=_list(_TEXT)),
-        "Live": _object(live=flag),
-        "Ready": _object(name=_TEXT, ready=flag, error=_TEXT),
-        "Models": _object(models=_list(_TEXT)),
-        "ModelMetadata": _object(
-            name=_TEXT, versions=_list(_TEXT), platform=_TEXT, inputs=_list(_TENSOR), outputs=_list(_TENSOR)
-        ),
-        "ModelConfig": {"type": "object", "description": "Triton's ModelConfig"},
-        "Statistics": _object(model_stats=_list({"type": "object"})),
-        "Index": {
-            "oneOf": [
-                _object(ready=flag),
-                _list(_object(name=_TEXT, version=_TEXT, state=_TEXT, reason=_TEXT)),
-            ]
-        },
-        "Load": _object(parameters=parameters),
-        "Unload": _object(parameters=_object(unload_dependents=flag)),
-        "Logging": _object(
-            log_file=_TEXT, log_info=flag, log_warning=flag, log_error=flag, log_verbose_level=number,
-            log_format=_TEXT,
-        ),
-        "Infer": _object(
-            id=_TEXT,
-            parameters=parameters,
-            inputs=_list(_DATA),
-            outputs=_list(_object(name=_TEXT, parameters=parameters)),
-        ),
-        "InferAnswer": _object(model_name=_TEXT, model_version=_TEXT, id=_TEXT, outputs=_list(_DATA)),
-        "Error": _object(error=_TEXT),
-    }  # fmt: skip
-
-
-def document(operations: list[Operation], version: str) -> dict[str, Any]:
+def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document."""
+    bodies = [body for one in operations for body in (one.request, one.response) if body is not None]
+    described, components = msgspec.json.schema_components([*bodies, shapes.Error], ref_template=_REFS)
+    schemas = dict(zip([*map(_key, bodies), _key(shapes.Error)], described, strict=True))
     paths: dict[str, Any] = {}
     for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _described(operation)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _described(operation, schemas)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Falaj", "version": version, "description": "Open Inference Protocol (V2)"},
-        "paths": paths,
-        "components": {"schemas": _schemas()},
-    }
-
-
-def _described(operation: Operation) -> dict[str, Any]:
-    described: dict[str, Any] = {
-        "summary": operation.summary,
-        "parameters": [
-            {"name": name, "in": "path", "required": True, "schema": _TEXT}
-            for name in re.findall(r"\{(\w+)\}", operation.path)
-        ],
-        "responses": {
-            "200": {"description": "Success", **_content(operation.response)},
-            "default": {"description": "Failure", **_content("Error")},
+        "info": {
+            "title": "Falaj",
+            "version": version,
+            "description": "The Open Inference Protocol (V2) and those of its extensions that are served.",
         },
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {"schemas": components},
     }
-    if operation.request:
-        described["requestBody"] = _content(operation.request)
+
+
+def failures_of(operation: Operation) -> dict[int, str]:
+    """Return the statuses that an operation may fail with, and their names."""
+    statuses = {*operation.failures, 500}
+    return {status: _REASONS.get(status) or http.HTTPStatus(status).phrase for status in sorted(statuses)}
+
+
+def path_parameters(operation: Operation) -> list[tuple[str, str]]:
+    """Return name and meaning of each parameter of the path."""
+    return [(name, _PARAMETERS[name][0]) for name in re.findall(r"\{(\w+)\}", operation.path)]
+
+
+def _key(body: Any) -> str:
+    return str(body)
+
+
+def _described(operation: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
+    parameters = [
+        {"name": name, "in": "path", "required": True, "description": text, "schema": _PARAMETERS[name][1]}
+        for name, text in path_parameters(operation)
+    ]
+    if operation.binary:
+        parameters.append(_binary_header() | {"name": _HEADER, "in": "header", "required": False})
+    described: dict[str, Any] = {
+        "operationId": _id(operation),
+        "summary": operation.summary,
+        "tags": [operation.tag],
+        "parameters": parameters,
+        "responses": _responses(operation, schemas),
+    }
+    if operation.request is not None:
+        content = _content(operation, operation.request, schemas)
+        described["requestBody"] = {"required": operation.binary, "content": content}
     return described
 
 
-def _content(schema: str) -> dict[str, Any]:
-    if not schema:
-        return {}
-    return {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}}
+def _responses(operation: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
+    answers: dict[str, Any] = {}
+    if operation.tag != "Not served":
+        answers["200"] = {"description": "Success"}
+        if operation.response is not None:
+            answers["200"]["content"] = _content(operation, operation.response, schemas)
+        if operation.binary:
+            answers["200"]["headers"] = {_HEADER: _binary_header()}
+    for status, reason in failures_of(operation).items():
+        # What is not ready says so in the shape of what is.
+        same = operation.tag == "Health" and status == 503
+        shape = operation.response if same else shapes.Error
+        content = {"application/json": {"schema": schemas[_key(shape)]}}
+        answers[str(status)] = {"description": reason, "content": content}
+    return answers
 
 
-def page(operations: list[Operation]) -> str:
-    """Return the description as a page that needs nothing else."""
-    rows = "".join(
-        f"<tr><td><code>{operation.method}</code><td><code>{html.escape(operation.path)}</code>"
-        f"<td>{html.escape(operation.summary)}</tr>"
-        for operation in sorted(operations, key=lambda one: (one.path, one.method))
-    )
-    return (
-        "<!doctype html><html lang=en><meta charset=utf-8><title>Falaj API</title>"
-        "<style>body{font:16px system-ui;margin:2em}td,th{padding:.3em 1em;text-align:left}</style>"
-        "<h1>Falaj API</h1><p>Open Inference Protocol (V2). For tools: "
-        "<a href=/openapi.json>openapi.json</a>.</p>"
-        f"<table><tr><th>Method<th>Path<th>What it does</tr>{rows}</table></html>"
-    )
+def _content(operation: Operation, body: Any, schemas: dict[str, Any]) -> dict[str, Any]:
+    content: dict[str, Any] = {"application/json": {"schema": schemas[_key(body)]}}
+    if operation.binary:
+        content["application/octet-stream"] = {"schema": {"type": "string", "format": "binary"}}
+    return content
+
+
+def _binary_header() -> dict[str, Any]:
+    return {"description": _HEADER_TEXT, "schema": {"type": "integer", "minimum": 0}}
+
+
+def _id(operation: Operation) -> str:
+    words = re.findall(r"\w+", operation.path.removeprefix("/v2"))
+    return "_".join([operation.method.lower(), *words]) if words else f"{operation.method.lower()}_server"

@@ -1,55 +1,114 @@
 """The protocol's HTTP operations over a control plane."""
 
 import asyncio
-import json
+import base64
+import binascii
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from falaj import _core
+from falaj.server.api import shapes
+from falaj.server.api.bodies import read_body, read_json
 from falaj.server.api.control_plane import ControlPlane
 from falaj.server.api.errors import json_response
 from falaj.server.api.infer import HttpInferCalls
 from falaj.server.api.routing import Operation
 
+_MODEL = "/v2/models/{model}"
+_VERSION = "/v2/models/{model}/versions/{version}"
+# Known paths of extensions that this server does not have.
+_UNSERVED = [(method, f"{path}/trace/setting") for path in ("/v2", _MODEL) for method in ("GET", "POST")] + [
+    (method, f"/v2/{kind}sharedmemory{region}/{verb}")
+    for kind in ("system", "cuda")
+    for region in ("", "/region/{region}")
+    for method, verb in (("GET", "status"), ("POST", "register"), ("POST", "unregister"))
+]
+
 
 class Operations:
-    """The endpoints. What may take long, loading and unloading, runs on a thread of its own."""
+    """The endpoints.
 
-    def __init__(self, control: ControlPlane, infer: HttpInferCalls | None) -> None:
+    Args:
+        control: what they ask.
+        infer: answers infer requests; None: they are answered before they come here.
+        max_body_bytes: bodies above this are refused.
+    """
+
+    def __init__(self, control: ControlPlane, infer: HttpInferCalls | None, max_body_bytes: int) -> None:
         self._control = control
         self._infer = infer
+        self._max_body = max_body_bytes
 
     def table(self) -> list[Operation]:
-        """Every operation of the protocol that is served."""
-        model, version = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
-        operations = [
-            Operation("GET", "/v2", self._server, "Server metadata", response="ServerMetadata"),
-            Operation("GET", "/v2/health/live", self._live, "Is the server alive?", response="Live"),
-            Operation("GET", "/v2/health/ready", self._ready, "Should it be asked?", response="Ready"),
-            Operation("GET", "/v2/models", self._models, "Names of the models", response="Models"),
-            Operation("GET", "/v2/models/stats", self._stats, "Statistics of all", response="Statistics"),
-            Operation("POST", "/v2/repository/index", self._index, "What is there", "Index", "Index"),
-            Operation("POST", "/v2/repository/models/{model}/load", self._load, "Load a model", "Load"),
-            Operation("POST", "/v2/repository/models/{model}/unload", self._unload, "Unload it", "Unload"),
-            Operation("GET", "/v2/logging", self._logging, "Log settings", response="Logging"),
-            Operation("POST", "/v2/logging", self._set_logging, "Change them", "Logging", "Logging"),
-        ]
-        for path in (model, version):
-            operations += [
-                Operation("GET", path, self._metadata, "Model metadata", response="ModelMetadata"),
-                Operation("GET", f"{path}/ready", self._model_ready, "Does it answer?", response="Ready"),
-                Operation("GET", f"{path}/config", self._config, "Configuration", response="ModelConfig"),
-                Operation("GET", f"{path}/stats", self._stats, "Statistics", response="Statistics"),
-                Operation("POST", f"{path}/infer", self._infer_one, "Infer", "Infer", "InferAnswer"),
-            ]
-        return operations + [
-            Operation(method, path, self._unserved, "Not served") for method, path in _UNSERVED
-        ]
+        """Every operation of the protocol. Paths that others could be taken for come first."""
+        return [*self.health(), *self._models(), *self._repository(), *self._logging(), *self._unserved()]
 
-    async def _server(self, _request: Request) -> Response:
-        return json_response(self._control.server_metadata())
+    def health(self) -> list[Operation]:
+        """Those that probes ask."""
+        tag, not_ready = "Health", 400 if self._control.triton_compat else 503
+        return [
+            Operation(
+                "GET", "/v2/health/live", self._live, "Whether the server answers", tag, None,
+                None if self._control.triton_compat else shapes.Live,
+            ),
+            Operation(
+                "GET", "/v2/health/ready", self._ready, "Whether the server should be asked", tag, None,
+                None if self._control.triton_compat else shapes.Ready, (not_ready,),
+            ),
+        ]  # fmt: skip
+
+    def _models(self) -> list[Operation]:
+        tag, missing = "Models", (400, 404, 503)
+        table = [
+            Operation("GET", "/v2", self._server, "What this server is", tag, None, shapes.ServerMetadata),
+            Operation("GET", "/v2/models", self._names, "The known models", tag, None, shapes.ModelNames),
+            Operation("GET", "/v2/models/stats", self._all_stats, "Statistics of all that is in service",
+                      tag, None, shapes.Statistics),
+        ]  # fmt: skip
+        for path in (_MODEL, _VERSION):
+            table += [
+                Operation("GET", path, self._metadata, "What a model takes and gives",
+                          tag, None, shapes.ModelMetadata, missing),
+                Operation("GET", f"{path}/ready", self._model_ready, "Whether a model answers", "Health",
+                          None, None if self._control.triton_compat else shapes.ModelReady, missing),
+                Operation("GET", f"{path}/config", self._config, "Its configuration in force (ModelConfig)",
+                          tag, None, dict[str, Any], missing),
+                Operation("GET", f"{path}/stats", self._stats, "Its statistics",
+                          tag, None, shapes.Statistics, missing),
+                Operation("POST", f"{path}/infer", self._infer_one, "Ask a model", "Inference",
+                          shapes.InferRequest, shapes.InferResponse, (400, 404, 413, 499, 501, 503, 504),
+                          binary=True),
+            ]  # fmt: skip
+        return table
+
+    def _repository(self) -> list[Operation]:
+        tag, path = "Repository", "/v2/repository/models/{model}"
+        return [
+            Operation("POST", "/v2/repository/index", self._index, "What is there and in which state", tag,
+                      shapes.IndexRequest, list[shapes.IndexEntry], (400, 413)),
+            Operation("POST", f"{path}/load", self._load, "Load a model, or load it anew", tag,
+                      shapes.LoadRequest, None, (400, 403, 404, 413, 501, 503), changes=True),
+            Operation("POST", f"{path}/unload", self._unload, "Take a model out of service", tag,
+                      shapes.UnloadRequest, None, (400, 403, 404, 413, 503), changes=True),
+        ]  # fmt: skip
+
+    def _logging(self) -> list[Operation]:
+        tag = "Logging"
+        return [
+            Operation("GET", "/v2/logging", self._log_settings, "What is written down", tag, None,
+                      shapes.LogSettings, (501,)),
+            Operation("POST", "/v2/logging", self._change_log_settings, "Change that", tag,
+                      shapes.LogChanges, shapes.LogSettings, (400, 403, 413, 501), changes=True),
+        ]  # fmt: skip
+
+    def _unserved(self) -> list[Operation]:
+        return [
+            Operation(method, path, self._not_served, "An extension that is not served", "Not served",
+                      failures=(501,))
+            for method, path in _UNSERVED
+        ]  # fmt: skip
 
     async def _live(self, _request: Request) -> Response:
         return Response() if self._control.triton_compat else json_response({"live": True})
@@ -58,14 +117,8 @@ class Operations:
         return self._readiness(self._control.why_not_ready(), {})
 
     async def _model_ready(self, request: Request) -> Response:
-        name, version = _model_of(request)
-        try:
-            why_not = self._control.why_model_not_ready(name, version)
-        except _core.NotFound:
-            if not self._control.triton_compat:
-                raise
-            why_not = "unknown"
-        return self._readiness(why_not, {"name": name})
+        name, version = self._model_of(request)
+        return self._readiness(self._control.why_model_not_ready(name, version), {"name": name})
 
     def _readiness(self, why_not: str | None, told: dict[str, Any]) -> Response:
         if self._control.triton_compat:
@@ -74,93 +127,68 @@ class Operations:
             return json_response({**told, "ready": True})
         return json_response({**told, "ready": False, "error": why_not}, 503, {"retry-after": "1"})
 
-    async def _models(self, _request: Request) -> Response:
+    async def _server(self, _request: Request) -> Response:
+        return json_response(self._control.server_metadata())
+
+    async def _names(self, _request: Request) -> Response:
         return json_response({"models": self._control.model_names()})
 
     async def _metadata(self, request: Request) -> Response:
-        return json_response(self._control.model_metadata(*_model_of(request)))
+        return json_response(self._control.model_metadata(*self._model_of(request)))
 
     async def _config(self, request: Request) -> Response:
-        return json_response(self._control.model_config(*_model_of(request)))
+        return json_response(self._control.model_config(*self._model_of(request)))
+
+    async def _all_stats(self, _request: Request) -> Response:
+        return json_response(self._control.statistics(None, None))
 
     async def _stats(self, request: Request) -> Response:
-        if "model" not in request.path_params:
-            return json_response(self._control.statistics(None, None))
-        return json_response(self._control.statistics(*_model_of(request)))
+        return json_response(self._control.statistics(*self._model_of(request)))
 
     async def _index(self, request: Request) -> Response:
-        asked = await _object_of(request)
-        ready = asked.pop("ready", False)
-        if not isinstance(ready, bool):
-            raise _core.InvalidInput("index: expected `ready` to be true or false")
-        return json_response(self._control.index(ready))
+        asked = await read_json(request, shapes.IndexRequest, self._max_body)
+        return json_response(await asyncio.to_thread(self._control.index, asked.ready))
 
     async def _load(self, request: Request) -> Response:
-        parameters = await _parameters_of(request)
-        await asyncio.to_thread(self._control.load, request.path_params["model"], parameters)
+        asked = await read_json(request, shapes.LoadRequest, self._max_body)
+        parameters = {key: _decoded(key, text) for key, text in asked.parameters.items()}
+        await self._control.run(self._control.load, request.path_params["model"], parameters)
         return Response()
 
     async def _unload(self, request: Request) -> Response:
-        parameters = await _parameters_of(request)
-        await asyncio.to_thread(self._control.unload, request.path_params["model"], parameters)
+        asked = await read_json(request, shapes.UnloadRequest, self._max_body)
+        parameters = {"unload_dependents": asked.parameters.unload_dependents}
+        await self._control.run(self._control.unload, request.path_params["model"], parameters)
         return Response()
 
-    async def _logging(self, _request: Request) -> Response:
-        return json_response(self._control.logs.as_dict())
+    async def _log_settings(self, _request: Request) -> Response:
+        return json_response(self._control.log_settings())
 
-    async def _set_logging(self, request: Request) -> Response:
-        self._control.logs.update(await _object_of(request))
-        return json_response(self._control.logs.as_dict())
+    async def _change_log_settings(self, request: Request) -> Response:
+        asked = await read_json(request, dict[str, Any], self._max_body)
+        changes = {name: value for name, value in asked.items() if value is not None}
+        return json_response(self._control.change_log_settings(changes))
 
     async def _infer_one(self, request: Request) -> Response:
         if self._infer is None:
-            raise _core.Unsupported("infer is answered by the native listener")
-        return await self._infer(request)
+            raise _core.Unsupported("infer is not answered on this port")
+        body = await read_body(request, self._max_body)
+        return await self._infer.answer(request, body)
 
-    async def _unserved(self, request: Request) -> Response:
-        raise _core.Unsupported(f"{request.url.path}: this extension is not served")
+    async def _not_served(self, request: Request) -> Response:
+        raise _core.Unsupported(f"{request.scope['path']}: this extension is not served")
 
-
-# Known paths of extensions that this server does not have.
-_UNSERVED = [
-    (method, f"{path}/trace/setting") for path in ("/v2", "/v2/models/{model}") for method in ("GET", "POST")
-] + [
-    (method, f"/v2/{kind}sharedmemory{region}/{verb}")
-    for kind in ("system", "cuda")
-    for region in ("", "/region/{region}")
-    for method, verb in (("GET", "status"), ("POST", "register"), ("POST", "unregister"))
-]
+    def _model_of(self, request: Request) -> tuple[str, int | None]:
+        """The model and version of the path. Raises InvalidInput."""
+        parameters = request.path_params
+        return parameters["model"], self._control.version_of(parameters.get("version", ""))
 
 
-def _model_of(request: Request) -> tuple[str, int | None]:
-    """The model and version of the path. Raises InvalidInput where the version is no number of 1 or more."""
-    text = request.path_params.get("version")
-    if text is None:
-        return request.path_params["model"], None
-    if not (text.isascii() and text.isdigit()) or int(text) < 1:
-        raise _core.InvalidInput(f"expected a version of 1 or more in the path, got '{text}'")
-    return request.path_params["model"], int(text)
-
-
-async def _object_of(request: Request) -> dict[str, Any]:
-    """The JSON object of the body; an empty body is an empty object. Raises InvalidInput."""
-    body = await request.body()
-    if not body.strip():
-        return {}
+def _decoded(key: str, text: str) -> str | bytes:
+    """A load parameter as the control plane takes it: files are base64 in JSON."""
+    if not key.startswith("file:"):
+        return text
     try:
-        value = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise _core.InvalidInput(f"the request's body is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise _core.InvalidInput("the request's body: expected a JSON object")
-    return value
-
-
-async def _parameters_of(request: Request) -> dict[str, Any]:
-    asked = await _object_of(request)
-    parameters = asked.pop("parameters", {})
-    if asked:
-        raise _core.InvalidInput(f"unknown key '{next(iter(asked))}'; expected parameters")
-    if not isinstance(parameters, dict):
-        raise _core.InvalidInput("parameters: expected an object")
-    return parameters
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise _core.InvalidInput(f"load parameter '{key}' is not base64: {error}") from error

@@ -2,9 +2,9 @@
 
 It says what the model does, not what was asked for: the choices that were made at load stand where a file
 may say `auto`. What Triton has no field for stands among the parameters, under `falaj.` and the key of
-model.toml, so that loading a model with this very configuration changes nothing. The exceptions have no form in Triton's
-message and are left out: padding (`pad_axis`, `mask`, `unpad_axis`), and the types of a Python model's
-parameters, which are all text here.
+model.toml, so that loading a model with this very configuration changes nothing. Two things have no form in
+Triton's message and are left out: padding (`pad_axis`, `mask`, `unpad_axis`), and the types of a Python
+model's parameters, which are all text here.
 """
 
 from typing import Any

@@ -8,9 +8,11 @@ from falaj import _core
 from falaj.server.api.control_plane import ControlPlane
 from falaj.server.grpc.schema import message
 
-_SERVING, _NOT_SERVING, _UNKNOWN = 1, 2, 3
+_SERVING, _NOT_SERVING, _SERVICE_UNKNOWN = 1, 2, 3
 _SERVICES = ("", "inference.GRPCInferenceService")
-_LOOK = 0.5  # seconds between looks at whether what a watcher was told still holds
+# Seconds between looks at what a watcher was told. Readiness has no event of its own: it also ends when a
+# batch has taken too long, or a folder went bad.
+_LOOK = 0.5
 
 
 class Health:
@@ -23,7 +25,7 @@ class Health:
         """Answer Check. Raises NotFound for another service."""
         if asked.service not in _SERVICES:
             raise _core.NotFound(f"service '{asked.service}' is not known")
-        return self._told(asked.service)
+        return _told(self._status(asked.service))
 
     def list(self) -> bytes:
         """Answer List."""
@@ -33,21 +35,22 @@ class Health:
         return bytes(answer.SerializeToString())
 
     async def watch(self, asked: Any) -> AsyncIterator[bytes]:
-        """Answer Watch: the state now, and each change, until the client leaves."""
+        """Answer Watch: the state now, and each change within a second, until the client leaves."""
         last = 0
         while True:
             now = self._status(asked.service)
             if now != last:
-                yield self._told(asked.service)
+                yield _told(now)
             last = now
             await asyncio.sleep(_LOOK)
 
     def _status(self, service: str) -> int:
         if service not in _SERVICES:
-            return _UNKNOWN
+            return _SERVICE_UNKNOWN
         return _SERVING if self._control.why_not_ready() is None else _NOT_SERVING
 
-    def _told(self, service: str) -> bytes:
-        answer: Any = message("grpc.health.v1.HealthCheckResponse")()
-        answer.status = self._status(service)
-        return bytes(answer.SerializeToString())
+
+def _told(status: int) -> bytes:
+    answer: Any = message("grpc.health.v1.HealthCheckResponse")()
+    answer.status = status
+    return bytes(answer.SerializeToString())

@@ -1,7 +1,7 @@
 """Answers the gRPC methods other than infer: a name and a message in, messages out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from google.protobuf import json_format
@@ -9,50 +9,50 @@ from google.protobuf.message import DecodeError, Message
 
 from falaj import _core
 from falaj.server.api.control_plane import ControlPlane
-from falaj.server.bridge import GrpcFailure
+from falaj.server.grpc.failure import UNIMPLEMENTED, GrpcFailure, failure_of
 from falaj.server.grpc.health import Health
 from falaj.server.grpc.reflection import reflect
 from falaj.server.grpc.schema import message
 
-_STATUSES: tuple[tuple[type[_core.Error], int], ...] = (
-    (_core.InvalidInput, 3),
-    (_core.NotFound, 5),
-    (_core.Unavailable, 14),
-    (_core.DeadlineExceeded, 4),
-    (_core.Cancelled, 1),
-    (_core.Unsupported, 12),
-    (_core.InternalError, 13),
-)
-_UNIMPLEMENTED = 12
 _SERVICE = "/inference.GRPCInferenceService/"
-_NOT_SERVED = {
+_HEALTH = "/grpc.health.v1.Health/"
+_REFLECTION = {
+    f"/{package}.ServerReflection/ServerReflectionInfo": package
+    for package in ("grpc.reflection.v1", "grpc.reflection.v1alpha")
+}
+_NOT_SERVED = frozenset(
     f"{_SERVICE}{name}"
     for name in (
         "SystemSharedMemoryStatus", "SystemSharedMemoryRegister", "SystemSharedMemoryUnregister",
         "CudaSharedMemoryStatus", "CudaSharedMemoryRegister", "CudaSharedMemoryUnregister", "TraceSetting",
     )
-}  # fmt: skip
+)  # fmt: skip
+_Told = dict[str, Any]
 
 
 class GrpcMethods:
-    """The methods over a control plane. What may take long runs on a thread of its own."""
+    """The methods over a control plane. For any event loop."""
 
     def __init__(self, control: ControlPlane) -> None:
         self._control = control
         self._health = Health(control)
-        self._unary: dict[str, Callable[[Any], dict[str, Any]]] = {
-            "ServerLive": lambda _: {"live": True},
-            "ServerReady": lambda _: {"ready": control.why_not_ready() is None},
-            "ServerMetadata": lambda _: control.server_metadata(),
+        self._inference: dict[str, Callable[[Any], Awaitable[_Told]]] = {
+            "ServerLive": self._server_live,
+            "ServerReady": self._server_ready,
+            "ServerMetadata": self._server_metadata,
             "ModelReady": self._model_ready,
-            "ModelMetadata": lambda asked: control.model_metadata(asked.name, _version_of(asked)),
-            "ModelConfig": lambda asked: {"config": control.model_config(asked.name, _version_of(asked))},
-            "ModelStatistics": lambda asked: control.statistics(asked.name or None, _version_of(asked)),
-            "RepositoryIndex": lambda asked: {"models": control.index(asked.ready)},
+            "ModelMetadata": self._model_metadata,
+            "ModelConfig": self._model_config,
+            "ModelStatistics": self._model_statistics,
+            "RepositoryIndex": self._repository_index,
             "RepositoryModelLoad": self._load,
             "RepositoryModelUnload": self._unload,
             "LogSettings": self._log_settings,
         }
+
+    def goes_on(self, method: str) -> bool:
+        """Whether the answer to one message may be many, over any time."""
+        return method == f"{_HEALTH}Watch"
 
     async def call(self, method: str, body: bytes) -> AsyncIterator[bytes]:
         """Answer one request message of `method` ("/package.Service/Method").
@@ -61,60 +61,77 @@ class GrpcMethods:
         be read, and what the operation fails with.
         """
         try:
-            async for reply in self._answers(method, body):
-                yield reply
+            if self.goes_on(method):
+                async for change in self._health.watch(_read("grpc.health.v1.HealthCheckRequest", body)):
+                    yield change
+            else:
+                yield await self._answer(method, body)
         except _core.Error as error:
-            status = next(number for kind, number in _STATUSES if isinstance(error, kind))
-            raise GrpcFailure(status, str(error)) from error
+            raise failure_of(error) from error
 
-    async def _answers(self, method: str, body: bytes) -> AsyncIterator[bytes]:
-        if method.startswith(_SERVICE) and (name := method.removeprefix(_SERVICE)) in self._unary:
-            asked = _read(f"inference.{name}Request", body)
-            told = await asyncio.to_thread(self._unary[name], asked)
-            yield _write(f"inference.{name}Response", told)
-        elif method == "/grpc.health.v1.Health/Check":
-            yield self._health.check(_read("grpc.health.v1.HealthCheckRequest", body))
-        elif method == "/grpc.health.v1.Health/List":
-            yield self._health.list()
-        elif method == "/grpc.health.v1.Health/Watch":
-            async for change in self._health.watch(_read("grpc.health.v1.HealthCheckRequest", body)):
-                yield change
-        elif method.endswith(".ServerReflection/ServerReflectionInfo"):
-            package = method[1:].removesuffix(".ServerReflection/ServerReflectionInfo")
-            if package not in ("grpc.reflection.v1", "grpc.reflection.v1alpha"):
-                raise GrpcFailure(_UNIMPLEMENTED, f"{method}: there is no such method")
-            yield reflect(package, _read(f"{package}.ServerReflectionRequest", body))
-        elif method in _NOT_SERVED:
-            raise GrpcFailure(_UNIMPLEMENTED, f"{method}: this extension is not served")
-        else:
-            raise GrpcFailure(_UNIMPLEMENTED, f"{method}: there is no such method")
+    async def _answer(self, method: str, body: bytes) -> bytes:
+        name = method.rpartition("/")[2]
+        if method.startswith(_SERVICE) and name in self._inference:
+            told = await self._inference[name](_read(f"inference.{name}Request", body))
+            return _write(f"inference.{name}Response", told)
+        if method == f"{_HEALTH}Check":
+            return self._health.check(_read("grpc.health.v1.HealthCheckRequest", body))
+        if method == f"{_HEALTH}List":
+            return self._health.list()
+        if method in _REFLECTION:
+            package = _REFLECTION[method]
+            return reflect(package, _read(f"{package}.ServerReflectionRequest", body))
+        if method in _NOT_SERVED:
+            raise GrpcFailure(UNIMPLEMENTED, f"{method}: this extension is not served")
+        raise GrpcFailure(UNIMPLEMENTED, f"{method}: there is no such method")
 
-    def _model_ready(self, asked: Any) -> dict[str, Any]:
-        try:
-            why_not = self._control.why_model_not_ready(asked.name, _version_of(asked))
-        except _core.NotFound:
-            if not self._control.triton_compat:
-                raise
-            why_not = "unknown"
-        return {"ready": why_not is None}
+    async def _server_live(self, _asked: Any) -> _Told:
+        return {"live": True}
 
-    def _load(self, asked: Any) -> dict[str, Any]:
-        self._control.load(asked.model_name, _values_of(asked.parameters))
+    async def _server_ready(self, _asked: Any) -> _Told:
+        return {"ready": self._control.why_not_ready() is None}
+
+    async def _server_metadata(self, _asked: Any) -> _Told:
+        return self._control.server_metadata()
+
+    async def _model_ready(self, asked: Any) -> _Told:
+        return {"ready": self._control.why_model_not_ready(*self._model_of(asked)) is None}
+
+    async def _model_metadata(self, asked: Any) -> _Told:
+        return self._control.model_metadata(*self._model_of(asked))
+
+    async def _model_config(self, asked: Any) -> _Told:
+        return {"config": self._control.model_config(*self._model_of(asked))}
+
+    async def _model_statistics(self, asked: Any) -> _Told:
+        name, version = self._model_of(asked)
+        return self._control.statistics(name or None, version)
+
+    async def _repository_index(self, asked: Any) -> _Told:
+        _check_repository(asked.repository_name)
+        return {"models": await asyncio.to_thread(self._control.index, asked.ready)}
+
+    async def _load(self, asked: Any) -> _Told:
+        _check_repository(asked.repository_name)
+        await self._control.run(self._control.load, asked.model_name, _values_of(asked.parameters))
         return {}
 
-    def _unload(self, asked: Any) -> dict[str, Any]:
-        self._control.unload(asked.model_name, _values_of(asked.parameters))
+    async def _unload(self, asked: Any) -> _Told:
+        _check_repository(asked.repository_name)
+        await self._control.run(self._control.unload, asked.model_name, _values_of(asked.parameters))
         return {}
 
-    def _log_settings(self, asked: Any) -> dict[str, Any]:
-        values = _values_of(asked.settings)
-        if values:
-            self._control.logs.update(values)
-        return {
-            "settings": {
-                name: {_log_field(value): value} for name, value in self._control.logs.as_dict().items()
-            }
-        }
+    async def _log_settings(self, asked: Any) -> _Told:
+        settings = self._control.change_log_settings(_values_of(asked.settings))
+        return {"settings": {name: {_log_field(value): value} for name, value in settings.items()}}
+
+    def _model_of(self, asked: Any) -> tuple[str, int | None]:
+        return asked.name, self._control.version_of(asked.version)
+
+
+def _check_repository(name: str) -> None:
+    if name:
+        raise _core.Unsupported(f"repository '{name}': there is one repository, which has no name")
 
 
 def _log_field(value: bool | int | str) -> str:
@@ -124,7 +141,7 @@ def _log_field(value: bool | int | str) -> str:
 
 
 def _values_of(parameters: Any) -> dict[str, Any]:
-    """A map of oneofs as a plain dict. Raises InvalidInput where a value is not set."""
+    """Return a map of oneofs as a plain dict. Raises InvalidInput where a value is not set."""
     values = {}
     for name in parameters:
         which = parameters[name].WhichOneof("choice")
@@ -132,15 +149,6 @@ def _values_of(parameters: Any) -> dict[str, Any]:
             raise _core.InvalidInput(f"parameter '{name}' has no value")
         values[name] = getattr(parameters[name], which)
     return values
-
-
-def _version_of(asked: Any) -> int | None:
-    text = asked.version
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit()) or int(text) < 1:
-        raise _core.InvalidInput(f"expected a version of 1 or more, got '{text}'")
-    return int(text)
 
 
 def _read(name: str, body: bytes) -> Message:
@@ -152,5 +160,5 @@ def _read(name: str, body: bytes) -> Message:
     return asked
 
 
-def _write(name: str, told: dict[str, Any]) -> bytes:
+def _write(name: str, told: _Told) -> bytes:
     return json_format.ParseDict(told, message(name)()).SerializeToString()

@@ -63,6 +63,9 @@ class Grpc(Section, frozen=True):
     that your models have; a larger one is refused with RESOURCE_EXHAUSTED."""
     max_concurrent_streams: int = 256
     """Calls under way on one connection. Default: 256. Raise it for proxies that share few connections."""
+    max_requests_per_stream: int = 128
+    """Requests of one streaming call that are under way; the server reads no further until one is answered.
+    Default: 128. Raise it for clients that stream many small requests."""
     max_metadata_bytes: int = 16 * _KIB
     """Bytes of a call's metadata. Default: 16 KiB. Raise it for long tokens."""
     stream_window_bytes: int = 1 * _MIB
@@ -95,6 +98,7 @@ class Grpc(Section, frozen=True):
     BOUNDS: ClassVar[Bounds] = {
         "max_message_bytes": (1 * _KIB, 1 * _TIB),
         "max_concurrent_streams": (1, 100_000),
+        "max_requests_per_stream": (1, 100_000),
         "max_metadata_bytes": (1 * _KIB, 1 * _MIB),
         "stream_window_bytes": (64 * _KIB - 1, _WINDOW),
         "connection_window_bytes": (64 * _KIB - 1, _WINDOW),

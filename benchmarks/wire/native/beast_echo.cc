@@ -49,11 +49,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
  private:
   void Write() {
+    ++*answered_;  // before the client can see the answer, and end this process
     http::async_write(socket_, reply_,
                       [self = shared_from_this()](const boost::system::error_code& error, size_t) {
-                        if (error) return;
-                        ++*self->answered_;
-                        self->Read();
+                        if (!error) self->Read();
                       });
   }
 

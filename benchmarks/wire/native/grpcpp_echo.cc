@@ -27,8 +27,8 @@ class Call final : public grpc::ServerGenericBidiReactor {
       return;
     }
     if (reply_ != nullptr) request_ = *reply_;
-    StartWriteAndFinish(&request_, grpc::WriteOptions(), grpc::Status::OK);
     answered_->fetch_add(1, std::memory_order_relaxed);
+    StartWriteAndFinish(&request_, grpc::WriteOptions(), grpc::Status::OK);
   }
   void OnDone() override { const std::unique_ptr<Call> mine(this); }
 

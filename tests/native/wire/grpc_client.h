@@ -120,8 +120,9 @@ class GrpcClient {
   }
   void Reset(int32_t id) { nghttp2_submit_rst_stream(http2_, NGHTTP2_FLAG_NONE, id, NGHTTP2_CANCEL); }
   void Ping() { nghttp2_submit_ping(http2_, NGHTTP2_FLAG_NONE, nullptr); }
+  // Of a stream, and of the connection; `id` 0: of the connection alone.
   void OpenWindow(int32_t id, int32_t bytes) {
-    nghttp2_submit_window_update(http2_, NGHTTP2_FLAG_NONE, id, bytes);
+    if (id != 0) nghttp2_submit_window_update(http2_, NGHTTP2_FLAG_NONE, id, bytes);
     nghttp2_submit_window_update(http2_, NGHTTP2_FLAG_NONE, 0, bytes);
   }
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import falaj
@@ -21,6 +21,8 @@ from falaj.server.ops.log_lines import json_line, text_line, timestamp
 from falaj.server.ops.logs import Logs, configure
 from falaj.server.ops.settings import Log
 
+# Files, and a machine that others use too: how long an example takes says nothing.
+_UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 _LOG = logging.getLogger("falaj.repository")
 _TS = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"
 
@@ -179,6 +181,7 @@ _NAMES = st.sampled_from(
 )
 
 
+@_UNHURRIED
 @given(st.lists(st.dictionaries(_NAMES | st.text(max_size=4), _ANY, max_size=4), max_size=6))
 def test_update_is_all_or_nothing_when_values_are_anything(updates: list[dict[str, Any]]) -> None:
     logs = configure(Log(format="json"))
@@ -246,6 +249,7 @@ _EVENTS = st.dictionaries(
 )
 
 
+@_UNHURRIED
 @given(st.text(), _EVENTS)
 def test_line_is_one_line_when_clients_send_anything(message: str, fields: dict[str, Any]) -> None:
     fields.pop("exception", None)

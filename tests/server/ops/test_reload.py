@@ -13,9 +13,10 @@ import pytest
 import falaj
 from falaj import _core
 from falaj.server.errors import ConfigError
+from falaj.server.ops.limits import Grpc
 from falaj.server.ops.logs import Logs, configure
 from falaj.server.ops.reload import RELOADABLE, Reloader, merged, rescan
-from falaj.server.ops.settings import Grpc, Log, Server, Settings
+from falaj.server.ops.settings import Log, Server, Settings
 from tests.serving import add_python, x_of
 
 pytestmark = pytest.mark.core

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal, Union, get_args, get_origin
 
 import msgspec
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from falaj.server.errors import ConfigError
@@ -17,6 +17,8 @@ from falaj.server.ops.section import Section
 from falaj.server.ops.settings import Settings, load_settings
 from falaj.server.strict_toml import parse_toml
 
+# Files, and a machine that others use too: how long an example takes says nothing.
+_UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 _TYPES = dict(keys_of(Settings))
 _text = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)
 # Keys that others must agree with are left as they are.
@@ -94,6 +96,7 @@ def _environment(values: dict[str, Any]) -> dict[str, str]:
     }
 
 
+@_UNHURRIED
 @given(_some_settings())
 def test_load_settings_returns_the_same_when_file_environment_or_flags_say_it(values: dict[str, Any]) -> None:
     words = {key: value for key, value in values.items() if value != "none"}  # text that unsets
@@ -104,6 +107,7 @@ def test_load_settings_returns_the_same_when_file_environment_or_flags_say_it(va
         assert _get(from_file, key) == value
 
 
+@_UNHURRIED
 @given(_some_settings(), _some_settings(), _some_settings())
 def test_load_settings_takes_the_nearest_value_when_sources_differ(
     file: dict[str, Any], env: dict[str, Any], flags: dict[str, Any]
@@ -115,6 +119,7 @@ def test_load_settings_takes_the_nearest_value_when_sources_differ(
     assert _load(_written(file), _environment(env), given_flags) == _load(_written(merged))
 
 
+@_UNHURRIED
 @given(_some_settings())
 def test_wire_options_hold_every_limit_when_settings_are_valid(values: dict[str, Any]) -> None:
     settings = _load(_written(values))
@@ -127,6 +132,7 @@ def test_wire_options_hold_every_limit_when_settings_are_valid(values: dict[str,
     assert 0 <= options["access_log_per_million"] <= 1_000_000
 
 
+@_UNHURRIED
 @given(st.sampled_from([key for key in _FREE if _TYPES[key] is int]), st.integers(-(2**70), 2**70))
 def test_number_is_taken_exactly_when_it_is_in_range(key: str, value: int) -> None:
     low, high = _bounds(key)
@@ -142,6 +148,7 @@ _ANYTHING = st.recursive(
 )
 
 
+@_UNHURRIED
 @given(st.dictionaries(_NAMES, _ANYTHING, max_size=4))
 def test_load_settings_raises_only_config_error_when_file_has_anything(tree: dict[str, Any]) -> None:
     def toml(value: Any) -> str:
@@ -159,18 +166,21 @@ def test_load_settings_raises_only_config_error_when_file_has_anything(tree: dic
     assert error is None or "falaj.toml" in error.source
 
 
+@_UNHURRIED
 @given(st.dictionaries(st.sampled_from([variable_of(key) for key in _TYPES]), _text, max_size=3))
 def test_load_settings_blames_a_variable_when_only_variables_are_wrong(env: dict[str, str]) -> None:
     error = _error_of(lambda: _load("", env))
     assert error is None or error.source in env
 
 
+@_UNHURRIED
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_load_settings_raises_only_config_error_when_text_is_arbitrary(text: str) -> None:
     error = _error_of(lambda: _load(text))
     assert error is None or "falaj.toml" in error.source
 
 
+@_UNHURRIED
 @given(_some_settings(), st.sampled_from(_FREE), st.lists(st.sampled_from(["", "# a", "   "]), max_size=3))
 def test_line_of_finds_the_line_when_comments_are_between(
     values: dict[str, Any], key: str, between: list[str]
