@@ -1,6 +1,7 @@
 """Which versions of which models are in service, and how that changes while requests come in."""
 
 import logging
+import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -235,7 +236,8 @@ class Repository:
                 source = Source(name, version, path, config)
                 serving[version] = load_version(self._runtime, source, self._cores, kept)
                 prints[version] = seen
-            except _core.Error as error:
+            except _core.Error as failure:
+                error = _without(folder.path, failure) if folder.path in entry.folders else failure
                 failures[version] = str(error)
                 first_error = first_error or error
         if first_error is None:
@@ -268,6 +270,11 @@ class Repository:
                     loaded.name, loaded.version, loaded.config.drain_seconds,
                 )  # fmt: skip
             loaded.model.close()
+
+
+def _without(folder: Path, error: _core.Error) -> _core.Error:
+    """The same failure in the words of whoever sent the files, who did not choose where they were put."""
+    return type(error)(str(error).replace(f"{folder}{os.sep}", ""))
 
 
 def _reasons(entry: _Entry) -> str:

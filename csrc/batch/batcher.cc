@@ -300,9 +300,6 @@ Status Batcher::RunMembers(Lane& lane, std::span<Request* const> members) {
   const TimePoint ran = clock_->Now();
   const auto rows = static_cast<uint64_t>(lane.assembly.rows());
   InstanceCounters& counters = lane.counters;
-  counters.batches.Add(1);
-  counters.rows.Add(rows);
-  counters.batch_rows.Add(rows);
   lane.rows = rows;
   lane.assemble_time = assembled - begin;
   lane.run_time = ran - assembled;
@@ -315,6 +312,10 @@ Status Batcher::RunMembers(Lane& lane, std::span<Request* const> members) {
   counters.padding_elements.Add(lane.assembly.padding_elements());
   if (!status.ok()) return Status(status.code(), Name() + ": " + status.message());
   FALAJ_RETURN_IF_ERROR(lane.assembly.CheckOutputs());
+  // The protocol counts inferences and executions that succeeded.
+  counters.batches.Add(1);
+  counters.rows.Add(rows);
+  counters.batch_rows.Add(rows);
   lane.learned_rows = lane.assembly.rows();
   lane.learned_time = ran - begin;
   return Status::Ok();
