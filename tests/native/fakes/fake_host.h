@@ -133,6 +133,13 @@ class FakeHost final : public wire::Host {
   const std::vector<uint64_t>& forgotten() const { return forgotten_; }
   size_t sent(uint64_t id) const { return sent_.contains(id) ? sent_.at(id) : 0; }
   const std::vector<wire::AccessRecord>& logged() const { return logged_; }
+  // Begins anew with what is told by the four above.
+  void ClearRecords() {
+    asked_.clear();
+    forgotten_.clear();
+    sent_.clear();
+    logged_.clear();
+  }
 
  private:
   void Hand(RefPtr<Request> request) {
