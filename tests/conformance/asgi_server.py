@@ -28,11 +28,12 @@ async def serve(repository: str) -> None:
         control = ControlPlane(
             engine, triton_compat=False, logs=logs.settings, is_draining=lambda: server.should_exit
         )
-        config = uvicorn.Config(make_app(control, infer), log_config=None, access_log=False, lifespan="off")
-        server = uvicorn.Server(config)
+        app = make_app(control, infer, max_body_bytes=settings.http.max_body_bytes)
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
         print(json.dumps({"event": "ready", "http": listening.getsockname()[1]}), flush=True)
         await server.serve(sockets=[listening])
         infer.close()
+        control.close()
     logs.close()
 
 

@@ -129,7 +129,7 @@ def test_log_setting_changes_when_it_is_posted(http: Http, key: str, value: obje
         {"log_verbose_level": "1"},
         {"log_format": "prose"},
         {"log_file": "/tmp/elsewhere"},
-        {"log_verbose_level": 7, "log_info": None},
+        {"log_verbose_level": 7, "log_info": "no"},
         [],
         b"{",
     ],
