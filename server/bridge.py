@@ -78,6 +78,7 @@ class Bridge:
         if self._loop is not None:
             self._loop.remove_reader(self._wire.fd)
             self._loop = None
+        self._held_bytes -= sum(len(event[7]) for event in self._waiting.values())
         self._waiting.clear()
         tasks = [call.task for call in self._running.values()]
         for task in tasks:

@@ -212,13 +212,9 @@ class ControlPlane:
         return self._logs
 
     def _require_changes(self) -> None:
-        if self._may_change:
-            return
-        if self.triton_compat:
-            raise _core.Unavailable(triton_texts.CONTROL_IS_OFF)
-        raise _core.Unsupported(
-            "requests do not load or unload models here: server.model_control is not 'explicit'"
-        )
+        if not self._may_change:
+            text = "requests do not load or unload models here: server.model_control is not 'explicit'"
+            raise _core.Unavailable(triton_texts.CONTROL_IS_OFF if self.triton_compat else text)
 
     def _served(self, name: str, version: int | None) -> LoadedVersion:
         repository = self._engine.repository

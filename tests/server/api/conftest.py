@@ -1,5 +1,4 @@
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -38,11 +37,3 @@ def control(engine: falaj.Engine) -> Iterator[ControlPlane]:
 def ask(control: ControlPlane) -> Iterator[Asking]:
     with Asking(make_app(control, None)) as ask:
         yield ask
-
-
-@pytest.fixture
-def models(tmp_path: Path) -> Path:
-    """A folder for a repository of the test's own."""
-    folder = tmp_path / "models"
-    folder.mkdir()
-    return folder

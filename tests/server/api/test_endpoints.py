@@ -12,26 +12,9 @@ from falaj.server.api import shapes
 from falaj.server.api.app import make_admin_app, make_app
 from falaj.server.api.control_plane import ControlPlane
 from tests.server.asking import Asking, error_of
+from tests.server.log_switches import Logs
 
 pytestmark = pytest.mark.core
-
-
-class Logs:
-    """Log settings in memory."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, bool | int | str] = {
-            "log_file": "", "log_info": True, "log_warning": True, "log_error": True,
-            "log_verbose_level": 0, "log_format": "default",
-        }  # fmt: skip
-
-    def as_dict(self) -> dict[str, bool | int | str]:
-        return dict(self.values)
-
-    def update(self, values: Any) -> None:
-        if not values.keys() <= self.values.keys():
-            raise falaj.InvalidInput("unknown log setting")
-        self.values |= values
 
 
 @pytest.mark.parametrize(

@@ -233,7 +233,7 @@ def test_models_are_not_changed_when_requests_may_not(models: Path) -> None:
     add_python(models, "a")
     with serving(models, may_change=False) as (ask, _):
         for action in ("load", "unload"):
-            text = error_of(ask("POST", f"/v2/repository/models/a/{action}"), 501)
+            text = error_of(ask("POST", f"/v2/repository/models/a/{action}"), 503)
             assert "model_control" in text
         assert index(ask) == {("a", "1"): ("READY", "")}
 
