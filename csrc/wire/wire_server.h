@@ -19,8 +19,9 @@ class WireServer {
   WireServer(WireOptions options, const ModelTable& models);
   ~WireServer();
 
-  // `port` 0 is replaced by the one that was picked. REQUIRES: not started
+  // `port` 0 is replaced by the one that was picked. Fails once the server was started or closed.
   Status Listen(Wire wire, const std::string& host, uint16_t& port);
+  // Does nothing where it was started or closed before.
   void Start();
 
   // From now on answers tell HTTP clients to connect anew elsewhere (Connection: close); all are still
@@ -42,6 +43,7 @@ class WireServer {
 
  private:
   Acceptor::MakeProtocol ProtocolsOf(Wire wire) const;
+  void StopAccepting();
 
   WireShared shared_;
   std::vector<std::unique_ptr<IoThread>> threads_;
