@@ -39,7 +39,7 @@ class PyWireServer {
  private:
   wire::WireServer& Get() const;
 
-  const std::shared_ptr<RuntimeCore> core_;
+  const ForkGuarded<RuntimeCore> core_;
   ForkGuarded<wire::WireServer> server_;
 };
 

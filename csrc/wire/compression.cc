@@ -27,7 +27,7 @@ std::string_view Trim(std::string_view text) {
 
 // "q=0.5" as thousandths; 1000 where nothing is said, 0 where it cannot be read.
 int Quality(std::string_view parameters) {
-  const size_t begin = parameters.find("q=");
+  const size_t begin = std::min(parameters.find("q="), parameters.find("Q="));
   if (begin == std::string_view::npos) return 1000;
   const std::string_view text = Trim(parameters.substr(begin + 2));
   double value = 0;
@@ -95,6 +95,16 @@ class Decompressor::Impl {
   }
 
   Inflated Run(Encoding encoding, std::span<const std::byte> in, size_t max_bytes, std::string& out) {
+    const Inflated result = Inflate(encoding, in, max_bytes, out);
+    if (result != Inflated::kDone) out.clear();
+    return result;
+  }
+
+ private:
+  // `out` is longer than what it holds until the end: making room costs by the byte, and a body can be made
+  // of any number of empty gzip members.
+  Inflated Inflate(Encoding encoding, std::span<const std::byte> in, size_t max_bytes, std::string& out) {
+    size_t held = 0;
     out.clear();
     z_stream* const stream = Ready(encoding);
     if (stream == nullptr) return Inflated::kTooLarge;
@@ -107,17 +117,18 @@ class Decompressor::Impl {
         left -= stream->avail_in;
       }
       // One byte more than may come, so that too much is seen rather than guessed.
-      const size_t old = out.size();
-      const size_t room = std::min(std::max(kStep, old), max_bytes + 1 - old);
-      out.resize(old + room);
-      stream->next_out = reinterpret_cast<Bytef*>(out.data() + old);
-      stream->avail_out = PieceOf(room);
+      if (held == out.size()) out.resize(held + std::min(std::max(kStep, held), max_bytes + 1 - held));
+      stream->next_out = reinterpret_cast<Bytef*>(out.data() + held);
+      stream->avail_out = PieceOf(out.size() - held);
       const uInt offered = stream->avail_out;
       result = inflate(stream, Z_NO_FLUSH);
-      out.resize(old + (offered - stream->avail_out));
-      if (out.size() > max_bytes) return Inflated::kTooLarge;
+      held += offered - stream->avail_out;
+      if (held > max_bytes) return Inflated::kTooLarge;
       if (result == Z_STREAM_END) {
-        if (stream->avail_in + left == 0) return Inflated::kDone;
+        if (stream->avail_in + left == 0) {
+          out.resize(held);
+          return Inflated::kDone;
+        }
         // More gzip members may follow; behind a zlib stream nothing may.
         if (encoding != Encoding::kGzip || inflateReset(stream) != Z_OK) return Inflated::kMalformed;
       } else if (result != Z_OK || (stream->avail_in + left == 0 && stream->avail_out > 0)) {
@@ -126,7 +137,6 @@ class Decompressor::Impl {
     }
   }
 
- private:
   z_stream* Ready(Encoding encoding) {
     const size_t i = IndexOf(encoding);
     z_stream& stream = streams_[i];

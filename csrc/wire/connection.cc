@@ -8,7 +8,10 @@
 namespace falaj::wire {
 namespace {
 
-constexpr int kReadsPerTurn = 4;  // so that one busy connection leaves the others their turn
+// So that one busy connection leaves the others their turn; a write may answer one of many pipelined
+// requests.
+constexpr int kReadsPerTurn = 4;
+constexpr int kWritesPerTurn = 16;
 // After our last byte the client's are read for a while: closing a socket with unread input makes the kernel
 // reset the connection, and the client would lose the answer.
 constexpr auto kLinger = std::chrono::seconds(2);
@@ -78,12 +81,16 @@ bool Connection::ReadOnce() {
 void Connection::Write() {
   if (waits_writable_ || protocol_ == nullptr) return;
   inside_protocol_ = true;
-  while (true) {
+  for (int writes = 0;; ++writes) {
     std::array<iovec, 16> pieces;
     msghdr message{};
     message.msg_iov = pieces.data();
     message.msg_iovlen = protocol_->Output(pieces);
     if (message.msg_iovlen == 0) break;
+    if (writes == kWritesPerTurn) {
+      WaitWritable();  // which it is, most likely: the rest in another turn
+      break;
+    }
     const ssize_t sent = sendmsg(socket_.native_handle(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent < 0 && errno == EINTR) continue;
     if (sent < 0 && errno == EAGAIN) {
@@ -117,7 +124,7 @@ void Connection::Settle() {
     return;
   }
   if (waits_writable_) return;  // its last bytes are still to go
-  thread_.Bury(std::move(protocol_));
+  thread_.Bury(shared_from_this(), std::move(protocol_));
   if (input_ended_) return End();
   boost::system::error_code ignored;
   socket_.shutdown(Socket::shutdown_send, ignored);
@@ -162,8 +169,7 @@ void Connection::Tick() {
   protocol_->Tick();
   inside_protocol_ = false;
   Write();
-  // A protocol that gave up on a client that takes nothing has no output left to wait for.
-  if (protocol_ != nullptr && protocol_->Finished()) waits_writable_ = false;
+  if (protocol_ != nullptr && protocol_->Finished() && waits_writable_) return Abort();
   Settle();
 }
 
@@ -176,11 +182,20 @@ void Connection::Drain() {
   Settle();
 }
 
+// The protocol gave up on a client that takes nothing: what the kernel still holds for it is dropped too.
+void Connection::Abort() {
+  boost::system::error_code ignored;
+  socket_.set_option(boost::asio::socket_base::linger(true, 0), ignored);
+  End();
+}
+
 void Connection::End() {
   if (ended_) return;
   ended_ = true;
-  if (protocol_ != nullptr) thread_.Bury(std::move(protocol_));
+  if (protocol_ != nullptr) thread_.Bury(shared_from_this(), std::move(protocol_));
   boost::system::error_code ignored;
+  // Closing alone would leave it open where a process that was forked from this one holds it too.
+  socket_.shutdown(Socket::shutdown_both, ignored);
   socket_.close(ignored);
   thread_.counters(wire_).connections_closed.Add(1);
   if (holdings_ != nullptr) thread_.shares().Disconnect(peer_.address, holdings_);

@@ -13,8 +13,8 @@ namespace falaj::wire {
 using Socket = boost::asio::generic::stream_protocol::socket;
 
 // Lives on one I/O thread, held by its handlers and by IoThread. Reads when the socket is readable and the
-// protocol wants input, at most kReadsPerTurn times a turn; writes at once, and waits only where the kernel
-// takes no more. Counts itself out of ClientShares when it ends.
+// protocol wants input, at most kReadsPerTurn times a turn; writes at once, at most kWritesPerTurn times, and
+// waits only where the kernel takes no more. Counts itself out of ClientShares when it ends.
 class Connection final : public Carrier, public std::enable_shared_from_this<Connection> {
  public:
   Connection(IoThread& thread, Socket socket, Peer peer, std::shared_ptr<ClientHoldings> holdings, Wire wire);
@@ -41,6 +41,7 @@ class Connection final : public Carrier, public std::enable_shared_from_this<Con
   void WaitWritable();
   void Settle();
   void Linger();
+  void Abort();
 
   IoThread& thread_;
   Socket socket_;

@@ -3,6 +3,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 namespace falaj::wire {
 
 ControlQueue::ControlQueue(size_t max_requests, size_t max_records)
@@ -27,13 +29,14 @@ std::vector<ControlEvent> ControlQueue::Take() {
   MutexLock lock(mu_);
   taken.swap(events_);
   records_ = 0;
+  last_taken_ = last_id_;
   return taken;
 }
 
 uint64_t ControlQueue::Put(size_t thread, ControlRequest request) {
   MutexLock lock(mu_);
   if (closed_ || flows_.size() >= max_requests_) return 0;
-  const uint64_t id = (static_cast<uint64_t>(thread) << 48) | ++last_id_;
+  const uint64_t id = (static_cast<uint64_t>(thread) << kThreadShift) | ++last_id_;
   flows_.emplace(id, Flow{});
   Add(Asked{id, std::move(request)});
   return id;
@@ -41,7 +44,16 @@ uint64_t ControlQueue::Put(size_t thread, ControlRequest request) {
 
 void ControlQueue::PutGone(uint64_t id) {
   MutexLock lock(mu_);
-  if (flows_.erase(id) > 0) Add(Gone{id});
+  if (flows_.erase(id) == 0) return;
+  if ((id & kNumber) > last_taken_) {
+    // Kept, it would be one more for every client that asks and leaves while nobody takes.
+    std::erase_if(events_, [id](const ControlEvent& event) {
+      const auto* const asked = std::get_if<Asked>(&event);
+      return asked != nullptr && asked->id == id;
+    });
+    return;
+  }
+  Add(Gone{id});
 }
 
 void ControlQueue::PutRecord(AccessRecord record) {

@@ -29,7 +29,7 @@ using ControlEvent = std::variant<Asked, Gone, Drained, AccessRecord>;
 
 // Thread-safe. I/O threads put, one thread of Python's takes, woken by `fd`. Bounded: requests by
 // `max_requests` that are waiting or being answered, log records by `max_records`; the other events belong to
-// requests.
+// requests that were taken. One whose client goes before it was taken leaves nothing behind.
 class ControlQueue {
  public:
   ControlQueue(size_t max_requests, size_t max_records);
@@ -43,7 +43,7 @@ class ControlQueue {
 
   // I/O threads: 0 where the queue is full or closed. `thread` becomes part of the id.
   uint64_t Put(size_t thread, ControlRequest request) EXCLUDES(mu_);
-  static size_t ThreadOf(uint64_t id) { return static_cast<size_t>(id >> 48); }
+  static size_t ThreadOf(uint64_t id) { return static_cast<size_t>(id >> kThreadShift); }
   void PutGone(uint64_t id) EXCLUDES(mu_);
   void PutRecord(AccessRecord record) EXCLUDES(mu_);
   // Bytes of the answer to `id` were handed to the kernel.
@@ -60,6 +60,10 @@ class ControlQueue {
   static constexpr size_t kHoldBack = size_t{1} << 20;
 
  private:
+  // An id is its thread and a number that counts up.
+  static constexpr int kThreadShift = 48;
+  static constexpr uint64_t kNumber = (uint64_t{1} << kThreadShift) - 1;
+
   struct Flow {
     size_t unsent = 0;
     bool held_back = false;
@@ -75,7 +79,8 @@ class ControlQueue {
   std::vector<ControlEvent> events_ GUARDED_BY(mu_);
   std::unordered_map<uint64_t, Flow> flows_ GUARDED_BY(mu_);  // of requests under way
   size_t records_ GUARDED_BY(mu_) = 0;                        // of events_
-  uint64_t last_id_ GUARDED_BY(mu_) = 0;
+  uint64_t last_id_ GUARDED_BY(mu_) = 0;                      // without its thread
+  uint64_t last_taken_ GUARDED_BY(mu_) = 0;                   // the last_id_ when events were last taken
   bool closed_ GUARDED_BY(mu_) = false;
 };
 

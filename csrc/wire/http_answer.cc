@@ -166,7 +166,10 @@ void HttpSession::StartControlAnswer(const ControlReply& reply) {
 
 void HttpSession::OnReply(ControlReply reply) {
   if (reply.head) StartControlAnswer(reply);
-  if (!is_head_ && !reply.body.empty()) {
+  if (is_head_) {
+    // Not sent, so nobody need wait until it has left.
+    if (!reply.last) host_.Sent(reply.id, reply.body.size());
+  } else if (!reply.body.empty()) {
     if (chunked_answer_) {
       AppendNumber(reply.body.size(), body_out_, 16);
       body_out_.append("\r\n").append(reply.body).append("\r\n");
@@ -218,6 +221,7 @@ void HttpSession::Wrote(size_t bytes) {
 void HttpSession::FinishAnswer() {
   answer_complete_ = false;
   chunked_answer_ = false;
+  is_head_ = false;
   Account(0);
   if (close_after_) {
     state_ = State::kClosed;
@@ -237,12 +241,13 @@ void HttpSession::CountAnswer(int status, uint64_t bytes_out) {
   Log(status, bytes_out);
 }
 
-// Whether this request is in the access log's sample: every n-th, without a random number for each.
+// Whether this request is in the access log's sample: every n-th that this thread has read, without a random
+// number for each.
 void HttpSession::ChooseForLog() {
-  sample_ += host_.options().access_log_per_million;
-  logged_ = sample_ >= 1'000'000;
+  const uint64_t share = host_.options().access_log_per_million;
+  const uint64_t read = counters_.requests.Get();  // with this one
+  logged_ = read * share / 1'000'000 != (read - 1) * share / 1'000'000;
   if (!logged_) return;
-  sample_ -= 1'000'000;
   const HttpHead& head = parser_.head();
   record_ = {listener_,
              std::string(head.method),

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "wire/binary_tensor.h"
+#include "wire/utf8.h"
 
 namespace falaj::wire {
 namespace {
@@ -14,6 +15,7 @@ constexpr std::string_view kPrefix = "/v2/models/";
 constexpr std::string_view kVersions = "/versions/";
 constexpr std::string_view kInfer = "/infer";
 constexpr size_t kLongestRequestId = 128;
+constexpr size_t kKeepBytes = size_t{1} << 20;  // buffers above this are given back after their request
 
 int HexDigit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -143,8 +145,20 @@ void WriteError(int status, std::string_view message, HttpAnswer& answer) {
   answer.fields = "content-type: application/json\r\n";
   if (status == 503 || status == 429) answer.fields += "retry-after: 1\r\n";
   answer.body = "{\"error\":";
-  AppendJsonString(message, answer.body);
+  if (IsUtf8(message)) {
+    AppendJsonString(message, answer.body);
+  } else {  // it quotes what the client sent
+    std::string ascii(message);
+    std::replace_if(
+        ascii.begin(), ascii.end(), [](char c) { return (c & 0x80) != 0; }, '?');
+    AppendJsonString(ascii, answer.body);
+  }
   answer.body += '}';
+}
+
+void HttpCodec::FreeMemory() {
+  if (inflated.capacity() > kKeepBytes) std::string().swap(inflated);
+  json.FreeMemory();
 }
 
 Status HttpInfer::Decode(const InferFields& fields, std::string_view& body, HttpCodec& codec,
@@ -181,6 +195,13 @@ Status HttpInfer::Start(const InferTarget& target, const InferFields& fields, st
   encoding_ = fields.accept_encoding ? ChooseEncoding(*fields.accept_encoding) : Encoding::kIdentity;
   not_found_ = to.options.triton_compat ? &target : nullptr;
   if (!target.version) return InvalidInput("expected a version of 1 or more in the path");
+  const Status status = StartDecoded(target, fields, body, codec, to);
+  codec.FreeMemory();
+  return status;
+}
+
+Status HttpInfer::StartDecoded(const InferTarget& target, const InferFields& fields, std::string_view body,
+                               HttpCodec& codec, const Recipient& to) {
   FALAJ_RETURN_IF_ERROR(Decode(fields, body, codec, to.options));
   size_t json_bytes = body.size();
   if (fields.header_length) {
@@ -252,6 +273,7 @@ void HttpInfer::Compress(HttpCodec& codec, HttpAnswer& answer) {
   if (!codec.compressor.Compress(encoding_, answer.body, scratch_).ok())
     return;  // out of memory: send it plain
   answer.body.swap(scratch_);
+  if (scratch_.capacity() > kCompressFrom) std::string().swap(scratch_);  // a connection's own, and many are
   answer.fields +=
       encoding_ == Encoding::kGzip ? "content-encoding: gzip\r\n" : "content-encoding: deflate\r\n";
 }

@@ -47,6 +47,8 @@ struct HttpAnswer {
 // What requests are read with, one after the other: one for each thread that reads.
 struct HttpCodec {
   explicit HttpCodec(const CodecLimits& limits) : json(limits) {}
+  // Gives back what a large request made them hold.
+  void FreeMemory();
   JsonDecoder json;
   Compressor compressor;
   Decompressor decompressor;
@@ -83,6 +85,8 @@ class HttpInfer {
  private:
   Status Decode(const InferFields& fields, std::string_view& body, HttpCodec& codec,
                 const WireOptions& options);
+  Status StartDecoded(const InferTarget& target, const InferFields& fields, std::string_view body,
+                      HttpCodec& codec, const Recipient& to);
   Status StartRaw(const InferTarget& target, std::string_view body, const Recipient& to);
   void Compress(HttpCodec& codec, HttpAnswer& answer);
   void AddRequestId(HttpAnswer& answer) const;

@@ -13,6 +13,15 @@ using boost::beast::error_code;
 
 std::string_view View(boost::beast::string_view text) { return {text.data(), text.size()}; }
 
+// A field of several lines (obs-fold). RFC 9112 has servers refuse it, proxies read it differently, and Beast
+// puts its value together on the stack.
+bool IsFolded(std::string_view head) {
+  for (size_t next = head.find('\n') + 1; next != 0; next = head.find('\n', next) + 1) {
+    if (next < head.size() && (head[next] == ' ' || head[next] == '\t')) return true;
+  }
+  return false;
+}
+
 char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; }
 
 }  // namespace
@@ -44,9 +53,10 @@ class BeastParser final : public http::basic_parser<true> {
   void on_response_impl(int, boost::beast::string_view, int, error_code&) override {}
   void on_field_impl(http::field, boost::beast::string_view name, boost::beast::string_view value,
                      error_code&) override {
-    head_.fields.emplace_back(View(name), View(value));
+    // What follows a chunked body is no header: nothing there may change what the request is.
+    if (!head_done_) head_.fields.emplace_back(View(name), View(value));
   }
-  void on_header_impl(error_code&) override {}
+  void on_header_impl(error_code&) override { head_done_ = true; }
   void on_body_init_impl(const boost::optional<std::uint64_t>&, error_code&) override {}
   std::size_t on_body_impl(boost::beast::string_view data, error_code&) override { return data.size(); }
   void on_chunk_header_impl(std::uint64_t, boost::beast::string_view, error_code&) override {}
@@ -58,6 +68,7 @@ class BeastParser final : public http::basic_parser<true> {
 
   HttpHead& head_;
   std::string*& body_;
+  bool head_done_ = false;
 };
 
 class HttpParser::Impl {
@@ -133,10 +144,15 @@ HttpParser::HttpParser(size_t max_header_bytes, uint64_t max_body_bytes)
 HttpParser::~HttpParser() = default;
 
 void HttpParser::Reset() { impl_->Reset(); }
+void HttpParser::FreeMemory() { impl_->head = {}; }
 const HttpHead& HttpParser::head() const { return impl_->head; }
 bool HttpParser::BodyDone() const { return impl_->parser->is_done(); }
 
 size_t HttpParser::ReadHead(std::string_view bytes, std::optional<HttpFault>& fault) {
+  if (IsFolded(bytes)) {
+    fault = HttpFault{400, "this is not an HTTP request: a header field goes on in a second line"};
+    return 0;
+  }
   error_code error;
   const size_t taken = impl_->parser->put(boost::asio::const_buffer(bytes.data(), bytes.size()), error);
   if (error && error != http::error::need_more) {

@@ -44,6 +44,8 @@ class HttpParser {
   HttpParser& operator=(const HttpParser&) = delete;
 
   void Reset();
+  // What is kept from head to head. head() is empty then.
+  void FreeMemory();
 
   // Reads the head from `bytes`, everything that came since Reset; returns how many of them it is, 0 where
   // more are needed. Once it was read, head() holds for as long as `bytes`.

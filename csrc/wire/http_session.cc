@@ -39,7 +39,8 @@ bool HttpSession::WantsInput() const {
     case State::kHead:
     case State::kBody:
       return true;
-    case State::kAsked:
+    case State::kAsked:  // also where nothing more is to be read: that is how its client is seen to leave
+      return in_.size() < limits_.max_pipelined_bytes;
     case State::kAnswered:
       return !close_after_ && in_.size() < limits_.max_pipelined_bytes;
     case State::kClosed:
@@ -128,7 +129,10 @@ void HttpSession::StartBody() {
   const uint64_t length = head.content_length.value_or(0);
   body_in_place_ = !head.chunked && rest.size() >= length;
   if (body_in_place_) return Dispatch(rest.substr(0, length));
-  if (head.expects_continue && rest.empty()) head_out_ += "HTTP/1.1 100 Continue\r\n\r\n";
+  if (head.expects_continue && rest.empty()) {
+    head_out_ += "HTTP/1.1 100 Continue\r\n\r\n";
+    last_output_ = host_.Now();
+  }
   state_ = State::kBody;
   body_began_ = last_input_;
   ByteBuffer& buffer = head.chunked ? chunks_ : body_;
@@ -232,11 +236,12 @@ void HttpSession::DropRequestBytes() {
   chunks_.Clear();
   head_bytes_ = 0;
   body_left_ = 0;
-  Account(0);
+  // What it became, tensors or a message to the control plane, takes about as much until it is answered.
+  if (state_ != State::kAsked) Account(0);
 }
 
 void HttpSession::InputEnded() {
-  if (state_ == State::kAnswered) {
+  if (state_ == State::kAnswered && asked_ == 0) {
     close_after_ = true;  // its answer is on its way
     return;
   }
@@ -256,7 +261,7 @@ void HttpSession::Tick() {
     return;
   }
   if (state_ == State::kHead && in_.empty()) {
-    in_.Free();
+    if (now - last_input_ >= kTickInterval && now - last_output_ >= kTickInterval) FreeMemory();
     if (now - last_input_ > limits_.idle_timeout && now - last_output_ > limits_.idle_timeout) {
       counters_.Refuse(Refusal::kIdleTimeout);
       state_ = State::kClosed;
@@ -266,6 +271,16 @@ void HttpSession::Tick() {
   } else if (state_ == State::kBody && BodyIsSlow(now)) {
     Refuse(408, "the request's body took too long", Refusal::kBodyTimeout);
   }
+}
+
+// All that is kept from one request to the next; many idle connections would keep much.
+void HttpSession::FreeMemory() {
+  for (ByteBuffer* buffer : {&in_, &body_, &chunks_}) buffer->Free();
+  for (std::string* text : {&chunked_body_, &head_out_, &body_out_, &answer_.fields, &answer_.body}) {
+    std::string().swap(*text);
+  }
+  parser_.FreeMemory();
+  exchange_.reset();
 }
 
 bool HttpSession::BodyIsSlow(TimePoint now) const {

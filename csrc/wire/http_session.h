@@ -55,6 +55,7 @@ class HttpSession final : public Protocol, private ControlWaiter {
   void DispatchInfer(std::string_view body);
   void DispatchControl(std::string_view body);
   void DropRequestBytes();
+  void FreeMemory();
 
   // http_answer.cc
   bool Begin();
@@ -116,7 +117,6 @@ class HttpSession final : public Protocol, private ControlWaiter {
   TimePoint request_read_{};  // its last byte
   TimePoint decoded_{};
   TimePoint last_input_{}, last_output_{};
-  uint32_t sample_ = 0;  // state of the access log's sampling
 };
 
 }  // namespace falaj::wire

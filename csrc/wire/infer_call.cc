@@ -23,6 +23,7 @@ void InferCall::Clear() {
   lease_.reset();
   request_ = RefPtr<Request>();
   outputs_.clear();
+  classes_.clear();
 }
 
 Status InferCall::CheckInputs(const Batcher& batcher, const InferHeader& header) {

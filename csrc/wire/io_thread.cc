@@ -36,6 +36,9 @@ class IoThread::Sink final : public CompletionSink {
     done_.insert(done_.end(), done.begin(), done.end());
   }
 
+  // Whether the owner delivered something to itself, for which nobody wakes it.
+  bool has_local() const { return !local_.empty(); }
+
   // Moves what was delivered, one reference each, to the end of `taken`.
   void Take(std::vector<Request*>& taken) {
     taken.insert(taken.end(), local_.begin(), local_.end());
@@ -83,7 +86,7 @@ void IoThread::Run() {
   own_sink_->SetOwner(std::this_thread::get_id());
   const auto work = boost::asio::make_work_guard(context_);
   while (!stopping_ || under_way_ > 0) {
-    if (unflushed_.empty()) context_.run_one();
+    if (unflushed_.empty() && !own_sink_->has_local()) context_.run_one();
     for (int i = 1; i < kHandlersPerTurn && context_.poll_one() > 0; ++i) {
     }
     EndTurn();
@@ -100,6 +103,7 @@ TimePoint IoThread::Now() const {
 }
 
 void IoThread::EndTurn() {
+  buried_.clear();  // what they asked is withdrawn before it is run for nobody
   for (int round = 0; round < kRoundsPerTurn; ++round) {
     for (const auto& batcher : std::exchange(unflushed_, {})) batcher->Flush(Batcher::RunHere::kIfShort);
     DeliverAnswers();

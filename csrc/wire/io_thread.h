@@ -58,8 +58,11 @@ class IoThread final : public Host {
   void Remove(const std::shared_ptr<Connection>& connection);
   // Calls its WriteNow before this turn ends.
   void WriteLater(std::shared_ptr<Connection> connection) { to_write_.push_back(std::move(connection)); }
-  // Destroys it at the end of this turn: it may be what is calling.
-  void Bury(std::unique_ptr<Protocol> protocol) { buried_.push_back(std::move(protocol)); }
+  // Destroys it in this turn, but not at once: it may be what is calling. Until then its `carrier` is kept,
+  // which it may call when it is handed an answer.
+  void Bury(std::shared_ptr<Connection> carrier, std::unique_ptr<Protocol> protocol) {
+    buried_.push_back({std::move(carrier), std::move(protocol)});
+  }
   // Thread-safe: the reply goes to whoever asked, if its client is still there.
   void Post(ControlReply reply) EXCLUDES(mu_);
   // Thread-safe: every connection of this thread finishes what it has and closes.
@@ -83,6 +86,10 @@ class IoThread final : public Host {
 
  private:
   class Sink;
+  struct Buried {
+    std::shared_ptr<Connection> carrier;
+    std::unique_ptr<Protocol> protocol;  // destroyed first
+  };
 
   void Run();
   void EndTurn();
@@ -109,7 +116,7 @@ class IoThread final : public Host {
   std::unordered_set<std::shared_ptr<Connection>> connections_;
   std::unordered_map<uint64_t, ControlWaiter*> asked_;
   std::vector<std::shared_ptr<Connection>> to_write_;
-  std::vector<std::unique_ptr<Protocol>> buried_;
+  std::vector<Buried> buried_;
   std::vector<Request*> delivered_;
   std::vector<ControlReply> replies_;
   std::string date_;

@@ -20,8 +20,10 @@ namespace sj = simdjson::ondemand;
 
 static_assert(JsonDecoder::kPadding >= simdjson::SIMDJSON_PADDING);
 
-// A parser that has seen a large request holds several times its size.
+// A parser that has seen a large request holds several times its size: up to so much until a smaller one
+// comes, and never more than kMostCapacity.
 constexpr size_t kKeepCapacity = size_t{1} << 20;
+constexpr size_t kMostCapacity = size_t{4} << 20;
 
 constexpr JsonPath kRequest{"the request"};
 constexpr JsonPath kParametersPath{"parameters"};
@@ -75,6 +77,9 @@ class JsonDecoder::Impl {
 
   Status Parse(std::string_view json, std::span<const std::byte> blobs);
   Status Fill(std::span<const TensorView> views, std::byte* payload);
+  void FreeMemory() {
+    if (parser_.capacity() > kMostCapacity) parser_ = sj::parser();
+  }
 
   InferHeader header;
   size_t payload_bytes = 0;
@@ -546,5 +551,6 @@ size_t JsonDecoder::PayloadBytes() const { return impl_->payload_bytes; }
 Status JsonDecoder::Fill(std::span<const TensorView> views, std::byte* payload) {
   return impl_->Fill(views, payload);
 }
+void JsonDecoder::FreeMemory() { impl_->FreeMemory(); }
 
 }  // namespace falaj::wire

@@ -36,6 +36,9 @@ class JsonDecoder {
   // undefined. REQUIRES: Parse succeeded
   Status Fill(std::span<const TensorView> views, std::byte* payload);
 
+  // Gives back what a large request has made it hold. header() is valid until then only.
+  void FreeMemory();
+
  private:
   class Impl;
   std::unique_ptr<Impl> impl_;  // keeps simdjson out of every includer

@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -16,15 +17,13 @@
 namespace falaj::wire {
 namespace {
 
-constexpr std::string_view kUnix = "unix:";
 constexpr int kAcceptsPerTurn = 64;
 // Out of descriptors: accepting again at once would only fail again.
 constexpr auto kPause = std::chrono::milliseconds(100);
 
 constexpr std::string_view kRefused =
     "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
-    "content-length: 51\r\nconnection: close\r\n\r\n{\"error\":\"the server has too many connections "
-    "now\"}\n";
+    "content-length: 51\r\nconnection: close\r\n\r\n{\"error\":\"the server has too many connections now\"}";
 
 Status Failed(const std::string& where) {
   return Unavailable("cannot listen on " + where + ": " + std::strerror(errno));
@@ -39,6 +38,13 @@ Result<ListeningSocket> BindInternet(const addrinfo& address, const std::string&
     return Failed(where);
   }
   return made;
+}
+
+// A socket that nobody listens on any more, as a process that was killed leaves it; any other file refuses
+// connections too.
+bool IsSocket(const std::string& path) {
+  struct stat file {};
+  return lstat(path.c_str(), &file) == 0 && S_ISSOCK(file.st_mode);
 }
 
 uint16_t PortOf(const sockaddr_storage& address) {
@@ -57,12 +63,11 @@ Result<std::vector<ListeningSocket>> ListenUnix(const std::string& path, size_t 
   std::memcpy(address.sun_path, path.data(), path.size());
   const auto* raw = reinterpret_cast<const sockaddr*>(&address);
   {
-    // A socket that nobody listens on is left from a process that was killed; one that answers is in use.
     const ListeningSocket probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     if (connect(probe.fd(), raw, sizeof(address)) == 0) {
       return Unavailable("cannot listen on unix socket '" + path + "': another process does");
     }
-    if (errno == ECONNREFUSED) unlink(path.c_str());
+    if (errno == ECONNREFUSED && IsSocket(path)) unlink(path.c_str());
   }
   ListeningSocket made(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (made.fd() < 0 || bind(made.fd(), raw, sizeof(address)) != 0 || listen(made.fd(), 4096) != 0) {
@@ -99,7 +104,7 @@ ListeningSocket::~ListeningSocket() {
 }
 
 Result<std::vector<ListeningSocket>> Listen(const std::string& host, uint16_t& port, size_t count) {
-  if (host.starts_with(kUnix)) return ListenUnix(host.substr(kUnix.size()), count);
+  if (host.starts_with(kUnixHost)) return ListenUnix(host.substr(kUnixHost.size()), count);
   std::vector<ListeningSocket> sockets;
   while (sockets.size() < count) {
     const std::string where = host + ":" + std::to_string(port);
@@ -134,6 +139,8 @@ void Acceptor::Start() { Wait(); }
 
 void Acceptor::Stop() {
   stopped_ = true;
+  // A process that was forked from this one would keep it listening.
+  shutdown(socket_.native_handle(), SHUT_RDWR);
   boost::system::error_code ignored;
   socket_.close(ignored);
   pause_.cancel();
@@ -173,7 +180,13 @@ void Acceptor::Take(int fd, Peer peer) {
   const int on = 1;
   if (peer.port != 0) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
   const int family = peer.port == 0 ? AF_UNIX : AF_INET;  // closes the same way whichever it is
-  Socket socket(thread_.context(), boost::asio::generic::stream_protocol(family, 0), fd);
+  Socket socket(thread_.context());
+  boost::system::error_code error;
+  socket.assign(boost::asio::generic::stream_protocol(family, 0), fd, error);
+  if (error) {  // the kernel watches no more descriptors
+    thread_.shares().Disconnect(peer.address, holdings);
+    return Refuse(fd, Refusal::kConnections);
+  }
   auto connection =
       std::make_shared<Connection>(thread_, std::move(socket), std::move(peer), holdings, wire_);
   thread_.Add(connection);

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/status.h"
@@ -30,6 +31,8 @@ class ListeningSocket {
  private:
   int fd_ = -1;
 };
+
+inline constexpr std::string_view kUnixHost = "unix:";
 
 // One socket for each of `count` threads on the same address, so that the kernel spreads connections over
 // them (SO_REUSEPORT). `host` is a name, an address, or "unix:<path>", where all share one socket. `port` 0

@@ -72,6 +72,7 @@ Status WireServer::ReloadTls() {
 
 Status WireServer::Listen(Wire wire, const std::string& host, uint16_t& port,
                           const std::optional<TlsFiles>& tls) {
+  if (started_ || closed_) return Unavailable("listeners are added before the server is started");
   Acceptor::MakeProtocol make = ProtocolsOf(wire);
   if (tls) {
     const bool grpc = wire == Wire::kGrpc;
@@ -82,7 +83,7 @@ Status WireServer::Listen(Wire wire, const std::string& host, uint16_t& port,
   }
   auto sockets = wire::Listen(host, port, threads_.size());
   if (!sockets.ok()) return sockets.status();
-  if (port == 0) unix_paths_.push_back(host.substr(host.find(':') + 1));
+  if (host.starts_with(kUnixHost)) unix_paths_.push_back(host.substr(kUnixHost.size()));
   for (size_t i = 0; i < threads_.size(); ++i) {
     acceptors_[i].push_back(std::make_shared<Acceptor>(*threads_[i], std::move((*sockets)[i]), wire, make));
   }
@@ -90,6 +91,7 @@ Status WireServer::Listen(Wire wire, const std::string& host, uint16_t& port,
 }
 
 void WireServer::Start() {
+  if (started_ || closed_) return;
   started_ = true;
   for (size_t i = 0; i < threads_.size(); ++i) {
     for (const auto& acceptor : acceptors_[i]) {
@@ -99,28 +101,33 @@ void WireServer::Start() {
   }
 }
 
+// On their own threads, whose events before this are still taken; before there are threads, here.
+void WireServer::StopAccepting() {
+  for (size_t i = 0; i < threads_.size(); ++i) {
+    for (const auto& acceptor : acceptors_[i]) {
+      if (started_) {
+        boost::asio::post(threads_[i]->context(), [acceptor] { acceptor->Stop(); });
+      } else {
+        acceptor->Stop();
+      }
+    }
+  }
+}
+
 void WireServer::AnnounceDrain() { shared_.draining.store(true, std::memory_order_relaxed); }
 
 void WireServer::Drain() {
   AnnounceDrain();
-  for (size_t i = 0; i < threads_.size(); ++i) {
-    for (const auto& acceptor : acceptors_[i]) {
-      boost::asio::post(threads_[i]->context(), [acceptor] { acceptor->Stop(); });
-    }
-    if (started_) threads_[i]->DrainConnections();
-  }
+  StopAccepting();
+  for (const auto& thread : threads_) thread->DrainConnections();
 }
 
 void WireServer::Close() {
   if (closed_) return;
   closed_ = true;
   shared_.control.Close();
-  for (size_t i = 0; i < threads_.size(); ++i) {
-    for (const auto& acceptor : acceptors_[i]) {
-      boost::asio::post(threads_[i]->context(), [acceptor] { acceptor->Stop(); });
-    }
-    threads_[i]->Stop();
-  }
+  StopAccepting();
+  for (const auto& thread : threads_) thread->Stop();
   acceptors_.clear();
   for (const std::string& path : unix_paths_) unlink(path.c_str());
 }

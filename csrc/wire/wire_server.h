@@ -21,10 +21,12 @@ class WireServer {
   WireServer(WireOptions options, const ModelTable& models);
   ~WireServer();
 
-  // `port` 0 is replaced by the one that was picked. REQUIRES: not started
-  Status Listen(Wire wire, const std::string& host, uint16_t& port, const std::optional<TlsFiles>& tls);
+  // `port` 0 is replaced by the one that was picked. Fails once the server was started or closed.
+  Status Listen(Wire wire, const std::string& host, uint16_t& port,
+                const std::optional<TlsFiles>& tls = std::nullopt);
   // Reads every listener's certificates again. Where one is bad, says why; that listener keeps what it had.
   Status ReloadTls();
+  // Does nothing where it was started or closed before.
   void Start();
 
   // From now on answers tell HTTP clients to connect anew elsewhere (Connection: close); all are still
@@ -47,6 +49,7 @@ class WireServer {
  private:
   static Acceptor::MakeProtocol ProtocolsOf(Wire wire);
   static Acceptor::MakeProtocol Encrypted(Wire wire, std::shared_ptr<TlsContexts> contexts);
+  void StopAccepting();
 
   WireShared shared_;
   std::vector<std::unique_ptr<IoThread>> threads_;

@@ -1,77 +1,15 @@
 #include "wire/http_session.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
+#include "wire/http_session_fixture.h"
 
-#include "fakes/fake_host.h"
-
-namespace falaj::wire {
+namespace falaj::wire::test {
 namespace {
 
-using test::Drain;
-using test::FakeCarrier;
-using test::FakeHost;
-using test::Feed;
 using testing::AllOf;
 using testing::EndsWith;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::StartsWith;
-
-constexpr std::string_view kJson =
-    R"({"id":"7","inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":[1,2.5]}]})";
-constexpr std::string_view kReply =
-    R"({"model_name":"m","model_version":"3","id":"7","outputs":[{"name":"y","datatype":"FP32","shape":[1,2],"data":[3,6]}]})";
-
-std::string Post(std::string_view target, std::string_view body, std::string_view fields = "") {
-  return "POST " + std::string(target) + " HTTP/1.1\r\nHost: h\r\n" + std::string(fields) +
-         "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + std::string(body);
-}
-std::string Infer(std::string_view fields = "") { return Post("/v2/models/m/infer", kJson, fields); }
-
-WireOptions Small() {
-  WireOptions options;
-  options.http.max_header_bytes = 512;
-  options.http.max_body_bytes = 4096;
-  options.http.max_pipelined_bytes = 1024;
-  return options;
-}
-
-class HttpSessionTest : public testing::Test {
- protected:
-  explicit HttpSessionTest(WireOptions options = Small()) : host(std::move(options)) { Connect(); }
-  void Connect(Listener listener = Listener::kHttp) {
-    session = std::make_unique<HttpSession>(host, carrier, Peer{"192.0.2.1", 4242, false, ""}, holdings,
-                                            codec, listener);
-  }
-  // Answers one infer request and returns what is then written.
-  std::string Answer() {
-    host.Deliver(1);
-    return Drain(*session);
-  }
-  ControlReply Head(int status, Fields headers) {
-    ControlReply reply;
-    reply.id = host.asked().back().first;
-    reply.head = true;
-    reply.status = status;
-    reply.headers = std::move(headers);
-    return reply;
-  }
-  ControlReply Body(std::string body, bool last) {
-    ControlReply reply;
-    reply.id = host.asked().back().first;
-    reply.body = std::move(body);
-    reply.last = last;
-    return reply;
-  }
-  uint64_t Refused(Refusal why) { return host.counters(Wire::kHttp).refused[static_cast<size_t>(why)].Get(); }
-
-  FakeHost host;
-  FakeCarrier carrier;
-  HttpCodec codec{CodecLimits{}};
-  std::shared_ptr<ClientHoldings> holdings = std::make_shared<ClientHoldings>();
-  std::unique_ptr<HttpSession> session;
-};
 
 TEST_F(HttpSessionTest, AnswersInferWhenItsBytesComeInAnyPieces) {
   for (const size_t piece : {size_t{1}, size_t{7}, size_t{100}, SIZE_MAX}) {
@@ -229,69 +167,6 @@ TEST_F(HttpSessionTest, WithdrawsTheRequestWhenItsClientLeaves) {
   EXPECT_EQ(host.model().batcher->Stats().admission.cancelled, 1u);
 }
 
-TEST_F(HttpSessionTest, AsksTheControlPlaneWhenItIsNotInfer) {
-  Feed(*session, "GET /v2/models/a%20b?x=1 HTTP/1.1\r\nHost: h\r\nX-Thing: A\r\n\r\n");
-  ASSERT_EQ(host.asked().size(), 1u);
-  const ControlRequest& asked = host.asked()[0].second;
-  EXPECT_EQ(asked.method, "GET");
-  EXPECT_EQ(asked.target, "/v2/models/a%20b?x=1");
-  EXPECT_THAT(asked.headers, testing::ElementsAre(std::pair("host", "h"), std::pair("x-thing", "A")));
-  EXPECT_EQ(asked.peer_address, "192.0.2.1");
-  host.Reply(Head(200, {{"content-length", "2"}, {"connection", "close"}, {"x", "y"}}));
-  host.Reply(Body("ok", true));
-  const std::string answer = Drain(*session);
-  EXPECT_THAT(answer, AllOf(HasSubstr("x: y\r\n"), EndsWith("\r\n\r\nok")));
-  EXPECT_THAT(answer, testing::Not(HasSubstr("connection")));
-  EXPECT_EQ(host.shares().requests(), 0);
-  Feed(*session, Infer());
-  EXPECT_THAT(Answer(), StartsWith("HTTP/1.1 200")) << "the connection goes on";
-}
-
-TEST_F(HttpSessionTest, StreamsInChunksWhenTheLengthIsNotKnown) {
-  Feed(*session, "GET /v2 HTTP/1.1\r\nHost: h\r\n\r\n");
-  host.Reply(Head(200, {}));
-  EXPECT_THAT(Drain(*session), HasSubstr("transfer-encoding: chunked\r\n"));
-  host.Reply(Body("0123456789abcdef!", false));
-  EXPECT_EQ(Drain(*session), "11\r\n0123456789abcdef!\r\n");
-  EXPECT_GT(host.sent(host.asked()[0].first), 17u);
-  host.Reply(Body("", true));
-  EXPECT_EQ(Drain(*session), "0\r\n\r\n");
-  Feed(*session, Infer());
-  EXPECT_THAT(Answer(), StartsWith("HTTP/1.1 200"));
-}
-
-TEST_F(HttpSessionTest, EndsTheAnswerWhenItsBodyHadLeftBefore) {
-  Feed(*session, "GET /v2 HTTP/1.1\r\nHost: h\r\n\r\n");
-  host.Reply(Head(200, {{"content-length", "2"}}));
-  host.Reply(Body("ok", false));
-  Drain(*session);
-  host.Reply(Body("", true));
-  EXPECT_EQ(Feed(*session, Infer()), Infer().size());
-  EXPECT_THAT(Answer(), StartsWith("HTTP/1.1 200"));
-}
-
-TEST_F(HttpSessionTest, SendsNoBodyWhenTheMethodIsHead) {
-  Feed(*session, "HEAD /v2 HTTP/1.1\r\nHost: h\r\n\r\n");
-  host.Reply(Head(200, {{"content-length", "2"}}));
-  host.Reply(Body("ok", true));
-  EXPECT_THAT(Drain(*session), EndsWith("content-length: 2\r\n\r\n"));
-}
-
-TEST_F(HttpSessionTest, TellsTheControlPlaneWhenItsClientLeaves) {
-  Feed(*session, "GET /v2 HTTP/1.1\r\nHost: h\r\n\r\n");
-  session->InputEnded();
-  EXPECT_EQ(host.forgotten(), std::vector<uint64_t>{host.asked()[0].first});
-  EXPECT_FALSE(host.Reply(Head(200, {})));
-}
-
-TEST_F(HttpSessionTest, SaysSoWhenThereIsNoControlPlane) {
-  host.LoseControlPlane();
-  Feed(*session, "GET /v2 HTTP/1.1\r\nHost: h\r\n\r\n");
-  EXPECT_THAT(Drain(*session), AllOf(StartsWith("HTTP/1.1 503 "), HasSubstr("retry-after: 1\r\n")));
-  EXPECT_FALSE(session->Finished());
-  EXPECT_EQ(host.shares().requests(), 0);
-}
-
 TEST_F(HttpSessionTest, AsksForEverythingWhenItIsTheAdministrators) {
   Connect(Listener::kAdmin);
   Feed(*session, Infer());
@@ -340,22 +215,6 @@ TEST_F(HttpSessionTest, EndsWhenTheBodyStallsOrTrickles) {
   EXPECT_TRUE(session->Finished()) << "a byte a second is no way to send a body";
 }
 
-TEST_F(HttpSessionTest, EndsWhenTheClientTakesNothing) {
-  Feed(*session, Infer());
-  host.Deliver(1);
-  host.Advance(std::chrono::seconds(31));
-  session->Tick();
-  EXPECT_TRUE(session->Finished());
-  EXPECT_EQ(Drain(*session), "");
-  EXPECT_EQ(Refused(Refusal::kWriteTimeout), 1u);
-}
-
-TEST_F(HttpSessionTest, WritesWholeAnswersWhenTheSocketTakesLittle) {
-  Feed(*session, Infer());
-  host.Deliver(1);
-  EXPECT_THAT(Drain(*session, 3), EndsWith(std::string(kReply)));
-}
-
 class FewRequests : public HttpSessionTest {
  protected:
   static WireOptions Options() {
@@ -381,31 +240,6 @@ TEST_F(FewRequests, RefusesAndKeepsTheConnectionWhenTooManyAreUnderWay) {
   EXPECT_THAT(Drain(other), StartsWith("HTTP/1.1 200"));
 }
 
-class Logging : public HttpSessionTest {
- protected:
-  static WireOptions Options() {
-    WireOptions options = Small();
-    options.access_log_per_million = 500'000;
-    return options;
-  }
-  Logging() : HttpSessionTest(Options()) {}
-};
-
-TEST_F(Logging, LogsItsShareWhenSampled) {
-  for (int i = 0; i < 10; ++i) {
-    Feed(*session, Post("/v2/models/m/infer?secret=1", kJson, "X-Request-Id: abc\r\n"));
-    EXPECT_THAT(Answer(), HasSubstr("x-request-id: abc\r\n"));
-  }
-  ASSERT_EQ(host.logged().size(), 5u);
-  const AccessRecord& record = host.logged()[0];
-  EXPECT_EQ(record.method, "POST");
-  EXPECT_EQ(record.target, "/v2/models/m/infer");
-  EXPECT_EQ(record.request_id, "abc");
-  EXPECT_EQ(record.status, 200);
-  EXPECT_GT(record.bytes_in, kJson.size());
-  EXPECT_GT(record.bytes_out, kReply.size());
-}
-
 TEST(ParseInferTarget, FindsModelAndVersionWhenItIsOne) {
   const auto parsed = ParseInferTarget("/v2/models/a%2Fb%zz/versions/12/infer?x");
   ASSERT_TRUE(parsed);
@@ -422,4 +256,4 @@ TEST(ParseInferTarget, FindsModelAndVersionWhenItIsOne) {
 }
 
 }  // namespace
-}  // namespace falaj::wire
+}  // namespace falaj::wire::test
