@@ -93,6 +93,7 @@ def models() -> list[SuiteModel]:
         SuiteModel(AWKWARD_NAME, {1: _scaled(7)}),
         SuiteModel("spare", {1: _scaled(1)}, 8),  # loaded, unloaded and replaced by tests
         SuiteModel("gather", {1: zoo.gather_bad_index().proto}, settings=_ONE_INSTANCE),
+        SuiteModel("reshape", {1: _reshape()}),
         SuiteModel("slow", {1: loop}, 1, _QUEUE_OF_ONE),
         SuiteModel("ranked", {1: loop}, 1, _PRIORITIES),
     ]
@@ -149,6 +150,13 @@ def _transpose() -> onnx.ModelProto:
     """`x` INT64 [a, b] -> `y` INT64 [b, a]: tells in which order the elements were read."""
     node = helper.make_node("Transpose", ["x"], ["y"], perm=[1, 0])
     return build("transpose", [node], [value("x", "INT64", ["a", "b"])], [value("y", "INT64", ["b", "a"])])
+
+
+def _reshape() -> onnx.ModelProto:
+    """`x` FP32 [n] -> `y` FP32 [m, 2]: no odd n can be run."""
+    node = helper.make_node("Reshape", ["x", "shape"], ["y"])
+    constants = {"shape": np.array([-1, 2], np.int64)}
+    return build("reshape", [node], [value("x", "FP32", ["n"])], [value("y", "FP32", ["m", 2])], constants)
 
 
 def _add_sub() -> onnx.ModelProto:

@@ -3,6 +3,7 @@
 import gzip
 import json
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from tests.conformance.metrics_page import until
 from tests.conformance.repository import IDENTITY
 from tests.conformance.target import Process, Target, falaj_serve
 from tests.conformance.tensors import LENGTH_FIELD, OCTETS, blob, in_json
+from tests.conformance.test_waiting import busy_model, leaving_client, of_rounds, until_waiting
 
 Code = grpc.StatusCode
 THREE = ("x", "FP32", np.ones(3, np.float32))
 TWO = ("x", "FP32", np.ones(2, np.float32))
-NOWHERE = ("index", "INT64", np.array([[99]]))  # outside of the table: the run fails
+NOWHERE = ("index", "INT64", np.array([[99]]))  # outside of the table, which the model finds
 LIMIT = 65536
 
 
@@ -39,11 +41,12 @@ def stub_of(channel: grpc.Channel) -> Any:
         ("nobody", "1", THREE, 404, Code.NOT_FOUND),
         ("fixed", "2", THREE, 404, Code.NOT_FOUND),
         ("fixed", str(2**63 - 1), THREE, 404, Code.NOT_FOUND),
-        ("gather", "", NOWHERE, 500, Code.INTERNAL),
+        ("gather", "", NOWHERE, 400, Code.INVALID_ARGUMENT),
+        ("reshape", "", THREE, 500, Code.INTERNAL),
     ],
     ids=[
         "wrong shape", "version 0", "version one", "unknown model", "unknown model with version",
-        "unknown version", "largest version", "failing run",
+        "unknown version", "largest version", "index out of bounds", "failing run",
     ],
 )  # fmt: skip
 def test_infer_fails_with_the_tables_status_when_asked_by_either_transport(
@@ -145,21 +148,20 @@ def test_server_is_not_ready_when_it_is_stopping(stopping: Process) -> None:
 def test_request_is_499_in_the_log_when_its_client_has_left(repository_folder: Path, tmp_path: Path) -> None:
     """cancelled by the client: 499, which only the log can tell."""
     log = ("--log-format", "json", "--set", "log.access_log_sample=1")
-    body = json.dumps({"inputs": [in_json("n", "INT64", np.array([[30_000]]))]}).encode()
-    with falaj_serve(tmp_path, repository_folder, *log) as server:
+    with falaj_serve(tmp_path, repository_folder, *log) as server, ThreadPoolExecutor(2) as pool:
+        target = server.target()
+        busy = busy_model(target, lambda: pool.submit(Http(target.http).infer, "ranked", of_rounds(100_000)))
+        body = json.dumps({**of_rounds(1), "id": "leaving"}).encode()
+        with leaving_client(target, "ranked", body):
+            until_waiting(target, 2)
+        assert [one.result().status for one in busy] == [200, 200]
 
-        def lines() -> list[dict[str, Any]]:
-            found = [json.loads(line) for line in server.log().splitlines() if line.endswith("}")]
-            return [line for line in found if line.get("target", "").endswith("slow/infer")]
+        def statuses() -> list[int]:
+            lines = [json.loads(line) for line in server.log().splitlines() if line.endswith("}")]
+            return [line["status"] for line in lines if line.get("status", 200) != 200]
 
-        with socket.create_connection(("127.0.0.1", server.ports["http"]), timeout=30) as client:
-            head = b"POST /v2/models/slow/infer HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body)
-            client.sendall(head + body)
-            # It was read when the same connection's next request waits behind it.
-            answered = Http(server.target().http).get("/v2/health/live")
-            assert answered.status == 200
-        until(lambda: bool(lines()), "the request is in the log")
-        assert [line["status"] for line in lines()] == [499]
+        until(lambda: bool(statuses()), "the request is in the log")
+        assert statuses() == [499]
 
 
 def test_raw_request_fails_alike_when_the_model_is_unknown(http: Http) -> None:
