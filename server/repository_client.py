@@ -52,7 +52,7 @@ class RepositoryClient:
 
     def reload(self, model: str) -> None:
         """Have a loaded model loaded anew. Raises NotFound where the server has no such model loaded."""
-        if model not in {row.get("name") for row in self.index()}:
+        if model not in {row.get("name") for row in self.index() if row.get("state") == "READY"}:
             raise NotFound(f"model '{model}' is not loaded")
         self.load(model)
 

@@ -14,6 +14,11 @@ constexpr size_t kKeepOwnBytes = size_t{4} << 20;
 constexpr size_t kKeepRequests = 4096;
 constexpr size_t kKeepSlabBytes = size_t{4} << 20;
 constexpr size_t kMaxGuests = 64;
+// Work that was short by what is known and then kept its submitter for longer than this: how long a model
+// takes may depend on its data. Executors do its work for kRest times as long, so that submitters, who have
+// connections to serve, lose a fiftieth of their time to it at most.
+constexpr Nanos kLongHere{10'000'000};
+constexpr int kRest = 50;
 
 bool FitsInPlace(const BatcherOptions& options, const SlabLayout& layout) {
   if (!layout.all_inputs_fixed || layout.bytes > kMaxSlabBytes || options.inputs.empty()) return false;
@@ -213,9 +218,15 @@ void Batcher::OfferMore() {
 Batcher::Lane* Batcher::TakeOnSubmitter(RunHere run_here) {
   if (run_here == RunHere::kNever || !options_.run_on_submitter || queue_.empty()) return nullptr;
   if (curve_.empty() || curve_.Estimate(1) > options_.short_work) return nullptr;
+  if (executors_until_ != TimePoint{}) {
+    if (clock_->Now() < executors_until_) return nullptr;
+    executors_until_ = TimePoint{};
+  }
   Lane* lane = TakeBatch(free_lanes_, /*only_if_short=*/true);
   if (lane == nullptr && free_lanes_.empty()) lane = TakeAsGuest();
-  if (lane != nullptr) lane->counters.on_submitter.Add(1);
+  if (lane == nullptr) return nullptr;
+  lane->on_submitter = true;
+  lane->counters.on_submitter.Add(1);
   return lane;
 }
 
@@ -277,6 +288,7 @@ void Batcher::RunLane(Lane& lane) {
   lane.learned_rows = -1;
   lane.kept = lane.broken = 0;
   lane.succeeded = lane.rows = 0;
+  lane.run_time = Nanos(0);
   Status status = RunMembers(lane, lane.members);
   if (status.ok() || lane.members.size() == 1) {
     Answer(lane, lane.members, status);
@@ -384,6 +396,8 @@ void Batcher::Deliver(Lane& lane) {
   lane.counters.ok_deliver_ns.Add(lane.succeeded * deliver_ns);
   if (lane.rows > 0) lane.sizes.AddDelivery(lane.rows, deliver_ns);
   MutexLock lock(mu_);
+  if (lane.on_submitter && lane.run_time > kLongHere) executors_until_ = begin + kRest * lane.run_time;
+  lane.on_submitter = false;
   if (lane.learned_rows >= 0) curve_.Add(lane.learned_rows, lane.learned_time);
   if (lane.kept + lane.broken > 0) promise_.Learn(lane.kept, lane.broken);
   (lane.guest ? free_guests_ : free_lanes_).push_back(&lane);

@@ -121,6 +121,7 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
     std::vector<Request*> answered;  // of members: those this batch delivers
     std::vector<Request*> delivery;
     BatchAssembly assembly;
+    bool on_submitter = false;
     TimePoint started{};
     Nanos expected{0};
     Nanos assemble_time{0};  // of the last run
@@ -193,6 +194,7 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   std::vector<Lane*> free_guests_ GUARDED_BY(mu_);
   RefPtr<Slab> open_slab_ GUARDED_BY(mu_);
   CostCurve curve_ GUARDED_BY(mu_);
+  TimePoint executors_until_ GUARDED_BY(mu_){};  // no work on submitters before this
   Promise promise_ GUARDED_BY(mu_);
   AdmissionCounters admission_ GUARDED_BY(mu_);
   int64_t admitted_rows_ GUARDED_BY(mu_) = 0;  // reserved or queued, not yet taken

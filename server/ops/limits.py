@@ -116,9 +116,9 @@ class Grpc(Section, frozen=True):
 class Limits(Section, frozen=True):
     """Bounds of the whole server, and of what one request may be made of."""
 
-    io_threads: int = 1
-    """Threads that carry connections. Default: 1, which reads and answers tens of thousands of requests a
-    second. Raise it where one core is busy with connections; each takes a core from the models."""
+    io_threads: int = 0
+    """Threads that carry connections. Default: 0, half of the usable cores, 1 to 8. One answers tens of
+    thousands of requests a second; raise it where they are busy, since each takes a core from the models."""
     max_connections: int = 20_000
     """Connections of all listeners. Default: 20000. Needs as many file descriptors (`ulimit -n`)."""
     max_connections_per_client: int = 10_000
@@ -142,7 +142,7 @@ class Limits(Section, frozen=True):
     """Bytes of a tensor's name, of an id, of a parameter's key. Default: 1024."""
 
     BOUNDS: ClassVar[Bounds] = {
-        "io_threads": (1, 256),
+        "io_threads": (0, 256),
         "max_connections": (1, 10_000_000),
         "max_connections_per_client": (1, 10_000_000),
         "max_requests_in_flight": (1, _COUNT),

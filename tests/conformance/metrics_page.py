@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -21,7 +22,11 @@ class Page:
         assert answer.status == 200
         assert (answer.header("content-type") or "").startswith("text/plain")
         self.text = answer.body.decode()
-        self.families = {family.name: family for family in text_string_to_metric_families(self.text)}
+
+    @cached_property
+    def families(self) -> dict[str, Any]:
+        """The families by their names."""
+        return {family.name: family for family in text_string_to_metric_families(self.text)}
 
     def samples(self, name: str) -> Iterator[Any]:
         """The samples of this very name, to which the parser adds the `_total` of newer formats."""

@@ -386,7 +386,7 @@ def test_requests_wait_in_order_or_are_refused_when_too_many_run() -> None:
             for id in range(1, 8):
                 wire.ask(id, b"/%d" % id)
             wire.ask(8, b"/s/Echo", kind="grpc")
-            await happens(lambda: len(wire.ended) == 3)
+            await happens(lambda: len(wire.ended) == 3 and len(begun) == 2)
             assert begun == ["/1", "/2"]
             assert [wire.heads[id][0] for id in (6, 7)] == [503, 503]
             assert (b"retry-after", b"1") in wire.heads[6][1]
@@ -463,9 +463,11 @@ def test_other_events_are_handled_when_one_cannot_be(caplog: pytest.LogCaptureFi
 
 
 def test_tasks_have_ended_when_the_bridge_is_closed() -> None:
+    begun: list[int] = []
     ended: list[int] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.append(1)
         try:
             await asyncio.Event().wait()
         finally:
@@ -477,7 +479,7 @@ def test_tasks_have_ended_when_the_bridge_is_closed() -> None:
             for id in range(5):
                 wire.ask(id)
             wire.put("access", "http", b"GET")
-            await happens(lambda: len(bridge._running) == 2 and len(access) == 1)
+            await happens(lambda: len(begun) == 2 and len(access) == 1)
             await bridge.close()
             await bridge.close()
             assert ended == [1, 1]

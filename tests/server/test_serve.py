@@ -293,8 +293,8 @@ def test_folder_is_followed_when_watched(mlp: Path) -> None:
         add_python(mlp / "models", "new")
         until(lambda: server.infer("new")[0] == 200, "the new model was loaded")
         status, _, answer = server.ask("POST", "/v2/repository/models/mlp/unload")
-        assert (status, "server.model_control" in answer.decode()) == (501, True)
-        assert server.ask("POST", "/v2/repository/models/mlp/load")[0] == 501
+        assert (status, "server.model_control" in answer.decode()) == (503, True)
+        assert server.ask("POST", "/v2/repository/models/mlp/load")[0] == 503
         assert server.infer("mlp", columns=32)[0] == 200
 
 
@@ -323,7 +323,8 @@ def test_models_are_listed_and_changed_by_the_command_line_when_it_runs(mlp: Pat
 
         row = {"name": "mlp", "version": "1", "state": "READY", "reason": ""}
         assert json.loads(models("list", url)[1]) == [row]
-        assert models("unload", "mlp", "--url", url) == (0, "[]\n")
+        (gone,) = json.loads(models("unload", "mlp", "--url", url)[1])
+        assert gone == {"name": "mlp", "version": "", "state": "UNAVAILABLE", "reason": "not loaded"}
         assert models("reload", "mlp", "--url", url) == (1, "falaj: model 'mlp' is not loaded\n")
         assert json.loads(models("load", "mlp", "--url", url)[1]) == [row]
         assert json.loads(models("reload", "mlp", "--url", url)[1]) == [row]

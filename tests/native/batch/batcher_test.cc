@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <random>
 #include <thread>
 
@@ -98,6 +99,25 @@ TEST(Batcher, GathersWhatWaitsWhileTheInstanceIsBusy) {
   model.sink->WaitFor(11);
   EXPECT_THAT(model.script.rows(), ElementsAre(1, 8, 2));
   EXPECT_EQ(model.sink->calls(), 3);
+}
+
+TEST(Batcher, LeavesSubmittersAloneWhenARunOnOneWasLong) {
+  BatcherOptions options = FixedOptions();
+  options.run_on_submitter = true;
+  ModelFixture model(std::move(options));
+  model.batcher->Learn(1, Nanos(1000));
+  model.script.CloseGate();
+  std::thread opener([&model] {
+    model.script.WaitUntilEntered(1);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));  // how long the run takes
+    model.script.OpenGate();
+  });
+  for (uint64_t tag = 0; tag < 3; ++tag) {
+    model.Ask(tag, {Shape{1, 2}}, static_cast<float>(tag));
+    model.sink->WaitFor(tag + 1);
+  }
+  opener.join();
+  EXPECT_EQ(model.batcher->Stats().on_submitter, 1u);
 }
 
 TEST(Batcher, ServesPrioritiesFirstAndEachInOrderOfArrival) {
