@@ -45,7 +45,6 @@ void GrpcSession::Received(size_t bytes) {
   counters_.bytes_in.Add(bytes);
   if (leaving()) return;
   guard_.OnReceived(host_.Now());
-  if (host_.draining() && draining_ == Draining::kNo) Drain();
   inside_ = true;
   const auto received = http2_.Receive({codec_.room.data(), bytes});
   inside_ = false;

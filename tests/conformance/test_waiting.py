@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 import grpc
@@ -147,11 +147,8 @@ def test_request_passes_others_when_its_priority_is_higher(
     until_waiting(target, 3)
     asked.append(pool.submit(ask, "high", FAST, 1))
     assert [one.result() for one in asked] == [200] * 5
-    assert order[1] == "high"
-    assert sorted(order[3:]) == [
-        "default",
-        "low",
-    ]  # one after the other, which their threads may tell too late
+    assert order.index("high") < 2  # before the second of the long ones
+    assert sorted(order[3:]) == ["default", "low"]  # one after the other, which their threads may tell late
 
 
 @pytest.mark.metrics
@@ -195,9 +192,10 @@ def busy_model(target: Target, ask: Callable[[], Future[T]]) -> list[Future[T]]:
     """
     for _ in range(10):
         asked = [ask(), ask()]
-        until(lambda: waiting(target) == 1 or all(one.done() for one in asked), "a request waits")  # noqa: B023
-        if not all(one.done() for one in asked):
+        until(lambda: waiting(target) == 1 or any(one.done() for one in asked), "a request waits")  # noqa: B023
+        if not any(one.done() for one in asked):
             return asked
+        wait(asked)
     raise AssertionError("the model is never busy")
 
 
