@@ -147,8 +147,8 @@ def test_request_passes_others_when_its_priority_is_higher(
     until_waiting(target, 3)
     asked.append(pool.submit(ask, "high", FAST, 1))
     assert [one.result() for one in asked] == [200] * 5
-    assert order.index("high") < 2  # before the second of the long ones
-    assert sorted(order[3:]) == ["default", "low"]  # one after the other, which their threads may tell late
+    # Its neighbours in time may be told of in another order by their threads.
+    assert order.index("high") < min(order.index("default"), order.index("low"))
 
 
 @pytest.mark.metrics

@@ -227,7 +227,7 @@ def test_reload_asks_only_for_a_loaded_model_when_run(
     run: Run, answering: tuple[str, list[tuple[str, bytes]], list[tuple[int, bytes]]]
 ) -> None:
     url, asked, answers = answering
-    index = (200, b'[{"name": "m"}]')
+    index = (200, b'[{"name": "m", "state": "READY"}]')
     answers += [index, (200, b""), index, index]
     assert run("models", "reload", "m", "--url", url)[0] == 0
     assert [path for path, _ in asked[:2]] == ["/v2/repository/index", "/v2/repository/models/m/load"]
