@@ -58,8 +58,9 @@ fuzz: venv clang-tools  ## fuzz each parser for FUZZ_SECONDS (60)
 	  count=$$((count + 1)); \
 	done; echo "$$count fuzz targets ran"
 
-bench: native-release venv  ## measure the engine against its baselines
+bench: native-release venv  ## measure the engine and the wire against their baselines
 	$(PY) benchmarks/engine/run.py
+	-$(PY) benchmarks/wire/run.py
 	@for bench in build/release/*_bench; do \
 	  [ "$$(basename $$bench)" = falaj_engine_bench ] || $$bench --benchmark_min_time=0.2; \
 	done

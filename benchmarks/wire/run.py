@@ -52,8 +52,9 @@ def main() -> int:
         models = write_models(arguments.programs, repository, seconds, rounds, arguments.quick)
         if arguments.write_repository:
             return 0
-        with _server(arguments, repository, len(cores)) as server:
-            wire = Wire(arguments.programs, folder, server, models.engine, models.conv_settings, len(cores))
+        io_threads = max(1, len(cores) // 2)  # what Falaj chooses by itself
+        with _server(arguments, repository, io_threads) as server:
+            wire = Wire(arguments.programs, folder, server, models.engine, models.conv_settings, io_threads)
             sections, failed = _measure(wire, arguments.only)
     if arguments.json is not None:
         report = {"machine": stamp, "cores": len(cores), "seconds": seconds, "rounds": rounds}
@@ -86,14 +87,14 @@ def _measure(wire: Wire, names: list[str]) -> tuple[dict[str, Section], bool]:
 
 
 @contextmanager
-def _server(arguments: argparse.Namespace, repository: Path, cores: int) -> Iterator[Server]:
+def _server(arguments: argparse.Namespace, repository: Path, io_threads: int) -> Iterator[Server]:
     if arguments.target:
         yield running(arguments.target, arguments.target_grpc, arguments.target_pid)
     elif arguments.server_command:
         with started_by("server", arguments.server_command, repository) as server:
             yield server
     else:
-        with started("falaj", falaj_command(repository, cores)) as server:
+        with started("falaj", falaj_command(repository, io_threads)) as server:
             yield server
 
 
