@@ -117,12 +117,9 @@ SslHandle TlsContexts::NewConnection() {
   return SslHandle(SSL_new(context_.get()));  // which keeps the context for as long as it lives
 }
 
-Status TlsContexts::Reload() {
-  auto context = MakeTlsContext(files_, alpn_, alpn_needed_);
-  if (!context.ok()) return context.status();
+void TlsContexts::Use(SslContext context) {
   MutexLock lock(mu_);
-  context_ = std::move(*context);
-  return Status::Ok();
+  context_.swap(context);
 }
 
 }  // namespace falaj::wire

@@ -40,8 +40,9 @@ class TlsContexts {
 
   // A connection's own, or nothing where memory is out.
   SslHandle NewConnection() EXCLUDES(mu_);
-  // Reads the files again; where they are bad, says why and keeps what was there.
-  Status Reload() EXCLUDES(mu_);
+  // The files read again, for Use; where they are bad, says why.
+  Result<SslContext> Read() const { return MakeTlsContext(files_, alpn_, alpn_needed_); }
+  void Use(SslContext context) EXCLUDES(mu_);
 
  private:
   TlsContexts(TlsFiles files, std::string alpn, bool alpn_needed, SslContext context)

@@ -63,11 +63,14 @@ Acceptor::MakeProtocol WireServer::Encrypted(Wire wire, std::shared_ptr<TlsConte
 }
 
 Status WireServer::ReloadTls() {
-  Status failed;
+  std::vector<SslContext> read;
   for (const auto& contexts : tls_) {
-    if (Status status = contexts->Reload(); !status.ok()) failed = status;
+    auto context = contexts->Read();
+    if (!context.ok()) return context.status();
+    read.push_back(std::move(*context));
   }
-  return failed;
+  for (size_t i = 0; i < tls_.size(); ++i) tls_[i]->Use(std::move(read[i]));
+  return Status::Ok();
 }
 
 Status WireServer::Listen(Wire wire, const std::string& host, uint16_t& port,

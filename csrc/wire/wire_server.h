@@ -24,7 +24,7 @@ class WireServer {
   // `port` 0 is replaced by the one that was picked. Fails once the server was started or closed.
   Status Listen(Wire wire, const std::string& host, uint16_t& port,
                 const std::optional<TlsFiles>& tls = std::nullopt);
-  // Reads every listener's certificates again. Where one is bad, says why; that listener keeps what it had.
+  // Reads every listener's certificates again. Where any is bad, says why; all keep what they had.
   Status ReloadTls();
   // Does nothing where it was started or closed before.
   void Start();

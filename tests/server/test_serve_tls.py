@@ -48,6 +48,7 @@ def test_renewed_certificate_is_shown_when_hung_up_and_a_bad_one_changes_nothing
         server.send(signal.SIGHUP)
         until(lambda: _serial(server, context) != first, "the new certificate is shown")
         second = _serial(server, context)
+        assert _serial(server, context, "grpc") == second
 
         (tmp_path / "server.pem").write_text("no certificate", encoding="utf-8")
         config.write_text(f'{tls}[log]\nlevel = "error"\n', encoding="utf-8")
