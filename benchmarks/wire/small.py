@@ -11,6 +11,7 @@ from benchmarks.wire.setup import Wire
 MOST = 1.5  # times the CPU of the bare server
 _JUDGED = 16  # requests under way at least: one at a time is all wake-ups
 _CPU = "server_cpu_us"
+_IN_PROCESS = {"in process, 16 in flight": 16, "in process, 64 in flight": 64}
 # NVIDIA Triton's C++ server: CPU µs per request, p50 and p99 in ms, at 1, 16 and 64 connections.
 _TRITON = {
     "http": "CPU 173 / 74-80 / 64-81 µs, p50 0.20 / 0.85 / 2.7-3.0 ms, p99 0.32 / 2.0 / 7.8 ms",
@@ -66,7 +67,10 @@ def measure_grpc(wire: Wire) -> Section:
 
 
 def _measure(wire: Wire, key: str, title: str, cases: list[Case]) -> Section:
-    rounds = [{case.name: _one(wire, case, turn) for case in cases} for turn in range(wire.rounds)]
+    rounds = [
+        {case.name: _one(wire, case, turn) for case in cases} | _without_wire(wire)
+        for turn in range(wire.rounds)
+    ]
     section = Section(
         f"{title}, mlp 32-64-64-2, one row a request, its run included: CPU µs of the server per request",
         ("form, connections", "server", "CPU µs", "times bare", "requests/s", "p50 ms", "p99 ms"),
@@ -75,7 +79,22 @@ def _measure(wire: Wire, key: str, title: str, cases: list[Case]) -> Section:
     )
     for case in cases:
         _add_rows(section, rounds, case, wire.server)
+    for name in _IN_PROCESS:
+        cpu, rate = (
+            column(rounds, name, "engine", key) for key in ("cpu_us_per_request", "requests_per_second")
+        )
+        section.rows.append((name, "engine", Spread.of(cpu).text(1), "", Spread.of(rate).text(0), "", ""))
     return section
+
+
+def _without_wire(wire: Wire) -> dict[str, dict[str, dict[str, float]]]:
+    """The same requests from one event loop in the engine's own process: the cost that is not the wire's."""
+    return {
+        name: {
+            "engine": wire.engine.native("closed", "mlp", client="event-loop", inflight=inflight, threads=1)
+        }
+        for name, inflight in _IN_PROCESS.items()
+    }
 
 
 def _one(wire: Wire, case: Case, turn: int) -> dict[str, dict[str, float]]:
