@@ -172,9 +172,14 @@ size_t HttpParser::ReadChunks(std::string_view bytes, std::string& body, std::op
   size_t taken = 0;
   while (taken < bytes.size() && !impl_->parser->is_done()) {
     error_code error;
+    const size_t before = body.size();
     const size_t count =
         impl_->parser->put(boost::asio::const_buffer(bytes.data() + taken, bytes.size() - taken), error);
     taken += count;
+    if (body.size() == before && count > impl_->max_header_bytes_) {
+      fault = HttpFault{400, "a chunk's head, or what follows the last one, is too long"};
+      return taken;
+    }
     if (error && error != http::error::need_more) {
       fault = impl_->FaultOf(error);
       return taken;

@@ -146,7 +146,7 @@ void HttpSession::ReadChunks() {
   std::optional<HttpFault> fault;
   chunks_.Consume(parser_.ReadChunks(chunks_.view(), chunked_body_, fault));
   if (!fault && chunks_.size() >= limits_.max_header_bytes && !parser_.BodyDone()) {
-    fault = HttpFault{400, "a chunk's head is too long"};
+    fault = HttpFault{400, "a chunk's head, or what follows the last one, is too long"};
   }
   if (fault) {
     return Refuse(fault->status, fault->message,

@@ -106,5 +106,17 @@ TEST_F(HttpSessionTest, IgnoresTrailersWhenTheyNameFieldsThatMatter) {
   EXPECT_THAT(Drain(*session), StartsWith("HTTP/1.1 200"));
 }
 
+// Found by the fuzzer: what came in one piece was read, the same in two was refused.
+TEST(HttpParserTest, RefusesLongTrailersWhenTheyCameInOnePiece) {
+  HttpParser parser(256, 1 << 20);
+  std::optional<HttpFault> fault;
+  parser.ReadHead(Fields("Transfer-Encoding: chunked\r\n"), fault);
+  ASSERT_FALSE(fault);
+  std::string body;
+  parser.ReadChunks("0\r\nx: " + std::string(300, 'y') + "\r\n\r\n", body, fault);
+  ASSERT_TRUE(fault);
+  EXPECT_EQ(fault->status, 400);
+}
+
 }  // namespace
 }  // namespace falaj::wire::test
