@@ -143,7 +143,7 @@ TEST_F(GrpcSessionTest, RefusesACallWhenItsHeadIsNotGrpcs) {
 
 TEST_F(GrpcWideTest, CompressesAnAnswerWhenItsRequestWasAndItIsLong) {
   Compressor compressor;
-  for (const size_t columns : {2, 1000}) {
+  for (const size_t columns : {size_t{2}, size_t{1000}}) {
     std::string packed;
     ASSERT_TRUE(compressor.Compress(Encoding::kGzip, WideMessage(columns), packed).ok());
     auto head = GrpcClient::Head(kInferPath);
