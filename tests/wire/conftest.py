@@ -1,0 +1,70 @@
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import tritonclient.grpc as triton_grpc
+
+from tests.server.serving_process import Serving
+from tests.serving import add_python
+
+# So small that a test can reach them.
+_LIMITS = {
+    "max_concurrent_streams": 8,
+    "stream_window_bytes": 65_535,
+    "connection_window_bytes": 65_535,
+    "max_requests_per_stream": 1,
+    "max_control_frames_per_second": 400,
+}
+# Answers when the file `gate` lies beside it.
+_GATED = """
+import threading
+from pathlib import Path
+
+class Model:
+    def load(self, parameters, folder):
+        self.gate = Path(folder) / "gate"
+
+    def infer(self, batch):
+        while not self.gate.exists():
+            threading.Event().wait(0.01)
+        return {"y": batch["x"]}
+"""
+
+
+def serving_arguments() -> list[str]:
+    """Flags of `falaj serve` for tests of HTTP/2."""
+    return [part for key, value in _LIMITS.items() for part in ("--set", f"grpc.{key}={value}")]
+
+
+@pytest.fixture(scope="package")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """A server that no test ends; it has to live to the end and to complain of nothing."""
+    folder = tmp_path_factory.mktemp("http2")
+    add_python(folder / "models", "echo")
+    add_python(folder / "models", "gated", _GATED)
+    with Serving(folder, *serving_arguments()) as server:
+        yield server
+        assert server.is_ready()
+        assert {event["level"] for event in server.events()} <= {"info"}
+
+
+@pytest.fixture(scope="package")
+def neighbour(server: Serving) -> Iterator[triton_grpc.InferenceServerClient]:
+    """A client that has been connected since before the others."""
+    client = triton_grpc.InferenceServerClient(f"127.0.0.1:{server.ready['grpc']}")
+    yield client
+    client.close()
+
+
+def _ask(client: triton_grpc.InferenceServerClient) -> None:
+    x = triton_grpc.InferInput("x", [2, 1], "FP32")
+    x.set_data_from_numpy(np.array([[1], [2]], np.float32))
+    np.testing.assert_array_equal(client.infer("echo", [x], client_timeout=20).as_numpy("y"), [[1], [2]])
+
+
+@pytest.fixture
+def port(server: Serving, neighbour: triton_grpc.InferenceServerClient) -> Iterator[int]:
+    """The gRPC port; when the test has done its worst, a neighbour is still answered."""
+    _ask(neighbour)
+    yield server.ready["grpc"]
+    _ask(neighbour)
