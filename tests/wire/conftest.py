@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +14,11 @@ _LIMITS = {
     "stream_window_bytes": 65_535,
     "connection_window_bytes": 65_535,
     "max_requests_per_stream": 1,
+    "max_resets_per_second": 50,
     "max_control_frames_per_second": 400,
 }
 # Answers when the file `gate` lies beside it.
-_GATED = """
+GATED = """
 import threading
 from pathlib import Path
 
@@ -37,11 +39,15 @@ def serving_arguments() -> list[str]:
 
 
 @pytest.fixture(scope="package")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("http2")
+
+
+@pytest.fixture(scope="package")
+def server(folder: Path) -> Iterator[Serving]:
     """A server that no test ends; it has to live to the end and to complain of nothing."""
-    folder = tmp_path_factory.mktemp("http2")
     add_python(folder / "models", "echo")
-    add_python(folder / "models", "gated", _GATED)
+    add_python(folder / "models", "gated", GATED)
     with Serving(folder, *serving_arguments()) as server:
         yield server
         assert server.is_ready()
@@ -68,3 +74,11 @@ def port(server: Serving, neighbour: triton_grpc.InferenceServerClient) -> Itera
     _ask(neighbour)
     yield server.ready["grpc"]
     _ask(neighbour)
+
+
+@pytest.fixture
+def gate(folder: Path) -> Iterator[Path]:
+    """The file that the model `gated` waits for; not there at first."""
+    path = folder / "models" / "gated" / "1" / "gate"
+    yield path
+    path.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ import numpy as np
 from tritonclient.grpc import service_pb2
 
 from tests.wire.http2_frames import (
+    DEFAULT_WINDOW,
     FRAME_HEAD_BYTES,
     PREFACE,
     Frame,
@@ -15,6 +16,7 @@ from tests.wire.http2_frames import (
     data,
     headers,
     message,
+    padded_data,
     ping,
     settings,
 )
@@ -75,7 +77,12 @@ class Http2Client:
     """
 
     def __init__(
-        self, port: int, own_settings: Iterable[tuple[int, int]] = (), *, shake_hands: bool = True
+        self,
+        port: int,
+        own_settings: Iterable[tuple[int, int]] = (),
+        *,
+        shake_hands: bool = True,
+        acknowledge: bool = True,
     ) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), _PATIENCE)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -87,7 +94,8 @@ class Http2Client:
             assert first is not None
             assert (first.type, first.stream, first.is_ack) == (Type.SETTINGS, 0, False)
             self.server_settings = first.settings
-            self.send(settings(ack=True))
+            if acknowledge:
+                self.send(settings(ack=True))
 
     def __enter__(self) -> "Http2Client":
         return self
@@ -143,6 +151,22 @@ class Http2Client:
         """What the server has to say without being told more: all frames up to the echo of a ping."""
         self.send(ping(b"so far??"))
         return self.until(lambda got: got.is_ack and got.payload == b"so far??")[:-1]
+
+    def upload(self, stream: int, payload: bytes, step: int = 8000, padding: int | None = None) -> None:
+        """Send DATA frames and end the stream, as fast as the server opens its windows.
+
+        They have to be as HTTP/2 has them at first, whole. Other frames that come meanwhile are dropped.
+        """
+        windows = {0: DEFAULT_WINDOW, stream: DEFAULT_WINDOW}
+        for start in range(0, len(payload), step):
+            piece = payload[start : start + step]
+            cost = len(piece) if padding is None else len(piece) + 1 + padding
+            while min(windows.values()) < cost:
+                update = self.until(lambda got: got.type == Type.WINDOW_UPDATE)[-1]
+                windows[update.stream] += update.number
+            self.send(data(stream, piece) if padding is None else padded_data(stream, piece, padding))
+            windows = {of: left - cost for of, left in windows.items()}
+        self.send(data(stream, end=True))
 
     def reply(self, stream: int) -> bytes:
         """The messages that a call is answered with; it has to end well."""
