@@ -273,6 +273,20 @@ void Compression(const std::string& address) {
   }
 }
 
+// Settings of HTTP/2 that are far from what is usual.
+void Settings(const std::string& address) {
+  const auto call = [&](const std::vector<std::pair<const char*, int>>& settings) {
+    grpc::ChannelArguments arguments;
+    for (const auto& [name, value] : settings) arguments.SetInt(name, value);
+    const auto stub = GRPCInferenceService::NewStub(Connect(address, arguments));
+    for (const size_t rows : {1, 100'000, 2}) InferOnce(*stub, *Context(), RawRequest("echo", rows), rows);
+  };
+  call({{GRPC_ARG_HTTP2_HPACK_TABLE_SIZE_DECODER, 0}, {GRPC_ARG_HTTP2_HPACK_TABLE_SIZE_ENCODER, 0}});
+  call({{GRPC_ARG_HTTP2_HPACK_TABLE_SIZE_DECODER, 64}, {GRPC_ARG_HTTP2_HPACK_TABLE_SIZE_ENCODER, 64}});
+  call({{GRPC_ARG_HTTP2_MAX_FRAME_SIZE, 1 << 24}, {GRPC_ARG_HTTP2_WRITE_BUFFER_SIZE, 1 << 24}});
+  call({{GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 5}, {GRPC_ARG_HTTP2_BDP_PROBE, 0}});
+}
+
 // Where a ping were not answered in time, the library would give the connection up.
 void Keepalive(const std::string& address) {
   grpc::ChannelArguments arguments;
@@ -298,10 +312,11 @@ int main(int count, char** arguments) {
     std::function<void(const std::string&)> run;
   };
   const std::vector<Check> checks{
-      {"unary", UnaryInfer}, {"control", ControlPlane}, {"large", LargeMessage},
-      {"errors", Errors},    {"deadline", Deadline},    {"cancel", Cancel},
-      {"many", ManyAtOnce},  {"stream", StreamInfer},   {"stream_cancel", StreamCancel},
-      {"health", Health},    {"gzip", Compression},     {"keepalive", Keepalive},
+      {"unary", UnaryInfer},  {"control", ControlPlane}, {"large", LargeMessage},
+      {"errors", Errors},     {"deadline", Deadline},    {"cancel", Cancel},
+      {"many", ManyAtOnce},   {"stream", StreamInfer},   {"stream_cancel", StreamCancel},
+      {"health", Health},     {"gzip", Compression},     {"keepalive", Keepalive},
+      {"settings", Settings},
   };
   bool fine = true;
   for (const Check& check : checks) {

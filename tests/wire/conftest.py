@@ -4,8 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tritonclient.grpc as triton_grpc
+from prometheus_client.parser import text_string_to_metric_families
 
-from tests.server.serving_process import Serving
+from tests.server.serving_process import Serving, until
 from tests.serving import add_python
 
 # So small that a test can reach them.
@@ -38,6 +39,18 @@ def serving_arguments() -> list[str]:
     return [part for key, value in _LIMITS.items() for part in ("--set", f"grpc.{key}={value}")]
 
 
+def _held(server: Serving) -> dict[str, float]:
+    """What clients hold of it beside the request that asks this."""
+    page = server.ask("GET", "/metrics", listener="metrics")[2].decode("utf-8")
+    families = {family.name: family for family in text_string_to_metric_families(page)}
+    (grpc,) = (of for of in families["falaj_connections"].samples if of.labels["protocol"] == "grpc")
+    return {
+        "requests": families["falaj_requests_in_flight"].samples[0].value - 1,
+        "bytes": families["falaj_wire_buffered_bytes"].samples[0].value,
+        "connections": grpc.value,
+    }
+
+
 @pytest.fixture(scope="package")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("http2")
@@ -50,6 +63,8 @@ def server(folder: Path) -> Iterator[Serving]:
     add_python(folder / "models", "gated", GATED)
     with Serving(folder, *serving_arguments()) as server:
         yield server
+        # Nothing of all that is held any more.
+        until(lambda: not any(_held(server).values()), "all was let go")
         assert server.is_ready()
         assert {event["level"] for event in server.events()} <= {"info"}
 

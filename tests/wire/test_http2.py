@@ -365,3 +365,12 @@ def test_stream_is_answered_in_order_when_one_frame_has_several_messages(port: i
     with Http2Client(port) as client:
         client.send(headers(1, request_fields(STREAM_INFER)) + data(1, messages, end=True))
         assert [rows_of_streamed(reply) for reply in split_messages(client.reply(1))] == [1, 2, 3]
+
+
+def test_client_is_told_to_stop_when_it_was_answered_before_it_ended(port: int) -> None:
+    with Http2Client(port) as client:
+        client.send(headers(1) + data(1, infer_message()))
+        assert rows_of(client.reply(1)) == 1
+        reset = client.until(lambda got: got.type == Type.RST_STREAM)[-1]
+        assert (reset.stream, reset.number) == (1, Code.NO_ERROR)  # 8.1
+        client.assert_answers(3)
