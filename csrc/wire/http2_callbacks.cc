@@ -26,6 +26,7 @@ bool IsAck(const nghttp2_frame_hd& head) { return (head.flags & NGHTTP2_FLAG_ACK
 }  // namespace
 
 void Http2Callbacks::Register(nghttp2_session_callbacks* callbacks) {
+  nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, OnBeginFrame);
   nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, OnBeginHeaders);
   nghttp2_session_callbacks_set_on_header_callback(callbacks, OnHeader);
   nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, OnDataChunk);
@@ -35,6 +36,13 @@ void Http2Callbacks::Register(nghttp2_session_callbacks* callbacks) {
   nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks, OnFrameNotSent);
   nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, OnStreamClosed);
   nghttp2_session_callbacks_set_send_data_callback(callbacks, SendData);
+}
+
+// Of PRIORITY, since we declined RFC 7540's priorities, no more is heard than that it begins.
+int Http2Callbacks::OnBeginFrame(nghttp2_session* /*http2*/, const nghttp2_frame_hd* head, void* user) {
+  GrpcSession& session = *static_cast<Http2Session*>(user)->session_;
+  if (head->type == NGHTTP2_PRIORITY && !session.leaving()) session.OnControlFrame();
+  return 0;
 }
 
 int Http2Callbacks::OnBeginHeaders(nghttp2_session* http2, const nghttp2_frame* frame, void* user) {
@@ -91,7 +99,6 @@ int Http2Callbacks::OnFrame(nghttp2_session* http2, const nghttp2_frame* frame, 
     case NGHTTP2_RST_STREAM:
       session.OnReset();
       break;
-    case NGHTTP2_PRIORITY:
     case NGHTTP2_GOAWAY:
       session.OnControlFrame();
       break;

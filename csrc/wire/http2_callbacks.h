@@ -13,6 +13,7 @@ ssize_t ReadReplies(nghttp2_session* http2, int32_t id, uint8_t* buffer, size_t 
 struct Http2Callbacks {
   static void Register(nghttp2_session_callbacks* callbacks);
 
+  static int OnBeginFrame(nghttp2_session* http2, const nghttp2_frame_hd* head, void* user);
   static int OnBeginHeaders(nghttp2_session* http2, const nghttp2_frame* frame, void* user);
   static int OnHeader(nghttp2_session* http2, const nghttp2_frame* frame, const uint8_t* name,
                       size_t name_bytes, const uint8_t* value, size_t value_bytes, uint8_t flags, void* user);

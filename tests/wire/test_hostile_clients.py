@@ -227,7 +227,9 @@ def _values(answers: bytes) -> list[float]:
     return [json.loads(body)["outputs"][0]["data"][0] for body in bodies]
 
 
-@pytest.mark.parametrize("request_", [binary_infer(250_000), b"GET /v2/models/echo HTTP/1.1\r\nHost: f\r\n\r\n" * 500])
+@pytest.mark.parametrize(
+    "request_", [binary_infer(250_000), b"GET /v2/models/echo HTTP/1.1\r\nHost: f\r\n\r\n" * 500]
+)
 def test_connections_are_closed_when_clients_never_read_their_answers(siege: Siege, request_: bytes) -> None:
     with siege.unharmed(write_timeout=10):
         clients = [connect(siege.http, receive_buffer=4096) for _ in range(10)]

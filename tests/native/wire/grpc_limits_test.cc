@@ -112,14 +112,18 @@ TEST_F(GrpcLimitsTest, KeepsAClientWhenItPingsBetweenItsAnswers) {
 }
 
 TEST_F(GrpcLimitsTest, SendsAClientAwayWhenItSendsControlFramesOnly) {
-  Exchange();
   const std::string empty_data("\0\0\0\0\0\0\0\0\1", 9);
-  client->Open(GrpcClient::Head(kStreamPath), "", false);
-  Exchange();
-  for (int i = 0; i < 30 && session->WantsInput(); ++i) falaj::test::Feed(*session, empty_data);
-  client->Input(falaj::test::Drain(*session));
-  ASSERT_EQ(client->goaways.size(), 1u);
-  EXPECT_EQ(client->goaways[0].error, kEnhanceYourCalm);
+  const std::string priority("\0\0\5\2\0\0\0\0\1\0\0\0\0\x10", 14);
+  for (const std::string& frame : {empty_data, priority}) {
+    Connect();
+    Exchange();
+    client->Open(GrpcClient::Head(kStreamPath), "", false);
+    Exchange();
+    for (int i = 0; i < 30 && session->WantsInput(); ++i) falaj::test::Feed(*session, frame);
+    client->Input(falaj::test::Drain(*session));
+    ASSERT_EQ(client->goaways.size(), 1u);
+    EXPECT_EQ(client->goaways[0].error, kEnhanceYourCalm);
+  }
 }
 
 TEST_F(GrpcLimitsTest, RefusesStreamsWhenThereAreTooMany) {
