@@ -49,6 +49,8 @@ void AddGrpc(Setters& setters, wire::GrpcLimits& grpc) {
   Add(setters, "grpc.keepalive_timeout", grpc.keepalive_timeout);
   Add(setters, "grpc.idle_timeout", grpc.idle_timeout);
   Add(setters, "grpc.handshake_timeout", grpc.handshake_timeout);
+  Add(setters, "grpc.min_message_bytes_per_second", grpc.min_message_bytes_per_second);
+  Add(setters, "grpc.message_timeout", grpc.message_timeout);
   Add(setters, "grpc.write_timeout", grpc.write_timeout);
 }
 

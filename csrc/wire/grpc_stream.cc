@@ -46,6 +46,7 @@ void GrpcStream::Open(int32_t id) {
   bytes_in_ = bytes_out_ = 0;
   progressed_ = false;
   stalled_since_.reset();
+  measured_since_.reset();
 }
 
 bool GrpcStream::OnField(std::string_view name, std::string_view value) {
@@ -154,6 +155,7 @@ void GrpcStream::DropBacklog() {
 
 void GrpcStream::OnMessage(const GrpcMessage& message) {
   session_.counters().requests.Add(1);
+  measured_since_.reset();
   if (++messages_ > 1 && unary()) {
     return End({GrpcCode::kUnimplemented, head_.path() + " takes one message, got more"});
   }
@@ -287,7 +289,32 @@ void GrpcStream::Tick(TimePoint now) {
   if (!ended_ && now >= deadline_ && !has_timer) {
     End({GrpcCode::kDeadlineExceeded, "the deadline passed before the call was answered"});
   }
+  CheckInput(now);
   CheckProgress(now);
+}
+
+// A client that does not go on with what it has begun holds the memory of it: not for ever. What waits for
+// ourselves does not count against it.
+void GrpcStream::CheckInput(TimePoint now) {
+  const bool awaits_head = !accepted_ && !ended_;
+  const bool awaits_message = accepted_ && !ended_ && !reader_.at_boundary() && backlog_.empty() && !paused();
+  if (!awaits_head && !awaits_message) return measured_since_.reset();
+  const Nanos since = measured_since_ ? now - *measured_since_ : Nanos{0};
+  if (measured_since_ && since < session_.limits().message_timeout) return;
+  const double least = static_cast<double>(session_.limits().min_message_bytes_per_second) *
+                       std::chrono::duration<double>(since).count();
+  if (!measured_since_ || (awaits_message && static_cast<double>(bytes_in_ - measured_from_) >= least)) {
+    measured_since_ = now;
+    measured_from_ = bytes_in_;
+  } else if (awaits_message) {
+    session_.counters().Refuse(Refusal::kBodyTimeout);
+    End({GrpcCode::kDeadlineExceeded, "the call's message came too slowly"});
+  } else {
+    session_.counters().Refuse(Refusal::kHeaderTimeout);
+    Withdraw();
+    session_.http2().Reset(id_, Http2Error::kCancel);
+    session_.WantOutput();
+  }
 }
 
 // A client that opens no window for the answers it asked for holds their memory: not for ever.

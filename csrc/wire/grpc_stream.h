@@ -74,6 +74,7 @@ class GrpcStream final : private ControlWaiter {
   void WithdrawWork();
   void Count(GrpcCode code);
   void Log();
+  void CheckInput(TimePoint now);
   void CheckProgress(TimePoint now);
 
   // grpc_calls.cc
@@ -116,6 +117,10 @@ class GrpcStream final : private ControlWaiter {
   bool logged_ = false;
   uint64_t bytes_in_ = 0;
   uint64_t bytes_out_ = 0;
+  // While a message, or the head, has begun and is not whole: since when its pace is measured, and what of
+  // bytes_in_ had come by then.
+  std::optional<TimePoint> measured_since_;
+  uint64_t measured_from_ = 0;
   bool progressed_ = false;  // bytes were taken since the last tick
   std::optional<TimePoint> stalled_since_;
 };

@@ -39,6 +39,9 @@ struct GrpcLimits {
   Nanos keepalive_timeout = std::chrono::seconds(20);     // in which that ping must be answered
   Nanos idle_timeout = std::chrono::seconds(300);         // of a connection without streams
   Nanos handshake_timeout = std::chrono::seconds(10);     // to the client's SETTINGS
+  // A message or a head that has begun and comes more slowly than this, over `message_timeout`, is given up.
+  size_t min_message_bytes_per_second = 240;
+  Nanos message_timeout = std::chrono::seconds(30);
   Nanos write_timeout = std::chrono::seconds(30);
 };
 

@@ -90,6 +90,11 @@ class Grpc(Section, frozen=True):
     """Seconds that a connection without calls is kept. Default: 300."""
     handshake_timeout_seconds: float = 10.0
     """Seconds from a connection's begin to the client's SETTINGS. Default: 10."""
+    message_timeout_seconds: float = 30.0
+    """Seconds over which the pace of a message that has begun is measured. Default: 30."""
+    min_message_bytes_per_second: int = 240
+    """Bytes of a message in a second, over each `message_timeout_seconds` in which it is not whole; a call
+    whose message comes more slowly is ended. Default: 240. Lower it for clients on very slow links."""
     write_timeout_seconds: float = 30.0
     """Seconds in which a client may take no byte of its answers. Default: 30."""
     tls: Tls | None = None
@@ -109,6 +114,8 @@ class Grpc(Section, frozen=True):
         "keepalive_timeout_seconds": (0.1, _DAY),
         "idle_timeout_seconds": (0.1, _DAY),
         "handshake_timeout_seconds": (0.1, _DAY),
+        "message_timeout_seconds": (0.1, _DAY),
+        "min_message_bytes_per_second": (0, 1 * _GIB),
         "write_timeout_seconds": (0.1, _DAY),
     }
 

@@ -127,6 +127,23 @@ def test_stream_is_reset_when_its_metadata_is_far_too_large(port: int) -> None:
         client.assert_answers(3)
 
 
+def test_call_is_ended_when_what_it_began_does_not_go_on(tmp_path: Path) -> None:
+    add_python(tmp_path / "models", "echo")
+    with (
+        Serving(tmp_path, "--set", "grpc.message_timeout_seconds=0.2") as server,
+        Http2Client(server.ready["grpc"]) as client,
+    ):
+        client.send(headers(1) + data(1, infer_message()[:20]))
+        ended = client.until(lambda got: got.stream == 1 and got.ends_stream)[-1]
+        assert ended.type == Type.HEADERS
+        fields = block(request_fields())
+        client.send(headers(3, fields[:20], end_headers=False))
+        reset = client.until(lambda got: got.type == Type.RST_STREAM and got.stream == 3)[-1]
+        assert reset.number == Code.CANCEL
+        client.send(continuation(3, fields[20:]))
+        client.assert_answers(5)
+
+
 def test_calls_under_way_are_answered_when_the_client_says_goodbye(port: int, gate: Path) -> None:
     with Http2Client(port) as client:
         client.send(headers(1) + data(1, infer_message(model="gated"), end=True) + goaway())

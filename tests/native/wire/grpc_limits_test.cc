@@ -382,6 +382,68 @@ TEST_F(GrpcLargeTest, ResetsACallWhenItsWindowStaysClosed) {
 
 // --- Time
 
+TEST_F(GrpcLimitsTest, EndsACallWhenItsMessageDoesNotGoOn) {
+  const std::string half = Framed(std::string(300'000, 'x')).substr(0, 200'000);
+  const int32_t stalled = client->Open(GrpcClient::Head(kInferPath), half, false);
+  const int32_t slow = client->Open(GrpcClient::Head(kStreamPath), half, false);
+  const int32_t steady = client->Open(GrpcClient::Head(kStreamPath), half, false);
+  const int32_t idle = client->Open(GrpcClient::Head(kStreamPath), Framed(InferMessage({1, 2})), false);
+  Exchange();
+  Answer();
+  EXPECT_GT(host.shares().buffered_bytes(), 0);
+  for (int second = 0; second < 65; ++second) {
+    client->Send(slow, "x", false);
+    client->Send(steady, std::string(300, 'x'), false);
+    Pass(1s);
+  }
+  EXPECT_EQ(client->answer(stalled).status(), 4);
+  EXPECT_EQ(client->answer(slow).status(), 4);
+  EXPECT_FALSE(client->answer(steady).closed);
+  EXPECT_FALSE(client->answer(idle).closed);
+  EXPECT_EQ(Refused(Refusal::kBodyTimeout), 2u);
+  client->Reset(steady);
+  Exchange();
+  EXPECT_EQ(host.shares().buffered_bytes(), 0);
+}
+
+TEST_F(GrpcLimitsTest, DoesNotHurryAClientWhenItWaitsForUs) {
+  host.model().script.CloseGate();
+  std::string messages;
+  for (int i = 0; i < 5; ++i) messages += Framed(InferMessage({1, 2}));
+  // Four are under way: the rest of the fifth is not looked at.
+  const int32_t id =
+      client->Open(GrpcClient::Head(kStreamPath), messages.substr(0, messages.size() - 1), false);
+  Exchange();
+  for (int i = 0; i < 10; ++i) Pass(10s);
+  host.model().script.OpenGate();
+  Answer(4);
+  client->Send(id, messages.substr(messages.size() - 1), true);
+  Exchange();
+  Answer();
+  EXPECT_EQ(client->answer(id).status(), 0);
+}
+
+TEST_F(GrpcLimitsTest, ResetsAStreamWhenItsHeadDoesNotEnd) {
+  Exchange();
+  const std::string begun("\0\0\1\1\0\0\0\0\1\x83", 10);  // ":method: POST", and more to come
+  falaj::test::Feed(*session, begun);
+  std::string sent;
+  const auto pass = [&](Nanos time) {
+    host.Advance(time);
+    session->Tick();
+    sent += falaj::test::Drain(*session);
+  };
+  for (int i = 0; i < 5; ++i) pass(10s);
+  EXPECT_THAT(sent, HasSubstr(std::string("\0\0\4\3\0\0\0\0\1\0\0\0\x8", 13)));
+  EXPECT_EQ(Refused(Refusal::kHeaderTimeout), 1u);
+  const std::string end("\0\0\0\x9\4\0\0\0\1", 9);
+  falaj::test::Feed(*session, end);
+  EXPECT_FALSE(session->Finished());
+  pass(301s);
+  pass(1s);
+  EXPECT_TRUE(session->Finished()) << "without streams it is idle";
+}
+
 TEST_F(GrpcLimitsTest, ClosesWhenTheClientSaysNothing) {
   Pass(9s);
   EXPECT_FALSE(session->Finished());
