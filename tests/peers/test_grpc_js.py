@@ -14,13 +14,14 @@ _PACKAGES = ("@grpc/grpc-js@1.14.7", "@grpc/proto-loader@0.8.1")
 
 
 @pytest.fixture(scope="module")
-def modules(request: pytest.FixtureRequest) -> Path:
+def modules(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the packages in its node_modules; kept from run to run."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         pytest.skip("node and npm are not installed")
-    assert request.config.cache is not None
-    folder = request.config.cache.mkdir("grpc-js-" + "-".join(name.rpartition("@")[2] for name in _PACKAGES))
+    name = "grpc-js-" + "-".join(name.rpartition("@")[2] for name in _PACKAGES)
+    cache: pytest.Cache | None = getattr(request.config, "cache", None)  # which can be turned off
+    folder = cache.mkdir(name) if cache is not None else tmp_path_factory.mktemp(name)
     if not (folder / "installed").exists():
         command = [npm, "install", "--prefix", str(folder), "--no-audit", "--no-fund", *_PACKAGES]
         done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)

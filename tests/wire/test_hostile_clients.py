@@ -1,5 +1,6 @@
 """Clients of HTTP that do harm, while others are to notice nothing of it."""
 
+import contextlib
 import gzip
 import json
 import random
@@ -208,10 +209,8 @@ def _exchange(client: socket.socket, data: bytes, answers: int) -> bytes:
     def step() -> bool:
         nonlocal sent
         if sent < len(data):
-            try:
+            with contextlib.suppress(BlockingIOError):
                 sent += client.send(data[sent : sent + 65536])
-            except BlockingIOError:
-                pass
         if is_readable(client, 0.001):
             piece = client.recv(1 << 20)
             assert piece, "the server closed"
