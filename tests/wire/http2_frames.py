@@ -40,10 +40,10 @@ def call_head(stream: int) -> bytes:
     return frame(HEADERS, END_HEADERS, stream, CALL_FIELDS)
 
 
-def infer_message(rows: int = 1) -> bytes:
-    """An infer request of so many rows of zeros with the head that gRPC gives a message."""
-    request = service_pb2.ModelInferRequest(model_name="echo", raw_input_contents=[bytes(4 * rows)])
-    request.inputs.add(name="x", datatype="FP32", shape=[rows, 1])
+def infer_message(columns: int = 1) -> bytes:
+    """An infer request of so many zeros to the model `wide` with the head that gRPC gives a message."""
+    request = service_pb2.ModelInferRequest(model_name="wide", raw_input_contents=[bytes(4 * columns)])
+    request.inputs.add(name="x", datatype="FP32", shape=[1, columns])
     message = request.SerializeToString()
     return struct.pack(">BI", 0, len(message)) + message
 

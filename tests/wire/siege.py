@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.server.serving_process import Serving, until
-from tests.serving import add_python
+from tests.serving import X_TO_Y, add_python
 from tests.wire.footprint import Footprint, refused, until_back
 from tests.wire.good_client import Ask, GoodClient, GrpcAsk, HttpAsk
 
-# What the process may hold more than before any attack, after all that have been, in bytes: it has buffers
-# of a connection, the allocator's remainders and the control plane's own in it. A single attack has far more
-# under way than this.
-GROWTH = 24 << 20
+# What the process may hold more than before any attack, after all that have been, in bytes. The allocator keeps
+# freed blocks as large as the largest requests (of 4 MiB, and what reading them takes), and the JSON parser keeps
+# what it had for the last of them. A single attack has far more under way than this.
+GROWTH = 48 << 20
 _WARM = 300  # requests
 
 
@@ -91,8 +91,10 @@ def warm(*asks: HttpAsk | GrpcAsk) -> None:
 
 
 def echo_folder(folder: Path) -> Path:
-    """A folder with a repository of the model `echo`."""
-    add_python(folder / "models", "echo", head="max_batch_size = 64")
+    """A folder with a repository of the models `echo`, of one column, and `wide`, of any number: few rows fill a
+    model's queue, and attacks are not to find the good clients' one full."""
+    add_python(folder / "models", "echo")
+    add_python(folder / "models", "wide", tensors=X_TO_Y.replace("[-1, 1]", "[-1, -1]"))
     return folder
 
 
