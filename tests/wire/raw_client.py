@@ -34,7 +34,7 @@ def with_length(body: bytes, fields: bytes = b"", model: str = "echo") -> bytes:
 
 
 def binary_infer(columns: int) -> bytes:
-    """A whole request of that many zeros to the model `wide`, whose answer is binary too and about as long."""
+    """A whole request of that many zeros to the model `wide`, whose answer is binary and as long."""
     size = {"binary_data_size": 4 * columns}
     tensor = {"name": "x", "shape": [1, columns], "datatype": "FP32", "parameters": size}
     header = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()

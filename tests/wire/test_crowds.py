@@ -12,7 +12,7 @@ from tests.server.serving_process import Serving, until
 from tests.wire.footprint import Footprint, refused, until_back
 from tests.wire.good_client import GrpcAsk, HttpAsk
 from tests.wire.raw_client import connect, rest_of, status_of
-from tests.wire.siege import GROWTH, Siege, echo_folder, good_clients, settings
+from tests.wire.siege import GROWTH, Siege, echo_folder, good_clients, settings, trim
 
 pytestmark = pytest.mark.core
 
@@ -58,6 +58,7 @@ def test_good_clients_are_answered_when_ten_thousand_connections_idle_and_more_c
             # Somebody else takes the places that are left, and then there is none for anybody.
             beyond = _refusals(siege.http, "127.0.0.6", _BESIDE * 2)
             assert _BESIDE <= beyond < _BESIDE * 2
+        trim(server)
         until_back(server.pid, siege.before, GROWTH)
         assert refused(server, "http")["connections"] == beyond
 

@@ -4,6 +4,7 @@ import gzip
 import json
 import random
 import socket
+from contextlib import suppress
 
 import pytest
 
@@ -208,10 +209,8 @@ def _exchange(client: socket.socket, data: bytes, answers: int) -> bytes:
     def step() -> bool:
         nonlocal sent
         if sent < len(data):
-            try:
+            with suppress(BlockingIOError):
                 sent += client.send(data[sent : sent + 65536])
-            except BlockingIOError:
-                pass
         if is_readable(client, 0.001):
             piece = client.recv(1 << 20)
             assert piece, "the server closed"

@@ -17,13 +17,13 @@ from tests.wire import http2_frames as http2
 from tests.wire.footprint import Footprint, refused, until_back
 from tests.wire.good_client import GrpcAsk, HttpAsk
 from tests.wire.raw_client import connect, reset, rest_of, send_what_goes
-from tests.wire.siege import GROWTH, Siege, echo_folder, good_clients, settings, warm
+from tests.wire.siege import GROWTH, Siege, echo_folder, good_clients, settings, trim, warm
 
 pytestmark = pytest.mark.core
 
 _CLIENTS = 4
-# Of an attack that the server has to end; far more than it lets anybody send, and than it reads and drops after
-# it has said goodbye.
+# Of an attack that the server has to end; far more than it lets anybody send, and than it reads and drops
+# after it has said goodbye.
 _MOST_BYTES = 64 << 20
 _COLUMNS = 16_000
 
@@ -92,7 +92,9 @@ def _large_metadata() -> Iterator[bytes]:
         (_headers_without_end, "malformed"),
     ],
 )
-def test_clients_are_sent_away_when_they_flood_a_connection(siege: Siege, attack: object, reason: str) -> None:
+def test_clients_are_sent_away_when_they_flood_a_connection(
+    siege: Siege, attack: object, reason: str
+) -> None:
     assert callable(attack)
     with siege.unharmed("grpc", **{reason: _CLIENTS}):
         for _ in range(_CLIENTS):
@@ -240,6 +242,7 @@ def test_good_clients_are_answered_when_a_tls_port_gets_garbage(
         )
 
     warm(*asks())
+    trim(server)
     chance = random.Random(3)
     counted = refused(server, protocol)["tls"]
     before = Footprint.of(server.pid)
@@ -250,5 +253,6 @@ def test_good_clients_are_answered_when_a_tls_port_gets_garbage(
         for client in clients:
             rest_of(client)
             client.close()
+    trim(server)
     until_back(server.pid, before, GROWTH)
     assert refused(server, protocol)["tls"] - counted == 300
