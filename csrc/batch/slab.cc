@@ -37,6 +37,10 @@ size_t GatheredBytes(const Slab& slab) {
   return bytes;
 }
 
+void FreeGathered(Slab& slab) {
+  for (Buffer& buffer : slab.gathered) buffer.Free();
+}
+
 }  // namespace
 
 Result<SlabLayout> SlabLayout::Make(std::span<const TensorSpec> inputs, std::span<const TensorSpec> outputs,
@@ -98,18 +102,20 @@ void SlabPool::Return(Slab* slab) {
   slab->reserved_rows = 0;
   slab->owners.clear();
   MutexLock lock(mu_);
-  // The layout does not know how large these are: many of a large batch would be kept with no row of their own.
-  const bool many = free_.size() >= limits_.keep_free;
-  if (free_.size() >= keep_free_ || (many && gathered_bytes_ + GatheredBytes(*slab) > limits_.keep_bytes)) {
-    for (Buffer& buffer : slab->gathered) buffer.Free();
-  }
-  gathered_bytes_ += GatheredBytes(*slab);
   if (free_.size() >= keep_free_) {
     slab->memory_.Free();
+    FreeGathered(*slab);
     --with_memory_;
     free_.insert(free_.begin(), slab);  // memory-less ones are used last
-  } else {
-    free_.push_back(slab);
+    return;
+  }
+  free_.push_back(slab);
+  gathered_bytes_ += GatheredBytes(*slab);
+  // The layout does not know how large these are, so that very many slabs may be kept. Those that have not
+  // been used for longest give theirs back.
+  for (size_t i = 0; i + limits_.keep_free < free_.size() && gathered_bytes_ > limits_.keep_bytes; ++i) {
+    gathered_bytes_ -= GatheredBytes(*free_[i]);
+    FreeGathered(*free_[i]);
   }
 }
 

@@ -10,7 +10,7 @@ from tests.wire.siege import Siege, echo_folder, settings
 _BOUNDS = settings(
     http__header_timeout_seconds=1,
     http__body_timeout_seconds=1,
-    http__idle_timeout_seconds=5,
+    http__idle_timeout_seconds=3,
     http__write_timeout_seconds=2,
     http__max_body_bytes=4 << 20,
     grpc__handshake_timeout_seconds=1,

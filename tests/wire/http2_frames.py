@@ -1,5 +1,6 @@
 """Frames of HTTP/2 (RFC 9113) as bytes, in any order that a client may think of."""
 
+import socket
 import struct
 
 from tritonclient.grpc import service_pb2
@@ -7,6 +8,7 @@ from tritonclient.grpc import service_pb2
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE, CONTINUATION = 0, 1, 2, 3, 4, 6, 8, 9
 END_STREAM, END_HEADERS = 0x1, 0x4
+ACK = 0x1  # of SETTINGS
 CANCEL = 8
 _CALL = (
     (b":method", b"POST"),
@@ -25,6 +27,14 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 def greeting(window: int = 65535) -> bytes:
     """What a client begins with; `window` are the bytes that it takes of each answer."""
     return PREFACE + frame(SETTINGS, 0, 0, struct.pack(">HI", 4, window))
+
+
+def agree(client: socket.socket) -> None:
+    """Wait for the server's settings and acknowledge them: its windows hold from then on."""
+    head = client.recv(9, socket.MSG_WAITALL)
+    assert head[3] == SETTINGS, head
+    client.recv(int.from_bytes(head[:3], "big"), socket.MSG_WAITALL)
+    client.sendall(frame(SETTINGS, ACK, 0))
 
 
 def field(name: bytes, value: bytes) -> bytes:

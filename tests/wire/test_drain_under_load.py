@@ -243,7 +243,10 @@ def test_no_request_fails_when_the_server_ends_under_load(tmp_path: Path) -> Non
 def _in_flight(server: Serving, folder: Path) -> Iterator[list[float | None]]:
     """A request by HTTP and one by gRPC that are under way; their answers when the context is left."""
     # Not GrpcClient: its channel is never ready where a server that leaves says so at once.
-    clients = [HttpClient(server.ready["http"], "gated"), TritonClient(server.ready["grpc"], "gated")]
+    clients: list[HttpClient | TritonClient] = [
+        HttpClient(server.ready["http"], "gated"),
+        TritonClient(server.ready["grpc"], "gated"),
+    ]
     answers: list[float | None] = [None] * len(clients)
 
     def ask(index: int) -> None:
