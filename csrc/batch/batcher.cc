@@ -12,7 +12,7 @@ constexpr size_t kMaxSlabBytes = size_t{16} << 20;
 // What requests that wait in the pool to be used again may hold, all together.
 constexpr size_t kKeepOwnBytes = size_t{4} << 20;
 constexpr size_t kKeepRequests = 4096;
-constexpr size_t kKeepSlabBytes = size_t{4} << 20;
+constexpr size_t kKeepSlabBytes = size_t{8} << 20;
 constexpr size_t kMaxGuests = 64;
 // Work that was short by what is known and then kept its submitter for longer than this: how long a model
 // takes may depend on its data. Executors do its work for kRest times as long, so that submitters, who have

@@ -31,6 +31,16 @@ bool AddColumn(const TensorSpec& spec, int64_t rows, size_t& bytes,
   return true;
 }
 
+size_t GatheredBytes(const Slab& slab) {
+  size_t bytes = 0;
+  for (const Buffer& buffer : slab.gathered) bytes += buffer.capacity();
+  return bytes;
+}
+
+void FreeGathered(Slab& slab) {
+  for (Buffer& buffer : slab.gathered) buffer.Free();
+}
+
 }  // namespace
 
 Result<SlabLayout> SlabLayout::Make(std::span<const TensorSpec> inputs, std::span<const TensorSpec> outputs,
@@ -62,16 +72,16 @@ void Slab::OnLastUnref() { pool_->Return(this); }
 
 SlabPool::SlabPool(SlabLayout layout, SlabLimits limits)
     : layout_(std::move(layout)),
-      max_slabs_(limits.max_slabs),
+      limits_(limits),
       keep_free_(std::max(limits.keep_free, limits.keep_bytes / std::max<size_t>(1, layout_.bytes))) {
   // Constructed once here, so that handing slabs out and back later never grows a vector.
-  all_.reserve(max_slabs_);
-  free_.reserve(max_slabs_);
+  all_.reserve(limits_.max_slabs);
+  free_.reserve(limits_.max_slabs);
 }
 
 Result<RefPtr<Slab>> SlabPool::Get(Need need) {
   MutexLock lock(mu_);
-  if (need == Need::kMay && all_.size() - free_.size() >= max_slabs_) {
+  if (need == Need::kMay && all_.size() - free_.size() >= limits_.max_slabs) {
     return Unavailable("all batch memory is in use");
   }
   if (free_.empty()) {
@@ -84,6 +94,7 @@ Result<RefPtr<Slab>> SlabPool::Get(Need need) {
     ++with_memory_;
   }
   free_.pop_back();
+  gathered_bytes_ -= GatheredBytes(*slab);
   return RefPtr<Slab>(slab);
 }
 
@@ -93,17 +104,24 @@ void SlabPool::Return(Slab* slab) {
   MutexLock lock(mu_);
   if (free_.size() >= keep_free_) {
     slab->memory_.Free();
-    for (Buffer& buffer : slab->gathered) buffer.Free();
+    FreeGathered(*slab);
     --with_memory_;
     free_.insert(free_.begin(), slab);  // memory-less ones are used last
-  } else {
-    free_.push_back(slab);
+    return;
+  }
+  free_.push_back(slab);
+  gathered_bytes_ += GatheredBytes(*slab);
+  // The layout does not know how large these are: as large as clients make them. Those that have not been
+  // used for longest give theirs back first.
+  for (size_t i = 0; gathered_bytes_ > limits_.keep_bytes; ++i) {
+    gathered_bytes_ -= GatheredBytes(*free_[i]);
+    FreeGathered(*free_[i]);
   }
 }
 
 size_t SlabPool::allocated_bytes() const {
   MutexLock lock(mu_);
-  return with_memory_ * layout_.bytes;
+  return with_memory_ * layout_.bytes + gathered_bytes_;
 }
 
 }  // namespace falaj

@@ -78,7 +78,8 @@ class Slab : public RefCounted<Slab> {
 struct SlabLimits {
   size_t max_slabs;   // see SlabPool::Need
   size_t keep_free;   // of those not in use, so many keep their memory,
-  size_t keep_bytes;  // or as many as have this much together, if that is more
+  size_t keep_bytes;  // or as many as have this much together, if that is more; and at most so much of
+                      // `gathered`
 };
 
 // Thread-safe. Outlives its slabs (they are owned here). Lock order: after the batcher's mutex.
@@ -100,12 +101,13 @@ class SlabPool {
   void Return(Slab* slab) EXCLUDES(mu_);
 
   const SlabLayout layout_;
-  const size_t max_slabs_;
+  const SlabLimits limits_;
   const size_t keep_free_;
   mutable Mutex mu_;
   std::vector<std::unique_ptr<Slab>> all_ GUARDED_BY(mu_);
   std::vector<Slab*> free_ GUARDED_BY(mu_);
   size_t with_memory_ GUARDED_BY(mu_) = 0;
+  size_t gathered_bytes_ GUARDED_BY(mu_) = 0;  // of `gathered` of those in free_
 };
 
 }  // namespace falaj

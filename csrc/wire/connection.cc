@@ -173,10 +173,14 @@ void Connection::Tick() {
   Settle();
 }
 
-void Connection::Drain() {
+void Connection::EndAnnounced() { Tell(&Protocol::EndAnnounced); }
+
+void Connection::Drain() { Tell(&Protocol::Drain); }
+
+void Connection::Tell(void (Protocol::*what)()) {
   if (ended_ || protocol_ == nullptr) return;
   inside_protocol_ = true;
-  protocol_->Drain();
+  (protocol_.get()->*what)();
   inside_protocol_ = false;
   Write();
   Settle();

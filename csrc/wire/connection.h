@@ -29,6 +29,7 @@ class Connection final : public Carrier, public std::enable_shared_from_this<Con
   void WriteNow();
   void InputWanted() override;
   void Tick();
+  void EndAnnounced();
   void Drain();
   // At once; what is under way is cancelled.
   void End();
@@ -38,6 +39,7 @@ class Connection final : public Carrier, public std::enable_shared_from_this<Con
   void OnReadable();
   bool ReadOnce();
   void Write();
+  void Tell(void (Protocol::*what)());
   void WaitWritable();
   void Settle();
   void Linger();

@@ -38,6 +38,7 @@ class GrpcSession final : public Protocol {
   void Wrote(size_t bytes) override;
   bool Finished() const override;
   void Tick() override;
+  void EndAnnounced() override { Drain(); }
   void Drain() override;
 
   // --- For its streams.

@@ -24,8 +24,10 @@ bool IsHopByHop(std::string_view name) {
 
 }  // namespace
 
-// Whether the request may be begun; where not, it was answered.
+// Whether the request may be begun; where not, it was answered. Administration is bounded by the control
+// queue alone: whoever looks why the server is full has to be answered.
 bool HttpSession::Begin() {
+  if (listener_ == Listener::kAdmin) return true;
   const auto refusal = host_.shares().Begin(*holdings_);
   if (!refusal) {
     begun_ = true;

@@ -187,23 +187,28 @@ void IoThread::Tick() {
   ticker_.expires_after(Protocol::kTickInterval);
   ticker_.async_wait([this](const boost::system::error_code& error) {
     if (error || connections_.empty()) return;
-    const std::vector<std::shared_ptr<Connection>> all(connections_.begin(), connections_.end());
-    for (const auto& connection : all) connection->Tick();
+    TellAll(&Connection::Tick);
     if (!connections_.empty()) Tick();
   });
 }
 
+void IoThread::AnnounceEnd() {
+  boost::asio::post(context_, [this] { TellAll(&Connection::EndAnnounced); });
+}
+
 void IoThread::DrainConnections() {
-  boost::asio::post(context_, [this] {
-    const std::vector<std::shared_ptr<Connection>> all(connections_.begin(), connections_.end());
-    for (const auto& connection : all) connection->Drain();
-  });
+  boost::asio::post(context_, [this] { TellAll(&Connection::Drain); });
 }
 
 void IoThread::EndConnections() {
   ticker_.cancel();
+  TellAll(&Connection::End);
+}
+
+// They may leave while they are told.
+void IoThread::TellAll(void (Connection::*what)()) {
   const std::vector<std::shared_ptr<Connection>> all(connections_.begin(), connections_.end());
-  for (const auto& connection : all) connection->End();
+  for (const auto& connection : all) (connection.get()->*what)();
 }
 
 std::string_view IoThread::Date() {

@@ -65,6 +65,8 @@ class IoThread final : public Host {
   }
   // Thread-safe: the reply goes to whoever asked, if its client is still there.
   void Post(ControlReply reply) EXCLUDES(mu_);
+  // Thread-safe: those that are there now are told; later ones have been told nothing else.
+  void AnnounceEnd();
   // Thread-safe: every connection of this thread finishes what it has and closes.
   void DrainConnections();
   const WireCounters& counters_of(Wire wire) const { return counters_[static_cast<size_t>(wire)]; }
@@ -98,6 +100,7 @@ class IoThread final : public Host {
   void DeliverReplies() EXCLUDES(mu_);
   void Tick();
   void EndConnections();
+  void TellAll(void (Connection::*what)());
 
   const size_t index_;
   WireShared& shared_;

@@ -58,6 +58,9 @@ class Protocol {
   // Called every `kTickInterval` or so, for timeouts; may make output or finish.
   static constexpr Nanos kTickInterval = std::chrono::milliseconds(250);
   virtual void Tick() = 0;
+  // The server will stop soon. It still serves everything, but a client of before may be told to connect
+  // anew, which takes it elsewhere where there is an elsewhere (HTTP/2: GOAWAY; HTTP: each answer tells it).
+  virtual void EndAnnounced() {}
   // The server is stopping: finish what is under way, take no more (HTTP: Connection: close; HTTP/2: GOAWAY).
   virtual void Drain() = 0;
 };

@@ -117,7 +117,11 @@ void WireServer::StopAccepting() {
   }
 }
 
-void WireServer::AnnounceDrain() { shared_.draining.store(true, std::memory_order_relaxed); }
+// New gRPC connections are not told: a client without another server would be back at once, again and again.
+void WireServer::AnnounceDrain() {
+  if (shared_.draining.exchange(true, std::memory_order_relaxed)) return;
+  for (const auto& thread : threads_) thread->AnnounceEnd();
+}
 
 void WireServer::Drain() {
   AnnounceDrain();

@@ -29,8 +29,8 @@ class WireServer {
   // Does nothing where it was started or closed before.
   void Start();
 
-  // From now on answers tell HTTP clients to connect anew elsewhere (Connection: close); all are still
-  // served.
+  // From now on HTTP answers, and once those gRPC connections that are there, tell clients to connect anew
+  // elsewhere (Connection: close; GOAWAY); all are still served.
   void AnnounceDrain();
   // Takes no more connections, and ends those that are there when they have been answered.
   void Drain();

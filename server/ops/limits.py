@@ -131,7 +131,8 @@ class Limits(Section, frozen=True):
     max_connections_per_client: int = 10_000
     """Connections of one address (of IPv6 its /64). Default: 10000. Lower it where clients are strangers."""
     max_requests_in_flight: int = 4096
-    """Requests of all listeners under way; more are refused at once. Default: 4096."""
+    """Requests of HTTP and gRPC under way; more are refused at once. Default: 4096. Those to the port of
+    administration are not counted."""
     max_requests_per_client: int = 2048
     """Requests of one address under way. Default: 2048. While more than half of max_requests_in_flight are
     taken, each address has an equal share of them, if that is less."""

@@ -24,7 +24,7 @@ _LIMITS = {
 _BOUNDS = settings(
     http__header_timeout_seconds=1,
     http__body_timeout_seconds=1,
-    http__idle_timeout_seconds=5,
+    http__idle_timeout_seconds=3,
     http__write_timeout_seconds=2,
     http__max_body_bytes=4 << 20,
     grpc__handshake_timeout_seconds=1,
@@ -54,12 +54,12 @@ def serving_arguments() -> list[str]:
 
 
 def _held(server: Serving) -> dict[str, float]:
-    """What clients hold of it beside the request that asks this."""
+    """What clients hold of it."""
     page = server.ask("GET", "/metrics", listener="metrics")[2].decode("utf-8")
     families = {family.name: family for family in text_string_to_metric_families(page)}
     (grpc,) = (of for of in families["falaj_connections"].samples if of.labels["protocol"] == "grpc")
     return {
-        "requests": families["falaj_requests_in_flight"].samples[0].value - 1,
+        "requests": families["falaj_requests_in_flight"].samples[0].value,
         "bytes": families["falaj_wire_buffered_bytes"].samples[0].value,
         "connections": grpc.value,
     }

@@ -6,7 +6,7 @@ import socket
 import struct
 
 _PATIENCE = 60  # seconds: of a loaded two-core machine
-HEAD = b"POST /v2/models/echo/infer HTTP/1.1\r\nHost: falaj\r\n"
+HEAD = b"POST /v2/models/echo/infer HTTP/1.1\r\nHost: falaj\r\n"  # and more fields
 
 
 def connect(port: int, source: str = "127.0.0.1", receive_buffer: int | None = None) -> socket.socket:
@@ -27,18 +27,19 @@ def infer_bytes(value: float = 1.0) -> bytes:
     return with_length(json.dumps({"inputs": [tensor]}).encode())
 
 
-def with_length(body: bytes, fields: bytes = b"") -> bytes:
+def with_length(body: bytes, fields: bytes = b"", model: str = "echo") -> bytes:
     """A request with that body."""
-    return HEAD + fields + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    head = HEAD.replace(b"echo", model.encode())
+    return head + fields + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 
-def binary_infer(rows: int) -> bytes:
-    """A whole request of that many rows of zeros, whose answer is binary too and about as long."""
-    size = {"binary_data_size": 4 * rows}
-    tensor = {"name": "x", "shape": [rows, 1], "datatype": "FP32", "parameters": size}
+def binary_infer(columns: int) -> bytes:
+    """A whole request of that many zeros to the model `wide`, whose answer is binary and as long."""
+    size = {"binary_data_size": 4 * columns}
+    tensor = {"name": "x", "shape": [1, columns], "datatype": "FP32", "parameters": size}
     header = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
     fields = b"Inference-Header-Content-Length: %d\r\n" % len(header)
-    return with_length(header + bytes(4 * rows), fields)
+    return with_length(header + bytes(4 * columns), fields, "wide")
 
 
 def rest_of(client: socket.socket) -> bytes:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.server.serving_process import Serving, until
-from tests.serving import add_python
+from tests.serving import X_TO_Y, add_python
 from tests.wire.footprint import Footprint, refused, until_back
 from tests.wire.good_client import Ask, GoodClient, GrpcAsk, HttpAsk
 
-# What the process may hold more than before any attack, after all that have been, in bytes: it has buffers
-# of a connection, the allocator's remainders and the control plane's own in it. A single attack has far more
-# under way than this.
-GROWTH = 24 << 20
+# What the process may hold more than before any attack, after all that have been, in bytes: buffers that are
+# kept to be used again, and what the JSON parser had for the largest request of late. A single attack has far
+# more under way than this.
+GROWTH = 48 << 20
 _WARM = 300  # requests
 
 
@@ -32,6 +32,7 @@ class Siege:
     def of(server: Serving) -> "Siege":
         """Begin, with a server that has just started."""
         warm(HttpAsk(server.ready["http"]), GrpcAsk(server.ready["grpc"]))
+        trim(server)
         refused(server, "http")
         return Siege(server, Footprint.of(server.pid))
 
@@ -56,6 +57,7 @@ class Siege:
         counted = refused(self.server, protocol)
         with good_clients(HttpAsk(self.http), GrpcAsk(self.grpc)):
             yield
+        trim(self.server)
         until_back(self.server.pid, self.before, GROWTH)
 
         def missing() -> dict[str, int]:
@@ -90,9 +92,20 @@ def warm(*asks: HttpAsk | GrpcAsk) -> None:
         ask.close()
 
 
+def trim(server: Serving) -> None:
+    """Have the allocator give back what is free, as it does whenever a model is unloaded: it keeps much of
+    what was freed, with or without attacks."""
+    for verb in ("load", "unload"):
+        status, _, told = server.ask("POST", f"/v2/repository/models/spare/{verb}")
+        assert status == 200, told
+
+
 def echo_folder(folder: Path) -> Path:
-    """A folder with a repository of the model `echo`."""
-    add_python(folder / "models", "echo", head="max_batch_size = 64")
+    """A folder with a repository of the models `echo`, of one column, `wide`, of any number, because few rows
+    fill a model's queue and attacks are not to find the good clients' one full, and `spare`, for `trim`."""
+    add_python(folder / "models", "echo")
+    add_python(folder / "models", "wide", tensors=X_TO_Y.replace("[-1, 1]", "[-1, -1]"))
+    add_python(folder / "models", "spare")
     return folder
 
 

@@ -97,6 +97,21 @@ TEST(SlabPool, CountsTheMemoryOfSlabsThatAreUsedAgain) {
   EXPECT_EQ(pool.allocated_bytes(), pool.layout().bytes);
 }
 
+TEST(SlabPool, KeepsLittleOfWhatLargeBatchesWereGatheredInto) {
+  constexpr size_t kGathered = size_t{1} << 20;
+  SlabPool pool(Layout(0), {64, 2, 4 * kGathered});
+  std::vector<RefPtr<Slab>> out;
+  for (int i = 0; i < 20; ++i) {
+    out.push_back(pool.Get(SlabPool::Need::kMay).value());
+    out.back()->gathered.resize(1);
+    ASSERT_TRUE(out.back()->gathered[0].Reserve(kGathered).ok());
+  }
+  const size_t one = out.back()->gathered[0].capacity();
+  out.clear();
+  EXPECT_LE(pool.allocated_bytes(), 4 * one);
+  EXPECT_GE(pool.allocated_bytes(), 2 * one);
+}
+
 TEST(SlabPool, KeepsManySmallSlabs) {
   const size_t bytes = Layout(4).bytes;
   SlabPool pool(Layout(4), {64, 1, 10 * bytes});

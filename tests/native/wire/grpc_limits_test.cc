@@ -530,6 +530,15 @@ TEST_F(GrpcLimitsTest, FinishesWhatIsUnderWayWhenItDrains) {
   EXPECT_TRUE(session->Finished());
 }
 
+TEST_F(GrpcLimitsTest, TellsClientsToConnectAnewWhenTheEndIsAnnounced) {
+  Exchange();
+  session->EndAnnounced();
+  Exchange();
+  ASSERT_EQ(client->goaways.size(), 1u);
+  EXPECT_EQ(client->goaways[0].last_stream, INT32_MAX);
+  EXPECT_FALSE(session->Finished());
+}
+
 // A client without another server would come back at once, and again.
 TEST_F(GrpcLimitsTest, StaysWhileTheEndIsOnlyAnnounced) {
   host.StartDraining();
