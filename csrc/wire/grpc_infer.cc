@@ -32,9 +32,13 @@ Status GrpcInfer::Start(std::span<const std::byte> message, TimePoint deadline, 
   GrpcDecoder& decoder = codec.decoder;
   FALAJ_RETURN_IF_ERROR(decoder.Parse(message));
   id = decoder.header().id;
-  FALAJ_RETURN_IF_ERROR(call.Admit(host.models(), decoder.model_name(), decoder.model_version(),
-                                   decoder.header(), decoder.PayloadBytes(), host.sink(), TagOf(this),
-                                   host.Now(), deadline, host.options().default_timeout));
+  const Status admitted = call.Admit(host.models(), decoder.model_name(), decoder.model_version(),
+                                     decoder.header(), decoder.PayloadBytes(), host.sink(), TagOf(this),
+                                     host.Now(), deadline, host.options().default_timeout);
+  if (admitted.code() == Code::kNotFound && host.options().triton_compat) {
+    return UnknownToTriton(decoder.model_name(), decoder.model_version());
+  }
+  FALAJ_RETURN_IF_ERROR(admitted);
   FALAJ_RETURN_IF_ERROR(decoder.Fill(call.inputs(), call.payload()));
   enqueued = std::chrono::steady_clock::now();
   call.Enqueue();

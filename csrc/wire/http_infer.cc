@@ -193,10 +193,12 @@ Status HttpInfer::Start(const InferTarget& target, const InferFields& fields, st
   failed_fields_.clear();
   request_id_.assign(fields.request_id && IsRequestId(*fields.request_id) ? *fields.request_id : "");
   encoding_ = fields.accept_encoding ? ChooseEncoding(*fields.accept_encoding) : Encoding::kIdentity;
-  not_found_ = to.options.triton_compat ? &target : nullptr;
   if (!target.version) return InvalidInput("expected a version of 1 or more in the path");
   const Status status = StartDecoded(target, fields, body, codec, to);
   codec.FreeMemory();
+  if (status.code() == Code::kNotFound && to.options.triton_compat) {
+    return UnknownToTriton(target.model, *target.version);
+  }
   return status;
 }
 
@@ -284,14 +286,7 @@ void HttpInfer::AddRequestId(HttpAnswer& answer) const {
 
 void HttpInfer::Fail(const Status& status, HttpAnswer& answer) {
   call_.Clear();
-  std::string triton;
-  if (not_found_ != nullptr && status.code() == Code::kNotFound) {
-    triton = "Request for unknown model: '" + not_found_->model + "'";
-    if (*not_found_->version != 0) triton += " version " + std::to_string(*not_found_->version);
-    triton += " is not found";
-  }
-  WriteError(failed_status_ != 0 ? failed_status_ : HttpStatusOf(status.code()),
-             triton.empty() ? status.message() : triton, answer);
+  WriteError(failed_status_ != 0 ? failed_status_ : HttpStatusOf(status.code()), status.message(), answer);
   answer.fields += failed_fields_;
   AddRequestId(answer);
 }

@@ -72,7 +72,7 @@ class HttpInfer {
  public:
   // Reads `body` (readable for JsonDecoder::kPadding bytes beyond its end), admits the request and enqueues
   // it: Host::FlushLater(batcher()) follows, and the waiter of `to.tag` is called. Where it fails, Fail is
-  // the answer. `target` stays as it is until then.
+  // the answer.
   Status Start(const InferTarget& target, const InferFields& fields, std::string_view body, HttpCodec& codec,
                const Recipient& to);
   Batcher& batcher() const { return call_.batcher(); }
@@ -94,8 +94,7 @@ class HttpInfer {
   InferCall call_;
   Encoding encoding_ = Encoding::kIdentity;  // of the answer
   std::string request_id_;
-  const InferTarget* not_found_ = nullptr;  // where a failure is told in Triton's words
-  int failed_status_ = 0;                   // of a failure that no Code has
+  int failed_status_ = 0;  // of a failure that no Code has
   std::string failed_fields_;
   std::string scratch_;
 };

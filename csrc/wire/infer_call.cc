@@ -69,6 +69,12 @@ Status InferCall::ChooseOutputs(const Batcher& batcher, const InferHeader& heade
   return Status::Ok();
 }
 
+Status UnknownToTriton(std::string_view model, int64_t version) {
+  std::string text = "Request for unknown model: '" + std::string(model) + "'";
+  if (version != 0) text += " version " + std::to_string(version);
+  return NotFound(text + " is not found");
+}
+
 Status InferCall::Admit(const ModelTable& models, std::string_view model, int64_t version,
                         const InferHeader& header, size_t payload_bytes,
                         const std::shared_ptr<CompletionSink>& sink, uint64_t tag, TimePoint now,

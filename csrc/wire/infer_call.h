@@ -14,6 +14,9 @@
 
 namespace falaj::wire {
 
+// That the model is not known, as Triton says it.
+Status UnknownToTriton(std::string_view model, int64_t version);
+
 // Reused from request to request. Its steps, in order:
 //   Admit(...)            finds the model, checks names and data types, reserves rows
 //   inputs(), payload()   the codec fills them

@@ -14,7 +14,7 @@ from falaj.server.api.statistics import version_statistics
 from falaj.server.api.triton_model_config import triton_model_config
 from falaj.server.describe import statistics
 from falaj.server.engine import Engine
-from falaj.server.folder import model_names
+from falaj.server.folder import model_names, read_folder
 from falaj.server.loader import LoadedVersion
 
 T = TypeVar("T")
@@ -98,11 +98,16 @@ class ControlPlane:
         return self._readiness.why_server_is_not()
 
     def why_model_not_ready(self, name: str, version: int | None) -> str | None:
-        """Why the model does not answer; None: it does. Raises NotFound where it is not known."""
+        """Why the model does not answer; None: it does. Raises NotFound where it is neither known nor in the
+        repository; where clients expect Triton's ways it is merely not ready then."""
         try:
             loaded = self._served(name, version)
         except _core.Unavailable as error:
             return str(error)
+        except _core.NotFound as error:
+            if self.triton_compat or self._has_folder(name, version):
+                return str(error)
+            raise
         return self._readiness.why_model_is_not(loaded.name, loaded.version)
 
     def model_names(self) -> list[str]:
@@ -215,6 +220,12 @@ class ControlPlane:
         if not self._may_change:
             text = "requests do not load or unload models here: server.model_control is not 'explicit'"
             raise _core.Unavailable(triton_texts.CONTROL_IS_OFF if self.triton_compat else text)
+
+    def _has_folder(self, name: str, version: int | None) -> bool:
+        try:
+            return version in (None, *read_folder(self._engine.repository.root, name).versions)
+        except (_core.NotFound, OSError):
+            return False
 
     def _served(self, name: str, version: int | None) -> LoadedVersion:
         repository = self._engine.repository

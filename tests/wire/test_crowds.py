@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.server.serving_process import Serving, until
-from tests.wire.footprint import Footprint, refused, until_back
+from tests.wire.footprint import MEMORY_TELLS, Footprint, refused, until_back
 from tests.wire.good_client import GrpcAsk, HttpAsk
 from tests.wire.raw_client import connect, rest_of, status_of
 from tests.wire.siege import GROWTH, Siege, echo_folder, good_clients, settings, trim
@@ -52,7 +52,7 @@ def test_good_clients_are_answered_when_ten_thousand_connections_idle_and_more_c
                     crowd.enter_context(connect(siege.http, source))
             until(lambda: _open_sockets(server, siege.before) >= number, "all have been taken")
             held = Footprint.of(server.pid).memory - siege.before.memory
-            assert held <= GROWTH + number * _MOST_BYTES
+            assert held <= GROWTH + number * _MOST_BYTES or not MEMORY_TELLS
             assert _refusals(siege.http, _SOURCES[0], 20) == 20
             assert refused(server, "http")["client_connections"] == 20
             # Somebody else takes the places that are left, and then there is none for anybody.

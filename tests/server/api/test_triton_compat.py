@@ -32,6 +32,12 @@ def test_body_is_empty_when_something_is_ready(compat: Asking, path: str) -> Non
     assert (response.status_code, response.content) == (200, b"")
 
 
+@pytest.mark.parametrize("path", ["/v2/models/nope/ready", "/v2/models/mlp/versions/7/ready"])
+def test_status_is_400_without_a_body_when_the_model_is_unknown(compat: Asking, path: str) -> None:
+    response = compat("GET", path)
+    assert (response.status_code, response.content) == (400, b"")
+
+
 def test_status_is_400_without_a_body_when_the_server_drains(engine: falaj.Engine) -> None:
     control = ControlPlane(engine, triton_compat=True, is_draining=lambda: True)
     with Asking(make_app(control, None)) as ask:
@@ -46,7 +52,6 @@ def test_status_is_400_without_a_body_when_the_server_drains(engine: falaj.Engin
     [
         ("/nope", 404, "Request for unknown model: 'nope' is not found"),
         ("/nope/config", 404, "Request for unknown model: 'nope' is not found"),
-        ("/nope/ready", 404, "Request for unknown model: 'nope' is not found"),
         ("/mlp/versions/7", 404, "Request for unknown model: 'mlp' version 7 is not found"),
         ("/nope/versions/7/config", 404, "Request for unknown model: 'nope' version 7 is not found"),
         ("/broken", 404, "Request for unknown model: 'broken' has no available versions"),
