@@ -110,6 +110,7 @@ async def _serve(settings: Settings, reread: Callable[[], Settings], logs: Logs,
         wire.close()
         raise
     await _close(wire, engine, until, logs)
+    signals.ignore()
 
 
 async def _drain(wire: _core.WireServer, signals: Signals, reloader: Reloader) -> float:

@@ -15,7 +15,8 @@ def ending_by_signal() -> Iterator[Callable[[], None]]:
     main thread, which unwinds what was begun. SIGHUP has nothing to do yet and is left alone.
 
     Yields a function that raises it again where it was raised already: it may have struck inside a model's
-    own code, and have become the reason why that model was not loaded.
+    own code, and have become the reason why that model was not loaded. Where the signals are ignored by now
+    (Signals.ignore), they stay so.
     """
     before = {number: signal.getsignal(number) for number in (*_END, signal.SIGHUP)}
     asked: list[int] = []
@@ -34,8 +35,9 @@ def ending_by_signal() -> Iterator[Callable[[], None]]:
     try:
         yield check
     finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
+            for number, handler in before.items():
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 class Signals:
@@ -46,6 +48,7 @@ class Signals:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_hangup: Callable[[], None]) -> None:
+        self._loop = loop
         self._asked = (asyncio.Event(), asyncio.Event(), asyncio.Event())
         for number in _END:
             loop.add_signal_handler(number, self._ask)
@@ -65,6 +68,12 @@ class Signals:
     def was_asked(self, times: int) -> bool:
         """Whether the server was asked to end so many times already."""
         return self._asked[times - 1].is_set()
+
+    def ignore(self) -> None:
+        """Nothing is left that they could change: the process ends, with a status of its own."""
+        for number in (*_END, signal.SIGHUP):
+            self._loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
 
     def _ask(self) -> None:
         for event in self._asked:

@@ -68,6 +68,9 @@ class Serving:
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
     def wait(self) -> int:
         """Wait for its end; return its exit status."""
         return self._process.wait(_PATIENCE)

@@ -177,6 +177,15 @@ def _open_connections(server: Serving) -> float:
     return sum(value for (name, _), value in samples.items() if name == "falaj_connections")
 
 
+def test_status_is_zero_when_the_end_is_asked_for_until_it_comes(mlp: Path) -> None:
+    for _ in range(3):
+        with Serving(mlp) as server:
+            while not server.has_ended():
+                server.send(signal.SIGTERM)
+                threading.Event().wait(0.0005)
+            assert server.wait() == 0
+
+
 def test_process_ends_with_an_error_when_a_model_never_ends_its_run(gated: tuple[Path, Path]) -> None:
     folder, model = gated
     with Serving(folder, "--shutdown-timeout", "0") as server:
