@@ -171,3 +171,24 @@ def test_goodbye_is_said_and_calls_are_answered_when_the_server_ends(tmp_path: P
         ended = {got.stream for got in found if got.type == Type.HEADERS and got.ends_stream}
         assert ended == {1, 3}
         assert server.wait() == 0
+
+
+def test_goodbye_is_said_to_earlier_clients_alone_when_the_end_is_announced(tmp_path: Path) -> None:
+    add_python(tmp_path / "models", "echo")
+    with Serving(tmp_path, "--drain-seconds", "600") as server:
+        port = server.ready["grpc"]
+        with Http2Client(port) as earlier:
+            earlier.send(call(1))
+            assert rows_of(earlier.reply(1)) == 1
+            server.send(signal.SIGTERM)
+            notice = earlier.until(lambda got: got.type == Type.GOAWAY)[-1]
+            assert notice.goodbye[:2] == (2**31 - 1, Code.NO_ERROR)
+            earlier.send(call(3))  # on its way when the notice came
+            assert rows_of(earlier.reply(3)) == 1
+            last = earlier.until(lambda got: got.type == Type.GOAWAY)[-1]
+            assert last.goodbye[:2] == (3, Code.NO_ERROR)
+        # It would only be back again.
+        with Http2Client(port) as later:
+            later.send(call(1))
+            assert rows_of(later.reply(1)) == 1
+            assert Type.GOAWAY not in {got.type for got in later.so_far()}
