@@ -205,7 +205,7 @@ int Batcher::WantedBatches() const {
   const auto idle = static_cast<int>(free_lanes_.size());
   if (options_.max_batch_rows == 0)
     return static_cast<int>(std::min<size_t>(queue_.size(), free_lanes_.size()));
-  return SplitInto(queue_.rows(), {options_.max_batch_rows, idle}, curve_);
+  return SplitInto(queue_.rows(), {options_.max_batch_rows, idle, options_.short_work}, curve_);
 }
 
 void Batcher::OfferMore() {
@@ -252,7 +252,8 @@ Batcher::Lane* Batcher::TakeBatch(std::vector<Lane*>& idle, bool only_if_short) 
   int64_t max_rows = options_.max_batch_rows;
   if (max_rows > 0) {
     const auto others = static_cast<int>(free_lanes_.size());
-    const int parts = SplitInto(queue_.rows(), {max_rows, std::max(1, others)}, curve_);
+    const BatchLimits limits{max_rows, std::max(1, others), options_.short_work};
+    const int parts = SplitInto(queue_.rows(), limits, curve_);
     max_rows = std::min(max_rows, (queue_.rows() + parts - 1) / parts);
     max_rows = std::max<int64_t>(max_rows, 1);
   }

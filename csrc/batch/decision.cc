@@ -18,11 +18,12 @@ int SplitInto(int64_t rows, const BatchLimits& limits, const CostCurve& curve) {
   if (needed >= limits.idle_instances || curve.empty()) {
     return static_cast<int>(std::min<int64_t>(needed, limits.idle_instances));
   }
-  const double together =
-      static_cast<double>(needed) * static_cast<double>(curve.Estimate(CeilDiv(rows, needed)).count());
+  const Nanos whole = curve.Estimate(CeilDiv(rows, needed));
+  const double together = static_cast<double>(needed) * static_cast<double>(whole.count());
   for (int64_t parts = std::min<int64_t>(limits.idle_instances, rows); parts > needed; --parts) {
-    const double apart =
-        static_cast<double>(parts) * static_cast<double>(curve.Estimate(CeilDiv(rows, parts)).count());
+    const Nanos part = curve.Estimate(CeilDiv(rows, parts));
+    if (whole - part <= limits.hand_over) continue;
+    const double apart = static_cast<double>(parts) * static_cast<double>(part.count());
     if (apart <= kSplitOverhead * together) return static_cast<int>(parts);
   }
   return static_cast<int>(needed);

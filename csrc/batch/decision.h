@@ -19,10 +19,12 @@ struct Waiting {
 struct BatchLimits {
   int64_t max_rows;    // bound of one batch; >= 1
   int idle_instances;  // that could run a batch now; >= 1
+  Nanos hand_over{};   // what it takes to have another thread run one
 };
 
 // Into how many batches, to run side by side on idle instances, `rows` waiting rows are best split: as many
-// as do not spend more than kSplitOverhead times the compute time of fewer, larger batches. >= 1.
+// as do not spend more than kSplitOverhead times the compute time of fewer, larger batches, and are done
+// earlier than those by more than a hand-over takes. >= 1.
 [[nodiscard]] int SplitInto(int64_t rows, const BatchLimits& limits, const CostCurve& curve);
 
 // Appends to `picks` the indices of `queue` that form the next batch, in order.

@@ -17,14 +17,6 @@ std::string Join(std::span<const int64_t> dims) {
 
 }  // namespace
 
-std::optional<int64_t> Shape::Elements(size_t first) const {
-  int64_t product = 1;
-  for (size_t i = first; i < rank_; ++i) {
-    if (dims_[i] < 0 || __builtin_mul_overflow(product, dims_[i], &product)) return std::nullopt;
-  }
-  return product;
-}
-
 std::string Shape::ToString() const { return Join(dims()); }
 
 bool Shape::operator==(const Shape& other) const {
@@ -49,12 +41,6 @@ Status Buffer::Reserve(size_t bytes) {
 
 void Buffer::Deleter::operator()(std::byte* data) const {
   ::operator delete (data, std::align_val_t{kAlignment});
-}
-
-std::optional<size_t> CheckedMultiply(size_t a, size_t b) {
-  size_t product = 0;
-  if (__builtin_mul_overflow(a, b, &product)) return std::nullopt;
-  return product;
 }
 
 }  // namespace falaj

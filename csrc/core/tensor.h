@@ -35,7 +35,13 @@ class Shape {
   std::span<const int64_t> dims() const { return {dims_.data(), rank_}; }
 
   // Product of the dimensions from `first` on; nothing where it overflows or a dimension is negative.
-  std::optional<int64_t> Elements(size_t first = 0) const;
+  std::optional<int64_t> Elements(size_t first = 0) const {
+    int64_t product = 1;
+    for (size_t i = first; i < rank_; ++i) {
+      if (dims_[i] < 0 || __builtin_mul_overflow(product, dims_[i], &product)) return std::nullopt;
+    }
+    return product;
+  }
   std::string ToString() const;  // "[2, 3]"
 
   bool operator==(const Shape& other) const;
@@ -93,6 +99,10 @@ class Buffer {
 };
 
 // a * b, or nothing where the product passes SIZE_MAX.
-[[nodiscard]] std::optional<size_t> CheckedMultiply(size_t a, size_t b);
+[[nodiscard]] inline std::optional<size_t> CheckedMultiply(size_t a, size_t b) {
+  size_t product = 0;
+  if (__builtin_mul_overflow(a, b, &product)) return std::nullopt;
+  return product;
+}
 
 }  // namespace falaj

@@ -17,6 +17,16 @@ constexpr int kWritesPerTurn = 16;
 constexpr auto kLinger = std::chrono::seconds(2);
 constexpr size_t kLingerBytes = size_t{4} << 20;
 
+ssize_t Send(int socket, std::span<iovec> pieces) {
+  constexpr int kFlags = MSG_NOSIGNAL | MSG_DONTWAIT;
+  // The cheaper call for most answers.
+  if (pieces.size() == 1) return send(socket, pieces[0].iov_base, pieces[0].iov_len, kFlags);
+  msghdr message{};
+  message.msg_iov = pieces.data();
+  message.msg_iovlen = pieces.size();
+  return sendmsg(socket, &message, kFlags);
+}
+
 }  // namespace
 
 Connection::Connection(IoThread& thread, Socket socket, Peer peer, std::shared_ptr<ClientHoldings> holdings,
@@ -82,16 +92,14 @@ void Connection::Write() {
   if (waits_writable_ || protocol_ == nullptr) return;
   inside_protocol_ = true;
   for (int writes = 0;; ++writes) {
-    std::array<iovec, 16> pieces;
-    msghdr message{};
-    message.msg_iov = pieces.data();
-    message.msg_iovlen = protocol_->Output(pieces);
-    if (message.msg_iovlen == 0) break;
+    std::array<iovec, 16> room;
+    const std::span<iovec> pieces(room.data(), protocol_->Output(room));
+    if (pieces.empty()) break;
     if (writes == kWritesPerTurn) {
       WaitWritable();  // which it is, most likely: the rest in another turn
       break;
     }
-    const ssize_t sent = sendmsg(socket_.native_handle(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    const ssize_t sent = Send(socket_.native_handle(), pieces);
     if (sent < 0 && errno == EINTR) continue;
     if (sent < 0 && errno == EAGAIN) {
       WaitWritable();

@@ -87,6 +87,12 @@ TEST(SplitInto, KeepsRowsTogetherWhenARunCostsMoreThanItsRows) {
   EXPECT_EQ(SplitInto(32, {64, 2}, Curve(5, 0.1)), 1);
 }
 
+TEST(SplitInto, KeepsRowsTogetherWhenAnotherThreadWouldWinNothing) {
+  constexpr Nanos kHandOver{50'000};
+  EXPECT_EQ(SplitInto(64, {64, 2, kHandOver}, Curve(0, 1.5)), 1);
+  EXPECT_EQ(SplitInto(64, {64, 2, kHandOver}, Curve(0, 1.6)), 2);
+}
+
 TEST(SplitInto, NeverPassesTheIdleInstances) {
   std::mt19937 random(3);
   for (int i = 0; i < 5'000; ++i) {
