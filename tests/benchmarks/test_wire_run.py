@@ -21,6 +21,10 @@ def test_report_is_written_when_run_quickly(programs: Path, tmp_path: Path) -> N
     section = json.loads(written.read_text())["sections"]["http"]
     assert section["targets"] == []
     (cases,) = section["rounds"]["rounds"]
+    for inflight in (16, 64):
+        engine = cases.pop(f"in process, {inflight} in flight")["engine"]
+        assert engine["cpu_us_per_request"] > 0
+        assert engine["requests_per_second"] > 0
     assert list(cases) == [f"{form}, {at}" for form in ("JSON", "binary") for at in (1, 16, 64)]
     for case in cases.values():
         assert set(case) == {"falaj", "beast_echo"}
