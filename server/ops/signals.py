@@ -45,14 +45,21 @@ class Signals:
 
     The first asks the server to end, a second that it wait for nothing more before it takes no new requests,
     a third that it wait for no request in flight either.
+
+    The handlers are Python's, not the loop's: those can only be taken away by way of the default action,
+    which would end the process with a signal that comes at that moment.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_hangup: Callable[[], None]) -> None:
-        self._loop = loop
         self._asked = (asyncio.Event(), asyncio.Event(), asyncio.Event())
-        for number in _END:
-            loop.add_signal_handler(number, self._ask)
-        loop.add_signal_handler(signal.SIGHUP, on_hangup)
+        calls = {**dict.fromkeys(_END, self._ask), signal.SIGHUP: on_hangup}
+
+        def hand_over(number: int, frame: FrameType | None) -> None:
+            if not loop.is_closed():  # else the server has failed, and ends by itself
+                loop.call_soon_threadsafe(calls[signal.Signals(number)])
+
+        for number in calls:
+            signal.signal(number, hand_over)
 
     async def asked(self, times: int, timeout: float | None = None) -> bool:
         """Wait until the server was asked to end so many times (1 to 3), at most `timeout` seconds. Returns
@@ -72,7 +79,6 @@ class Signals:
     def ignore(self) -> None:
         """Nothing is left that they could change: the process ends, with a status of its own."""
         for number in (*_END, signal.SIGHUP):
-            self._loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)
 
     def _ask(self) -> None:

@@ -182,7 +182,6 @@ def test_status_is_zero_when_the_end_is_asked_for_until_it_comes(mlp: Path) -> N
         with Serving(mlp) as server:
             while not server.has_ended():
                 server.send(signal.SIGTERM)
-                threading.Event().wait(0.0005)
             assert server.wait() == 0
 
 
