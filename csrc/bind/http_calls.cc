@@ -67,6 +67,7 @@ uint64_t HttpCalls::Submit(const std::string& target, const py::sequence& header
   const uint64_t tag = next_tag_++;
   const Status status = pending->infer.Start(pending->target, fields, padded, codec_,
                                              {core_->table, options_, sink_, tag, core_->clock.Now()});
+  codec_.FreeMemory();
   if (!status.ok()) {
     wire::HttpAnswer answer;
     pending->infer.Fail(status, answer);

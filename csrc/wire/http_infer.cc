@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 #include <cstring>
+#include <utility>
 
 #include "wire/binary_tensor.h"
 #include "wire/utf8.h"
@@ -15,7 +16,7 @@ constexpr std::string_view kPrefix = "/v2/models/";
 constexpr std::string_view kVersions = "/versions/";
 constexpr std::string_view kInfer = "/infer";
 constexpr size_t kLongestRequestId = 128;
-constexpr size_t kKeepBytes = size_t{1} << 20;  // buffers above this are given back after their request
+constexpr size_t kKeepBytes = size_t{1} << 20;  // what is larger is given back when large requests end
 
 int HexDigit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -156,6 +157,10 @@ void WriteError(int status, std::string_view message, HttpAnswer& answer) {
   answer.body += '}';
 }
 
+void HttpCodec::Tick() {
+  if (!std::exchange(large_lately_, false)) FreeMemory();
+}
+
 void HttpCodec::FreeMemory() {
   if (inflated.capacity() > kKeepBytes) std::string().swap(inflated);
   json.FreeMemory();
@@ -195,7 +200,6 @@ Status HttpInfer::Start(const InferTarget& target, const InferFields& fields, st
   encoding_ = fields.accept_encoding ? ChooseEncoding(*fields.accept_encoding) : Encoding::kIdentity;
   if (!target.version) return InvalidInput("expected a version of 1 or more in the path");
   const Status status = StartDecoded(target, fields, body, codec, to);
-  codec.FreeMemory();
   if (status.code() == Code::kNotFound && to.options.triton_compat) {
     return UnknownToTriton(target.model, *target.version);
   }
@@ -205,6 +209,7 @@ Status HttpInfer::Start(const InferTarget& target, const InferFields& fields, st
 Status HttpInfer::StartDecoded(const InferTarget& target, const InferFields& fields, std::string_view body,
                                HttpCodec& codec, const Recipient& to) {
   FALAJ_RETURN_IF_ERROR(Decode(fields, body, codec, to.options));
+  codec.Expect(body.size());
   size_t json_bytes = body.size();
   if (fields.header_length) {
     const auto length = ParseNumber<size_t>(*fields.header_length);

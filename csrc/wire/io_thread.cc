@@ -186,9 +186,11 @@ void IoThread::Remove(const std::shared_ptr<Connection>& connection) { connectio
 void IoThread::Tick() {
   ticker_.expires_after(Protocol::kTickInterval);
   ticker_.async_wait([this](const boost::system::error_code& error) {
-    if (error || connections_.empty()) return;
+    if (error) return;
+    if (connections_.empty()) return http_codec_.FreeMemory();
+    http_codec_.Tick();
     TellAll(&Connection::Tick);
-    if (!connections_.empty()) Tick();
+    Tick();
   });
 }
 

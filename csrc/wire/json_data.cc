@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "core/half.h"
+#include "wire/json_numbers.h"
 
 namespace falaj::wire {
 namespace {
@@ -32,16 +33,17 @@ std::string_view Token(sj::value& value) {
   return token.substr(0, end == std::string_view::npos ? 0 : end + 1);
 }
 
+// Not by get_double: simdjson before 3.1 reads a number of 20 digits and more behind "0." as another one.
 Verdict ReadDouble(sj::value& value, double& number) {
-  const auto error = value.get_double().get(number);
-  if (!error) return {};
   const std::string_view token = Token(value);
+  if (ReadJsonDouble(token.data(), number) == token.data() + token.size()) return {};
   if (token == "NaN") {
     number = std::numeric_limits<double>::quiet_NaN();
   } else if (token == "Infinity" || token == "-Infinity") {
     number = token[0] == '-' ? -HUGE_VAL : HUGE_VAL;
   } else {
-    return FromError(error);
+    const auto error = value.get_double().error();
+    return FromError(error ? error : simdjson::NUMBER_ERROR);
   }
   return {};
 }

@@ -1,6 +1,7 @@
-// Two passes over one parse: the first reads what describes the tensors and steps over their data (in JSON
-// the data may come before the shape), the second writes the data where the first said that it goes. All that
-// the first pass steps over unread is read by the second, so that nothing malformed is accepted.
+// Two passes: the first reads what describes the tensors and steps over their data (in JSON the data may come
+// before the shape), the second writes the data where the first said that it goes: plain numbers straight
+// from their text (wire/json_numbers.h), anything else by another walk over the same parse. All that the
+// first pass steps over unread is read by the second, so that nothing malformed is accepted.
 #include "wire/json_decoder.h"
 
 #define SIMDJSON_EXCEPTIONS 0
@@ -11,6 +12,7 @@
 
 #include "wire/binary_tensor.h"
 #include "wire/json_data.h"
+#include "wire/json_numbers.h"
 #include "wire/json_path.h"
 
 namespace falaj::wire {
@@ -20,10 +22,8 @@ namespace sj = simdjson::ondemand;
 
 static_assert(JsonDecoder::kPadding >= simdjson::SIMDJSON_PADDING);
 
-// A parser that has seen a large request holds several times its size: up to so much until a smaller one
-// comes, and never more than kMostCapacity.
+// A parser that has seen a large request holds several times its size: FreeMemory leaves it so much.
 constexpr size_t kKeepCapacity = size_t{1} << 20;
-constexpr size_t kMostCapacity = size_t{4} << 20;
 
 constexpr JsonPath kRequest{"the request"};
 constexpr JsonPath kParametersPath{"parameters"};
@@ -78,7 +78,7 @@ class JsonDecoder::Impl {
   Status Parse(std::string_view json, std::span<const std::byte> blobs);
   Status Fill(std::span<const TensorView> views, std::byte* payload);
   void FreeMemory() {
-    if (parser_.capacity() > kMostCapacity) parser_ = sj::parser();
+    if (parser_.capacity() > kKeepCapacity) parser_ = sj::parser();
   }
 
   InferHeader header;
@@ -87,7 +87,8 @@ class JsonDecoder::Impl {
  private:
   // Where an input's data is, in the order of the inputs.
   struct Source {
-    size_t json_bytes = 0;  // of its text; 0: there is none
+    std::string_view json;  // its text; empty: there is none
+    bool done = false;      // it was read already
     std::span<const std::byte> blob;
   };
 
@@ -106,6 +107,7 @@ class JsonDecoder::Impl {
   Status AssignBlobs(std::span<const std::byte> blobs);
   Status CountPayload();
   Status ReadWhole(std::string_view json);
+  bool FillNumbers(std::span<const TensorView> views);
   Status FillJson(std::span<const TensorView> views, std::byte*& payload);
   Status FillInputs(sj::array inputs, std::span<const TensorView> views, std::byte*& payload);
 
@@ -162,7 +164,6 @@ Status JsonDecoder::Impl::Parse(std::string_view json, std::span<const std::byte
 // Everything but the data, and that nothing follows.
 Status JsonDecoder::Impl::ReadWhole(std::string_view json) {
   const Terminated terminated(json);
-  if (parser_.capacity() > kKeepCapacity && json.size() <= kKeepCapacity) parser_ = sj::parser();
   const simdjson::padded_string_view padded(json.data(), json.size(), json.size() + kPadding);
   if (auto error = parser_.iterate(padded).get(document_)) return Malformed(kRequest, error);
   sj::object request;
@@ -296,9 +297,7 @@ Status JsonDecoder::Impl::ReadInputField(unsigned field, sj::value value, const 
     case kData: {
       sj::array data;
       if (value.get_array().get(data)) return InvalidInput(path + ": expected an array");
-      std::string_view json;
-      if (auto error = data.raw_json().get(json)) return Malformed(path, error);
-      source.json_bytes = json.size();
+      if (auto error = data.raw_json().get(source.json)) return Malformed(path, error);
       return Status::Ok();
     }
     default:
@@ -415,7 +414,7 @@ Status JsonDecoder::Impl::CountPayload() {
     const InputHeader& input = header.inputs[i];
     if (input.type != DataType::kBytes) continue;
     if (!input.binary_bytes) {
-      payload_bytes += sources_[i].json_bytes;  // unescaping never lengthens
+      payload_bytes += sources_[i].json.size();  // unescaping never lengthens
       continue;
     }
     const auto characters = CountCharacters(sources_[i].blob, *input.shape.Elements());
@@ -426,9 +425,7 @@ Status JsonDecoder::Impl::CountPayload() {
 }
 
 Status JsonDecoder::Impl::Fill(std::span<const TensorView> views, std::byte* payload) {
-  const bool in_json = std::any_of(header.inputs.begin(), header.inputs.end(),
-                                   [](const InputHeader& input) { return !input.binary_bytes; });
-  if (in_json) FALAJ_RETURN_IF_ERROR(FillJson(views, payload));
+  if (!FillNumbers(views)) FALAJ_RETURN_IF_ERROR(FillJson(views, payload));
   for (size_t i = 0; i < header.inputs.size(); ++i) {
     if (!header.inputs[i].binary_bytes) continue;
     if (Status status = ReadBinary(sources_[i].blob, views[i], payload); !status.ok()) {
@@ -437,6 +434,19 @@ Status JsonDecoder::Impl::Fill(std::span<const TensorView> views, std::byte* pay
     }
   }
   return Status::Ok();
+}
+
+// Returns whether no input's JSON is left to be read in another way.
+bool JsonDecoder::Impl::FillNumbers(std::span<const TensorView> views) {
+  const Terminated terminated(json_);
+  bool all = true;
+  for (size_t i = 0; i < sources_.size(); ++i) {
+    Source& source = sources_[i];
+    if (header.inputs[i].binary_bytes) continue;
+    source.done = ReadJsonNumbers(source.json, views[i], limits_.max_depth);
+    all = all && source.done;
+  }
+  return all;
 }
 
 Status JsonDecoder::Impl::FillJson(std::span<const TensorView> views, std::byte*& payload) {
@@ -461,8 +471,8 @@ Status JsonDecoder::Impl::FillInputs(sj::array inputs, std::span<const TensorVie
     if (auto error = item.get_object().get(input)) return Malformed(where, error);
     const TensorView& view = views[i];
     FALAJ_RETURN_IF_ERROR(ForEachField(input, where, [&](std::string_view key, sj::value value) {
-      return key == "data" ? ReadJsonData(value, view, limits_.max_depth, where.Key("data"), payload)
-                           : Status::Ok();
+      if (key != "data" || sources_[i].done) return Status::Ok();
+      return ReadJsonData(value, view, limits_.max_depth, where.Key("data"), payload);
     }));
     ++i;
   }

@@ -140,6 +140,17 @@ TEST(JsonDecoder, ReadsWhatComesInAnyOrderAndNesting) {
   EXPECT_EQ(*static_cast<std::string_view*>(decoded.tensors[1].view.data), std::string_view("a\0b", 3));
 }
 
+// Of a number with 20 digits or more behind "0.", simdjson 3.0 makes another one.
+TEST(JsonDecoder, RoundsNumbersOfManyDigits) {
+  JsonDecoder decoder;
+  for (const std::string& rest : {std::string("1]"), std::string("NaN]")}) {  // by either reader
+    Decoded decoded;
+    ASSERT_TRUE(
+        Decode(decoder, Input("FP64", "[2]", "[0.123456789012345654740993," + rest), "", &decoded).ok());
+    EXPECT_EQ(*static_cast<const double*>(decoded.tensors[0].view.data), 0.123456789012345654740993);
+  }
+}
+
 TEST(JsonDecoder, CutsBinaryTensorsInTheOrderOfTheInputs) {
   JsonDecoder decoder;
   Decoded decoded;
