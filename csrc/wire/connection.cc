@@ -29,54 +29,72 @@ ssize_t Send(int socket, std::span<iovec> pieces) {
 
 }  // namespace
 
-Connection::Connection(IoThread& thread, Socket socket, Peer peer, std::shared_ptr<ClientHoldings> holdings,
-                       Wire wire)
+Connection::Connection(IoThread& thread, FileDescriptor socket, Peer peer,
+                       std::shared_ptr<ClientHoldings> holdings, Wire wire)
     : thread_(thread),
       socket_(std::move(socket)),
       peer_(std::move(peer)),
       holdings_(std::move(holdings)),
-      wire_(wire) {}
+      wire_(wire) {
+  thread_.counters(wire_).connections_opened.Add(1);
+}
 
 Connection::~Connection() = default;
 
+bool Connection::Watch() { return thread_.loop().Add(socket_.get(), EventLoop::kSocketEvents, this); }
+
 void Connection::Start(std::unique_ptr<Protocol> protocol) {
   protocol_ = std::move(protocol);
-  thread_.counters(wire_).connections_opened.Add(1);
-  OnReadable();  // the first request has often come with the connection
+  readable_ = true;  // the first request has often come with the connection
+  Read();
 }
 
-void Connection::WaitReadable() {
-  if (waits_readable_ || ended_) return;
-  waits_readable_ = true;
-  socket_.async_wait(Socket::wait_read, [self = shared_from_this()](const boost::system::error_code&) {
-    self->waits_readable_ = false;
-    self->OnReadable();
-  });
+void Connection::OnEvents(uint32_t events) {
+  if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) hung_up_ = true;
+  if (hung_up_ || (events & EPOLLIN) != 0) readable_ = true;
+  if ((events & EPOLLOUT) != 0 && std::exchange(waits_writable_, false)) {
+    Write();
+    Settle();
+  }
+  if (readable_) Read();
 }
 
-void Connection::OnReadable() {
+void Connection::GoOnLater() {
+  if (std::exchange(goes_on_, true)) return;
+  thread_.GoOnLater(shared_from_this());
+}
+
+void Connection::GoOn() {
+  goes_on_ = false;
+  if (ended_) return;
+  Write();
+  readable_ ? Read() : Settle();
+}
+
+void Connection::Read() {
   if (ended_) return;
   if (protocol_ == nullptr) return Linger();
-  for (int i = 0; i < kReadsPerTurn && protocol_ != nullptr && !input_ended_ && protocol_->WantsInput();
+  for (int i = 0;
+       i < kReadsPerTurn && readable_ && protocol_ != nullptr && !input_ended_ && protocol_->WantsInput();
        ++i) {
-    if (!ReadOnce()) break;
+    ReadOnce();
   }
   Write();
   Settle();
 }
 
-// Returns whether more may be there.
-bool Connection::ReadOnce() {
+void Connection::ReadOnce() {
   const std::span<std::byte> room = protocol_->InputRoom();
-  if (room.empty()) {
-    End();  // no memory
-    return false;
-  }
-  const ssize_t got = recv(socket_.native_handle(), room.data(), room.size(), MSG_DONTWAIT);
+  if (room.empty()) return End();  // no memory
+  const ssize_t got = recv(socket_.get(), room.data(), room.size(), MSG_DONTWAIT);
   if (got < 0) {
-    if (errno != EAGAIN && errno != EINTR) End();
-    return false;
+    if (errno == EINTR) return;
+    readable_ = false;
+    if (errno != EAGAIN) End();
+    return;
   }
+  // Less than there was room for is all there was, unless an end lies behind it.
+  readable_ = static_cast<size_t>(got) == room.size() || hung_up_;
   inside_protocol_ = true;
   if (got == 0) {
     input_ended_ = true;
@@ -85,7 +103,6 @@ bool Connection::ReadOnce() {
     protocol_->Received(static_cast<size_t>(got));
   }
   inside_protocol_ = false;
-  return got > 0 && static_cast<size_t>(got) == room.size();
 }
 
 void Connection::Write() {
@@ -96,17 +113,14 @@ void Connection::Write() {
     const std::span<iovec> pieces(room.data(), protocol_->Output(room));
     if (pieces.empty()) break;
     if (writes == kWritesPerTurn) {
-      WaitWritable();  // which it is, most likely: the rest in another turn
+      GoOnLater();
       break;
     }
-    const ssize_t sent = Send(socket_.native_handle(), pieces);
+    const ssize_t sent = Send(socket_.get(), pieces);
     if (sent < 0 && errno == EINTR) continue;
-    if (sent < 0 && errno == EAGAIN) {
-      WaitWritable();
-      break;
-    }
     if (sent < 0) {
-      End();
+      waits_writable_ = errno == EAGAIN;
+      if (!waits_writable_) End();
       break;
     }
     protocol_->Wrote(static_cast<size_t>(sent));
@@ -114,39 +128,31 @@ void Connection::Write() {
   inside_protocol_ = false;
 }
 
-void Connection::WaitWritable() {
-  waits_writable_ = true;
-  socket_.async_wait(Socket::wait_write, [self = shared_from_this()](const boost::system::error_code&) {
-    self->waits_writable_ = false;
-    if (self->ended_) return;
-    self->Write();
-    self->Settle();
-  });
-}
-
 // Does what the protocol's state asks for, after it was given bytes, time or answers.
 void Connection::Settle() {
   if (ended_ || protocol_ == nullptr) return;
   if (!protocol_->Finished()) {
-    if (!input_ended_ && protocol_->WantsInput()) WaitReadable();
+    if (readable_ && !input_ended_ && protocol_->WantsInput()) GoOnLater();
     return;
   }
   if (waits_writable_) return;  // its last bytes are still to go
   thread_.Bury(shared_from_this(), std::move(protocol_));
   if (input_ended_) return End();
-  boost::system::error_code ignored;
-  socket_.shutdown(Socket::shutdown_send, ignored);
+  shutdown(socket_.get(), SHUT_WR);
   linger_until_ = thread_.Now() + kLinger;
-  WaitReadable();
+  if (readable_) GoOnLater();
 }
 
 void Connection::Linger() {
   std::array<char, 16 * 1024> dropped;
-  const ssize_t got = recv(socket_.native_handle(), dropped.data(), dropped.size(), MSG_DONTWAIT);
-  if (got > 0) linger_bytes_ += static_cast<size_t>(got);
-  const bool again = got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR));
-  if (!again || linger_bytes_ > kLingerBytes) return End();
-  WaitReadable();
+  for (int i = 0; i < kReadsPerTurn && readable_; ++i) {
+    const ssize_t got = recv(socket_.get(), dropped.data(), dropped.size(), MSG_DONTWAIT);
+    if (got > 0) linger_bytes_ += static_cast<size_t>(got);
+    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) return End();
+    readable_ = got > 0 || errno == EINTR;
+  }
+  if (linger_bytes_ > kLingerBytes) return End();
+  if (readable_) GoOnLater();
 }
 
 void Connection::OutputReady() {
@@ -196,19 +202,20 @@ void Connection::Tell(void (Protocol::*what)()) {
 
 // The protocol gave up on a client that takes nothing: what the kernel still holds for it is dropped too.
 void Connection::Abort() {
-  boost::system::error_code ignored;
-  socket_.set_option(boost::asio::socket_base::linger(true, 0), ignored);
+  const linger at_once{1, 0};
+  setsockopt(socket_.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
   End();
 }
 
 void Connection::End() {
   if (ended_) return;
   ended_ = true;
-  if (protocol_ != nullptr) thread_.Bury(shared_from_this(), std::move(protocol_));
-  boost::system::error_code ignored;
+  // Whoever is calling it still holds it when this turn ends.
+  thread_.Bury(shared_from_this(), std::move(protocol_));
+  thread_.loop().Remove(socket_.get(), this);
   // Closing alone would leave it open where a process that was forked from this one holds it too.
-  socket_.shutdown(Socket::shutdown_both, ignored);
-  socket_.close(ignored);
+  shutdown(socket_.get(), SHUT_RDWR);
+  socket_.Close();
   thread_.counters(wire_).connections_closed.Add(1);
   if (holdings_ != nullptr) thread_.shares().Disconnect(peer_.address, holdings_);
   thread_.Remove(shared_from_this());

@@ -3,7 +3,6 @@
 #include <pthread.h>
 
 #include <algorithm>
-#include <boost/asio/post.hpp>
 #include <ctime>
 
 #include "wire/connection.h"
@@ -11,8 +10,6 @@
 namespace falaj::wire {
 namespace {
 
-// Handlers run before what they brought is flushed: about as many as a batch of the epoll reactor.
-constexpr int kHandlersPerTurn = 128;
 // A turn's answers may let pipelined requests in; after so many rounds the sockets are looked at again.
 constexpr int kRoundsPerTurn = 4;
 
@@ -22,7 +19,7 @@ constexpr int kRoundsPerTurn = 4;
 // when it runs a batch itself, and then wakes nobody.
 class IoThread::Sink final : public CompletionSink {
  public:
-  explicit Sink(boost::asio::io_context& context) : context_(context) {}
+  explicit Sink(EventLoop& loop) : loop_(loop) {}
   void SetOwner(std::thread::id owner) { owner_ = owner; }
 
   void Deliver(std::span<Request* const> done) override {
@@ -30,9 +27,9 @@ class IoThread::Sink final : public CompletionSink {
       local_.insert(local_.end(), done.begin(), done.end());
       return;
     }
-    // Posted under the lock: the thread cannot have taken these, and ended, before the post is done.
+    // Under the lock: the thread cannot have taken these, and ended, before it was woken.
     MutexLock lock(mu_);
-    if (done_.empty()) boost::asio::post(context_, [] {});
+    if (done_.empty()) loop_.Wake();
     done_.insert(done_.end(), done.begin(), done.end());
   }
 
@@ -49,7 +46,7 @@ class IoThread::Sink final : public CompletionSink {
   }
 
  private:
-  boost::asio::io_context& context_;
+  EventLoop& loop_;
   std::thread::id owner_;        // set before the first request
   std::vector<Request*> local_;  // the owner's
   Mutex mu_;
@@ -61,7 +58,7 @@ IoThread::IoThread(size_t index, WireShared& shared)
       shared_(shared),
       http_codec_(shared.options.codec),
       grpc_codec_(shared.options.codec),
-      own_sink_(std::make_shared<Sink>(context_)),
+      own_sink_(std::make_shared<Sink>(loop_)),
       sink_(own_sink_) {}
 
 IoThread::~IoThread() = default;
@@ -75,25 +72,30 @@ void IoThread::Start() {
 
 void IoThread::Stop() {
   if (!thread_.joinable()) return;
-  boost::asio::post(context_, [this] {
+  loop_.Post([this] {
     stopping_ = true;
-    EndConnections();
+    TellAll(&Connection::End);
   });
   thread_.join();
 }
 
 void IoThread::Run() {
   own_sink_->SetOwner(std::this_thread::get_id());
-  const auto work = boost::asio::make_work_guard(context_);
   while (!stopping_ || under_way_ > 0) {
-    if (unflushed_.empty() && !own_sink_->has_local()) context_.run_one();
-    for (int i = 1; i < kHandlersPerTurn && context_.poll_one() > 0; ++i) {
-    }
+    const bool idle = unflushed_.empty() && !own_sink_->has_local() && to_go_on_.empty();
+    loop_.Turn(idle ? EventLoop::Wait::kYes : EventLoop::Wait::kNo);
+    GoOn();
     EndTurn();
     now_is_read_ = false;
   }
   buried_.clear();
   DeliverAnswers();
+}
+
+void IoThread::GoOn() {
+  going_on_.swap(to_go_on_);
+  for (const auto& connection : going_on_) connection->GoOn();
+  going_on_.clear();
 }
 
 TimePoint IoThread::Now() const {
@@ -171,40 +173,37 @@ void IoThread::Forget(uint64_t id) {
 
 void IoThread::Post(ControlReply reply) {
   MutexLock lock(mu_);
-  if (posted_.empty()) boost::asio::post(context_, [] {});
+  if (posted_.empty()) loop_.Wake();
   posted_.push_back(std::move(reply));
 }
 
 void IoThread::Add(std::shared_ptr<Connection> connection) {
-  if (connections_.empty()) Tick();
+  if (!ticks_) TickLater();
   connections_.insert(std::move(connection));
 }
 
 void IoThread::Remove(const std::shared_ptr<Connection>& connection) { connections_.erase(connection); }
 
-// Runs while there are connections: an idle server does not wake up.
+// While there are connections: an idle server does not wake up.
+void IoThread::TickLater() {
+  ticks_ = true;
+  loop_.At(std::chrono::steady_clock::now() + Protocol::kTickInterval, [this] { Tick(); });
+}
+
 void IoThread::Tick() {
-  ticker_.expires_after(Protocol::kTickInterval);
-  ticker_.async_wait([this](const boost::system::error_code& error) {
-    if (error) return;
-    if (connections_.empty()) return http_codec_.FreeMemory();
-    http_codec_.Tick();
-    TellAll(&Connection::Tick);
-    Tick();
-  });
+  ticks_ = !connections_.empty();
+  if (!ticks_) return http_codec_.FreeMemory();
+  http_codec_.Tick();
+  TellAll(&Connection::Tick);
+  TickLater();
 }
 
 void IoThread::AnnounceEnd() {
-  boost::asio::post(context_, [this] { TellAll(&Connection::EndAnnounced); });
+  loop_.Post([this] { TellAll(&Connection::EndAnnounced); });
 }
 
 void IoThread::DrainConnections() {
-  boost::asio::post(context_, [this] { TellAll(&Connection::Drain); });
-}
-
-void IoThread::EndConnections() {
-  ticker_.cancel();
-  TellAll(&Connection::End);
+  loop_.Post([this] { TellAll(&Connection::Drain); });
 }
 
 // They may leave while they are told.

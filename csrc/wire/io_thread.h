@@ -3,8 +3,6 @@
 
 #include <array>
 #include <atomic>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <memory>
 #include <string>
 #include <thread>
@@ -13,6 +11,7 @@
 #include <vector>
 
 #include "wire/control_queue.h"
+#include "wire/event_loop.h"
 #include "wire/grpc_infer.h"
 #include "wire/host.h"
 #include "wire/http_infer.h"
@@ -50,14 +49,16 @@ class IoThread final : public Host {
   // Ends the connections (what they asked is cancelled) and the thread. Idempotent.
   void Stop();
 
-  boost::asio::io_context& context() { return context_; }
+  EventLoop& loop() { return loop_; }
   HttpCodec& http_codec() { return http_codec_; }
   GrpcCodec& grpc_codec() { return grpc_codec_; }
-  // Owned by itself and the loop's handlers; here so that it can be ticked, drained and ended.
+  // Keeps it until it ends, ticks it, drains it and ends it.
   void Add(std::shared_ptr<Connection> connection);
   void Remove(const std::shared_ptr<Connection>& connection);
   // Calls its WriteNow before this turn ends.
   void WriteLater(std::shared_ptr<Connection> connection) { to_write_.push_back(std::move(connection)); }
+  // Calls its GoOn in the next turn.
+  void GoOnLater(std::shared_ptr<Connection> connection) { to_go_on_.push_back(std::move(connection)); }
   // Destroys it in this turn, but not at once: it may be what is calling. Until then its `carrier` is kept,
   // which it may call when it is handed an answer.
   void Bury(std::shared_ptr<Connection> carrier, std::unique_ptr<Protocol> protocol) {
@@ -94,18 +95,19 @@ class IoThread final : public Host {
   };
 
   void Run();
+  void GoOn();
   void EndTurn();
   void DeliverAnswers();
   void WriteAll();
   void DeliverReplies() EXCLUDES(mu_);
+  void TickLater();
   void Tick();
-  void EndConnections();
   void TellAll(void (Connection::*what)());
 
   const size_t index_;
   WireShared& shared_;
-  boost::asio::io_context context_{1};
-  boost::asio::steady_timer ticker_{context_};
+  EventLoop loop_;
+  bool ticks_ = false;
   HttpCodec http_codec_;
   GrpcCodec grpc_codec_;
   std::array<WireCounters, kWires> counters_;
@@ -118,7 +120,7 @@ class IoThread final : public Host {
   int64_t under_way_ = 0;  // enqueued and not yet delivered here
   std::unordered_set<std::shared_ptr<Connection>> connections_;
   std::unordered_map<uint64_t, ControlWaiter*> asked_;
-  std::vector<std::shared_ptr<Connection>> to_write_;
+  std::vector<std::shared_ptr<Connection>> to_write_, to_go_on_, going_on_;
   std::vector<Buried> buried_;
   std::vector<Request*> delivered_;
   std::vector<ControlReply> replies_;

@@ -29,12 +29,12 @@ Status Failed(const std::string& where) {
   return Unavailable("cannot listen on " + where + ": " + std::strerror(errno));
 }
 
-Result<ListeningSocket> BindInternet(const addrinfo& address, const std::string& where) {
-  ListeningSocket made(socket(address.ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+Result<FileDescriptor> BindInternet(const addrinfo& address, const std::string& where) {
+  FileDescriptor made(socket(address.ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   const int on = 1;
-  if (made.fd() < 0 || setsockopt(made.fd(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
-      setsockopt(made.fd(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) != 0 ||
-      bind(made.fd(), address.ai_addr, address.ai_addrlen) != 0 || listen(made.fd(), 4096) != 0) {
+  if (!made.valid() || setsockopt(made.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
+      setsockopt(made.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) != 0 ||
+      bind(made.get(), address.ai_addr, address.ai_addrlen) != 0 || listen(made.get(), 4096) != 0) {
     return Failed(where);
   }
   return made;
@@ -53,7 +53,7 @@ uint16_t PortOf(const sockaddr_storage& address) {
   return 0;
 }
 
-Result<std::vector<ListeningSocket>> ListenUnix(const std::string& path, size_t count) {
+Result<std::vector<FileDescriptor>> ListenUnix(const std::string& path, size_t count) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof(address.sun_path)) {
@@ -63,21 +63,21 @@ Result<std::vector<ListeningSocket>> ListenUnix(const std::string& path, size_t 
   std::memcpy(address.sun_path, path.data(), path.size());
   const auto* raw = reinterpret_cast<const sockaddr*>(&address);
   {
-    const ListeningSocket probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    if (connect(probe.fd(), raw, sizeof(address)) == 0) {
+    const FileDescriptor probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (connect(probe.get(), raw, sizeof(address)) == 0) {
       return Unavailable("cannot listen on unix socket '" + path + "': another process does");
     }
     if (errno == ECONNREFUSED && IsSocket(path)) unlink(path.c_str());
   }
-  ListeningSocket made(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  if (made.fd() < 0 || bind(made.fd(), raw, sizeof(address)) != 0 || listen(made.fd(), 4096) != 0) {
+  FileDescriptor made(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!made.valid() || bind(made.get(), raw, sizeof(address)) != 0 || listen(made.get(), 4096) != 0) {
     return Failed("unix socket '" + path + "'");
   }
-  std::vector<ListeningSocket> sockets;
-  for (size_t i = 1; i < count; ++i) sockets.emplace_back(fcntl(made.fd(), F_DUPFD_CLOEXEC, 0));
+  std::vector<FileDescriptor> sockets;
+  for (size_t i = 1; i < count; ++i) sockets.emplace_back(fcntl(made.get(), F_DUPFD_CLOEXEC, 0));
   sockets.push_back(std::move(made));
-  for (const ListeningSocket& socket : sockets) {
-    if (socket.fd() < 0) return Unavailable("no file descriptor is left for unix socket '" + path + "'");
+  for (const FileDescriptor& socket : sockets) {
+    if (!socket.valid()) return Unavailable("no file descriptor is left for unix socket '" + path + "'");
   }
   return sockets;
 }
@@ -99,13 +99,9 @@ Peer PeerOf(const sockaddr_storage& address) {
 
 }  // namespace
 
-ListeningSocket::~ListeningSocket() {
-  if (fd_ >= 0) close(fd_);
-}
-
-Result<std::vector<ListeningSocket>> Listen(const std::string& host, uint16_t& port, size_t count) {
+Result<std::vector<FileDescriptor>> Listen(const std::string& host, uint16_t& port, size_t count) {
   if (host.starts_with(kUnixHost)) return ListenUnix(host.substr(kUnixHost.size()), count);
-  std::vector<ListeningSocket> sockets;
+  std::vector<FileDescriptor> sockets;
   while (sockets.size() < count) {
     const std::string where = host + ":" + std::to_string(port);
     addrinfo hints{};
@@ -121,88 +117,76 @@ Result<std::vector<ListeningSocket>> Listen(const std::string& host, uint16_t& p
     if (!made.ok()) return made.status();
     sockaddr_storage bound{};
     socklen_t length = sizeof(bound);
-    if (getsockname(made->fd(), reinterpret_cast<sockaddr*>(&bound), &length) != 0) return Failed(where);
+    if (getsockname(made->get(), reinterpret_cast<sockaddr*>(&bound), &length) != 0) return Failed(where);
     port = PortOf(bound);
     sockets.push_back(std::move(*made));
   }
   return sockets;
 }
 
-Acceptor::Acceptor(IoThread& thread, ListeningSocket socket, Wire wire, MakeProtocol make_protocol)
-    : thread_(thread),
-      socket_(thread.context(), socket.Release()),
-      pause_(thread.context()),
-      wire_(wire),
-      make_protocol_(std::move(make_protocol)) {}
+Acceptor::Acceptor(IoThread& thread, FileDescriptor socket, Wire wire, MakeProtocol make_protocol)
+    : thread_(thread), socket_(std::move(socket)), wire_(wire), make_protocol_(std::move(make_protocol)) {}
 
-void Acceptor::Start() { Wait(); }
+void Acceptor::Start() {
+  if (socket_.valid() && !thread_.loop().Add(socket_.get(), EventLoop::kListenerEvents, this)) Pause();
+}
 
 void Acceptor::Stop() {
-  stopped_ = true;
+  if (!socket_.valid()) return;
+  thread_.loop().Remove(socket_.get(), this);
   // A process that was forked from this one would keep it listening.
-  shutdown(socket_.native_handle(), SHUT_RDWR);
-  boost::system::error_code ignored;
-  socket_.close(ignored);
-  pause_.cancel();
+  shutdown(socket_.get(), SHUT_RDWR);
+  socket_.Close();
 }
 
-void Acceptor::Wait() {
-  if (stopped_) return;
-  socket_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
-                     [self = shared_from_this()](const boost::system::error_code& error) {
-                       if (!error) self->AcceptReady();
-                     });
+void Acceptor::Pause() {
+  thread_.loop().Remove(socket_.get(), this);
+  thread_.loop().At(std::chrono::steady_clock::now() + kPause, [this] { Start(); });
 }
 
-void Acceptor::AcceptReady() {
-  for (int i = 0; i < kAcceptsPerTurn && !stopped_; ++i) {
+void Acceptor::OnEvents(uint32_t /*events*/) {
+  for (int i = 0; i < kAcceptsPerTurn; ++i) {
     sockaddr_storage address{};
     socklen_t length = sizeof(address);
-    const int fd = accept4(socket_.native_handle(), reinterpret_cast<sockaddr*>(&address), &length,
-                           SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd >= 0) {
-      Take(fd, PeerOf(address));
+    FileDescriptor accepted(
+        accept4(socket_.get(), reinterpret_cast<sockaddr*>(&address), &length, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (accepted.valid()) {
+      Take(std::move(accepted), PeerOf(address));
     } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
       thread_.counters(wire_).Refuse(Refusal::kConnections);
-      pause_.expires_after(kPause);
-      pause_.async_wait([self = shared_from_this()](const boost::system::error_code&) { self->Wait(); });
-      return;
+      return Pause();
     } else if (errno != EINTR && errno != ECONNABORTED) {
-      break;  // none is left
+      return;  // none is left
     }
   }
-  Wait();
 }
 
-void Acceptor::Take(int fd, Peer peer) {
+void Acceptor::Take(FileDescriptor socket, Peer peer) {
   std::shared_ptr<ClientHoldings> holdings;
-  if (const auto refusal = thread_.shares().Connect(peer.address, holdings)) return Refuse(fd, *refusal);
-  const int on = 1;
-  if (peer.port != 0) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-  const int family = peer.port == 0 ? AF_UNIX : AF_INET;  // closes the same way whichever it is
-  Socket socket(thread_.context());
-  boost::system::error_code error;
-  socket.assign(boost::asio::generic::stream_protocol(family, 0), fd, error);
-  if (error) {  // the kernel watches no more descriptors
-    thread_.shares().Disconnect(peer.address, holdings);
-    return Refuse(fd, Refusal::kConnections);
+  if (const auto refusal = thread_.shares().Connect(peer.address, holdings)) {
+    return Refuse(std::move(socket), *refusal);
   }
+  const int on = 1;
+  if (peer.port != 0) setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
   auto connection =
       std::make_shared<Connection>(thread_, std::move(socket), std::move(peer), holdings, wire_);
   thread_.Add(connection);
+  if (!connection->Watch()) {
+    thread_.counters(wire_).Refuse(Refusal::kConnections);
+    return connection->End();
+  }
   connection->Start(make_protocol_(thread_, *connection, connection->peer(), std::move(holdings)));
 }
 
 // Best effort: a client whose request is already under way may see a reset instead.
-void Acceptor::Refuse(int fd, Refusal why) {
-  const ListeningSocket owned(fd);
+void Acceptor::Refuse(FileDescriptor socket, Refusal why) {
   thread_.counters(wire_).Refuse(why);
   if (wire_ == Wire::kGrpc) return;
   [[maybe_unused]] const ssize_t sent =
-      send(fd, kRefused.data(), kRefused.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-  shutdown(fd, SHUT_WR);
+      send(socket.get(), kRefused.data(), kRefused.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  shutdown(socket.get(), SHUT_WR);
   std::array<char, 4096> dropped;
-  while (recv(fd, dropped.data(), dropped.size(), MSG_DONTWAIT) > 0) {
+  while (recv(socket.get(), dropped.data(), dropped.size(), MSG_DONTWAIT) > 0) {
   }
 }
 

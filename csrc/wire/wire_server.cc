@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <boost/asio/post.hpp>
 
 #include "core/cpus.h"
 #include "wire/grpc_session.h"
@@ -76,6 +75,9 @@ Status WireServer::ReloadTls() {
 Status WireServer::Listen(Wire wire, const std::string& host, uint16_t& port,
                           const std::optional<TlsFiles>& tls) {
   if (started_ || closed_) return Unavailable("listeners are added before the server is started");
+  for (const auto& thread : threads_) {
+    if (!thread->loop().valid()) return Unavailable("no file descriptor is left for an I/O thread");
+  }
   Acceptor::MakeProtocol make = ProtocolsOf(wire);
   if (tls) {
     const bool grpc = wire == Wire::kGrpc;
@@ -88,7 +90,7 @@ Status WireServer::Listen(Wire wire, const std::string& host, uint16_t& port,
   if (!sockets.ok()) return sockets.status();
   if (host.starts_with(kUnixHost)) unix_paths_.push_back(host.substr(kUnixHost.size()));
   for (size_t i = 0; i < threads_.size(); ++i) {
-    acceptors_[i].push_back(std::make_shared<Acceptor>(*threads_[i], std::move((*sockets)[i]), wire, make));
+    acceptors_[i].push_back(std::make_unique<Acceptor>(*threads_[i], std::move((*sockets)[i]), wire, make));
   }
   return Status::Ok();
 }
@@ -98,7 +100,7 @@ void WireServer::Start() {
   started_ = true;
   for (size_t i = 0; i < threads_.size(); ++i) {
     for (const auto& acceptor : acceptors_[i]) {
-      boost::asio::post(threads_[i]->context(), [acceptor] { acceptor->Start(); });
+      threads_[i]->loop().Post([acceptor = acceptor.get()] { acceptor->Start(); });
     }
     threads_[i]->Start();
   }
@@ -109,7 +111,7 @@ void WireServer::StopAccepting() {
   for (size_t i = 0; i < threads_.size(); ++i) {
     for (const auto& acceptor : acceptors_[i]) {
       if (started_) {
-        boost::asio::post(threads_[i]->context(), [acceptor] { acceptor->Stop(); });
+        threads_[i]->loop().Post([acceptor = acceptor.get()] { acceptor->Stop(); });
       } else {
         acceptor->Stop();
       }

@@ -53,7 +53,7 @@ class WireServer {
 
   WireShared shared_;
   std::vector<std::unique_ptr<IoThread>> threads_;
-  std::vector<std::vector<std::shared_ptr<Acceptor>>> acceptors_;  // by thread
+  std::vector<std::vector<std::unique_ptr<Acceptor>>> acceptors_;  // by thread
   std::vector<std::shared_ptr<TlsContexts>> tls_;                  // shared with the listeners' acceptors
   std::vector<std::string> unix_paths_;                            // to be removed in the end
   bool started_ = false;
