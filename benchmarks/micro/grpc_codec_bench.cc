@@ -78,7 +78,7 @@ void EncodeGrpcAnswer(benchmark::State& state) {
   std::string message;
   for (auto _ : state) {
     message.clear();
-    AppendInferResponse(reply, message);
+    AppendInferResponse(reply, InferResponseBytes(reply), message);
     benchmark::DoNotOptimize(message.data());
   }
   state.SetBytesProcessed(state.iterations() * static_cast<int64_t>(message.size()));

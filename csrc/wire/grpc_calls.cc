@@ -123,7 +123,8 @@ std::optional<GrpcFailure> GrpcStream::Encode(const InferReply& reply) {
                        "an answer of " + std::to_string(bytes) + " bytes is more than gRPC clients take"};
   }
   const auto append = [&](std::string& out) {
-    head_.method() == GrpcMethod::kInfer ? AppendInferResponse(reply, out) : AppendStreamResponse(reply, out);
+    head_.method() == GrpcMethod::kInfer ? AppendInferResponse(reply, bytes, out)
+                                         : AppendStreamResponse(reply, bytes, out);
   };
   if (Deflates(bytes)) {
     GrpcCodec& codec = session_.codec();

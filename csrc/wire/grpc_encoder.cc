@@ -4,6 +4,7 @@
 #include <bit>
 #include <charconv>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 
 #include "wire/binary_tensor.h"
@@ -45,11 +46,6 @@ char* WriteVarint(uint64_t value, char* to) {
   return to;
 }
 
-void AppendVarint(uint64_t value, std::string& out) {
-  char bytes[kMostVarintBytes];
-  out.append(bytes, static_cast<size_t>(WriteVarint(value, bytes) - bytes));
-}
-
 void AppendHead(uint32_t tag, size_t content, std::string& out) {
   char bytes[kTagBytes + kMostVarintBytes];
   bytes[0] = static_cast<char>(tag);
@@ -88,21 +84,50 @@ size_t OutputBytes(const OutputTensor& output, size_t shape) {
          (shape > 0 ? FieldBytes(shape) : 0);
 }
 
-void AppendOutput(const OutputTensor& output, std::string& out) {
-  const size_t shape = ShapeBytes(output.view.shape);
-  AppendHead(kOutputs, OutputBytes(output, shape), out);
-  AppendText(kOutputName, output.name, out);
-  AppendText(kOutputType, DataTypeName(output.view.type), out);
-  if (shape == 0) return;
-  AppendHead(kOutputShape, shape, out);
-  for (const int64_t size : output.view.shape.dims()) AppendVarint(static_cast<uint64_t>(size), out);
+// Of all that stands before raw_output_contents.
+size_t HeadBytes(const InferReply& reply, std::string_view version) {
+  size_t bytes = TextBytes(reply.model_name) + TextBytes(version) + TextBytes(reply.id);
+  for (const OutputTensor& output : reply.outputs) {
+    bytes += FieldBytes(OutputBytes(output, ShapeBytes(output.view.shape)));
+  }
+  return bytes;
 }
 
+// The functions below write where the memory is there, and return what is behind it.
+
+char* WriteFieldHead(uint32_t tag, size_t content, char* to) {
+  *to++ = static_cast<char>(tag);
+  return WriteVarint(content, to);
+}
+
+char* WriteText(uint32_t tag, std::string_view text, char* to) {
+  if (text.empty()) return to;
+  to = WriteFieldHead(tag, text.size(), to);
+  std::memcpy(to, text.data(), text.size());
+  return to + text.size();
+}
+
+char* WriteOutput(const OutputTensor& output, char* to) {
+  const size_t shape = ShapeBytes(output.view.shape);
+  to = WriteFieldHead(kOutputs, OutputBytes(output, shape), to);
+  to = WriteText(kOutputName, output.name, to);
+  to = WriteText(kOutputType, DataTypeName(output.view.type), to);
+  if (shape == 0) return to;
+  to = WriteFieldHead(kOutputShape, shape, to);
+  for (const int64_t size : output.view.shape.dims()) to = WriteVarint(static_cast<uint64_t>(size), to);
+  return to;
+}
+
+// Piece by piece would cost several times as much; the contents may be large, and are not written twice.
 void AppendReserved(const InferReply& reply, std::string& out) {
-  AppendText(kModelName, reply.model_name, out);
-  AppendText(kModelVersion, VersionText(reply.model_version).text(), out);
-  AppendText(kId, reply.id, out);
-  for (const OutputTensor& output : reply.outputs) AppendOutput(output, out);
+  const VersionText version(reply.model_version);
+  const size_t begin = out.size();
+  out.resize(begin + HeadBytes(reply, version.text()));
+  char* to = out.data() + begin;
+  to = WriteText(kModelName, reply.model_name, to);
+  to = WriteText(kModelVersion, version.text(), to);
+  to = WriteText(kId, reply.id, to);
+  for (const OutputTensor& output : reply.outputs) to = WriteOutput(output, to);
   for (const OutputTensor& output : reply.outputs) {
     AppendHead(kRawOutputContents, BinaryBytes(output.view), out);
     AppendBinary(output.view, out);
@@ -112,22 +137,17 @@ void AppendReserved(const InferReply& reply, std::string& out) {
 }  // namespace
 
 size_t InferResponseBytes(const InferReply& reply) {
-  size_t bytes =
-      TextBytes(reply.model_name) + TextBytes(VersionText(reply.model_version).text()) + TextBytes(reply.id);
-  for (const OutputTensor& output : reply.outputs) {
-    bytes += FieldBytes(OutputBytes(output, ShapeBytes(output.view.shape)));
-    bytes += FieldBytes(BinaryBytes(output.view));
-  }
+  size_t bytes = HeadBytes(reply, VersionText(reply.model_version).text());
+  for (const OutputTensor& output : reply.outputs) bytes += FieldBytes(BinaryBytes(output.view));
   return bytes;
 }
 
-void AppendInferResponse(const InferReply& reply, std::string& out) {
-  out.reserve(out.size() + InferResponseBytes(reply));
+void AppendInferResponse(const InferReply& reply, size_t bytes, std::string& out) {
+  out.reserve(out.size() + bytes);
   AppendReserved(reply, out);
 }
 
-void AppendStreamResponse(const InferReply& reply, std::string& out) {
-  const size_t bytes = InferResponseBytes(reply);
+void AppendStreamResponse(const InferReply& reply, size_t bytes, std::string& out) {
   out.reserve(out.size() + FieldBytes(bytes));
   AppendHead(kInferResponse, bytes, out);
   AppendReserved(reply, out);

@@ -14,11 +14,11 @@ namespace falaj::wire {
 [[nodiscard]] size_t InferResponseBytes(const InferReply& reply);
 
 // Appends the reply with all outputs in raw_output_contents, whatever their `binary` says: it is what clients
-// read. `out` grows at most once. Names and the id must be UTF-8.
-void AppendInferResponse(const InferReply& reply, std::string& out);
+// read. `bytes` is InferResponseBytes; `out` grows at most once. Names and the id must be UTF-8.
+void AppendInferResponse(const InferReply& reply, size_t bytes, std::string& out);
 
 // The same for a stream.
-void AppendStreamResponse(const InferReply& reply, std::string& out);
+void AppendStreamResponse(const InferReply& reply, size_t bytes, std::string& out);
 
 // Appends a request's failure within a stream. `id` (empty: none) tells the client which request it was of.
 // What is not UTF-8 in `message` is shown as question marks, since a client would refuse the whole answer for

@@ -16,14 +16,17 @@ std::span<const std::byte> Bytes(const uint8_t* bytes, size_t size) {
   return std::as_bytes(std::span(bytes, size));
 }
 
-GrpcStream* StreamOf(nghttp2_session* http2, int32_t id) {
-  return static_cast<GrpcStream*>(nghttp2_session_get_stream_user_data(http2, id));
-}
-
 bool EndsStream(const nghttp2_frame_hd& head) { return (head.flags & NGHTTP2_FLAG_END_STREAM) != 0; }
 bool IsAck(const nghttp2_frame_hd& head) { return (head.flags & NGHTTP2_FLAG_ACK) != 0; }
 
 }  // namespace
+
+// Most of what comes belongs to the stream that came last, and is asked for its stream once a field. Streams'
+// objects live as long as the session, and have their id while they are open.
+GrpcStream* Http2Callbacks::StreamOf(const Http2Session& self, nghttp2_session* http2, int32_t id) {
+  if (self.last_ != nullptr && self.last_->id() == id) return self.last_;
+  return static_cast<GrpcStream*>(nghttp2_session_get_stream_user_data(http2, id));
+}
 
 void Http2Callbacks::Register(nghttp2_session_callbacks* callbacks) {
   nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, OnBeginFrame);
@@ -48,15 +51,16 @@ int Http2Callbacks::OnBeginFrame(nghttp2_session* /*http2*/, const nghttp2_frame
 int Http2Callbacks::OnBeginHeaders(nghttp2_session* http2, const nghttp2_frame* frame, void* user) {
   GrpcSession& session = *static_cast<Http2Session*>(user)->session_;
   if (session.leaving() || frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
-  GrpcStream* const stream = session.OpenStream(frame->hd.stream_id);
-  nghttp2_session_set_stream_user_data(http2, frame->hd.stream_id, stream);
+  Http2Session& self = *static_cast<Http2Session*>(user);
+  self.last_ = session.OpenStream(frame->hd.stream_id);
+  nghttp2_session_set_stream_user_data(http2, frame->hd.stream_id, self.last_);
   return 0;
 }
 
 int Http2Callbacks::OnHeader(nghttp2_session* http2, const nghttp2_frame* frame, const uint8_t* name,
                              size_t name_bytes, const uint8_t* value, size_t value_bytes, uint8_t /*flags*/,
-                             void* /*user*/) {
-  GrpcStream* const stream = StreamOf(http2, frame->hd.stream_id);
+                             void* user) {
+  GrpcStream* const stream = StreamOf(*static_cast<Http2Session*>(user), http2, frame->hd.stream_id);
   if (stream == nullptr) return 0;
   const bool fine = stream->OnField(Text(name, name_bytes), Text(value, value_bytes));
   return fine ? 0 : NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
@@ -68,7 +72,7 @@ int Http2Callbacks::OnDataChunk(nghttp2_session* http2, uint8_t /*flags*/, int32
   // The connection's window is given back at once: what a paused call keeps waiting is bounded by its own,
   // and would hold up the other calls here.
   self.ConsumeConnection(bytes);
-  GrpcStream* const stream = StreamOf(http2, id);
+  GrpcStream* const stream = StreamOf(self, http2, id);
   if (stream != nullptr && !self.session_->leaving()) stream->OnData(Bytes(data, bytes));
   return 0;
 }
@@ -82,7 +86,7 @@ int Http2Callbacks::OnFrame(nghttp2_session* http2, const nghttp2_frame* frame, 
       const bool is_data = frame->hd.type == NGHTTP2_DATA;
       const bool ends = EndsStream(frame->hd);
       if (is_data && !ends && frame->hd.length == frame->data.padlen) session.OnControlFrame();
-      GrpcStream* const stream = StreamOf(http2, frame->hd.stream_id);
+      GrpcStream* const stream = StreamOf(*static_cast<Http2Session*>(user), http2, frame->hd.stream_id);
       if (stream == nullptr) break;
       if (!is_data && frame->headers.cat == NGHTTP2_HCAT_REQUEST) stream->OnHead();
       if (ends) stream->OnInputEnded();
@@ -122,7 +126,8 @@ int Http2Callbacks::OnFrameSent(nghttp2_session* http2, const nghttp2_frame* fra
       session.OnAnswerSent();
       if (!EndsStream(frame->hd)) break;
       // All is answered: a client that is still sending is told to stop.
-      const GrpcStream* const stream = StreamOf(http2, frame->hd.stream_id);
+      const GrpcStream* const stream =
+          StreamOf(*static_cast<Http2Session*>(user), http2, frame->hd.stream_id);
       if (stream != nullptr && !stream->input_ended()) {
         nghttp2_submit_rst_stream(http2, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
       }
@@ -156,7 +161,7 @@ int Http2Callbacks::OnFrameNotSent(nghttp2_session* http2, const nghttp2_frame* 
 }
 
 int Http2Callbacks::OnStreamClosed(nghttp2_session* http2, int32_t id, uint32_t /*error*/, void* user) {
-  GrpcStream* const stream = StreamOf(http2, id);
+  GrpcStream* const stream = StreamOf(*static_cast<Http2Session*>(user), http2, id);
   if (stream == nullptr) return 0;
   nghttp2_session_set_stream_user_data(http2, id, nullptr);
   static_cast<Http2Session*>(user)->session_->CloseStream(stream);

@@ -5,6 +5,9 @@
 
 namespace falaj::wire {
 
+class GrpcStream;
+class Http2Session;
+
 // Reads one frame's payload from its GrpcStream, `source->ptr`.
 ssize_t ReadReplies(nghttp2_session* http2, int32_t id, uint8_t* buffer, size_t length, uint32_t* flags,
                     nghttp2_data_source* source, void* user);
@@ -13,6 +16,7 @@ ssize_t ReadReplies(nghttp2_session* http2, int32_t id, uint8_t* buffer, size_t 
 struct Http2Callbacks {
   static void Register(nghttp2_session_callbacks* callbacks);
 
+  static GrpcStream* StreamOf(const Http2Session& self, nghttp2_session* http2, int32_t id);
   static int OnBeginFrame(nghttp2_session* http2, const nghttp2_frame_hd* head, void* user);
   static int OnBeginHeaders(nghttp2_session* http2, const nghttp2_frame* frame, void* user);
   static int OnHeader(nghttp2_session* http2, const nghttp2_frame* frame, const uint8_t* name,

@@ -77,6 +77,7 @@ class Http2Session {
   std::unique_ptr<nghttp2_session, Deleter> http2_;
   Http2Output* gathering_ = nullptr;
   size_t gather_most_ = 0;
+  GrpcStream* last_ = nullptr;  // to begin; the session's, which never destroys one
 };
 
 }  // namespace falaj::wire

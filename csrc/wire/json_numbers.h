@@ -18,8 +18,8 @@ namespace falaj::wire {
 // REQUIRES: 16 bytes behind the text are readable, and a byte that is not of a JSON array ends it or follows.
 [[nodiscard]] bool ReadJsonNumbers(std::string_view text, const TensorView& view, int max_depth);
 
-// Reads the number that begins at `text`, rounded to nearest; one that is too small is 0. Returns what is behind
-// it; nullptr where none begins there, or where it is too large. `text` is readable as above.
+// Reads the number that begins at `text`, rounded to nearest; one that is too small is 0. Returns what is
+// behind it; nullptr where none begins there, or where it is too large. `text` is readable as above.
 [[nodiscard]] const char* ReadJsonDouble(const char* text, double& number);
 
 }  // namespace falaj::wire

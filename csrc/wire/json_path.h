@@ -8,35 +8,27 @@
 
 namespace falaj::wire {
 
-// Views what it is made of, so it lives no longer.
+// Made for every value that is read, so it is a link and no copy: it views the path that it was made of,
+// which lives as long as it does, and the name.
 struct JsonPath {
-  explicit constexpr JsonPath(std::string_view name) : root(name) {}
+  explicit constexpr JsonPath(std::string_view root) : name(root) {}
 
-  std::string_view root;
-  int64_t index = -1;
-  std::string_view key{};
-  std::string_view inner_key{};
-  int64_t inner_index = -1;
+  JsonPath At(size_t i) const { return {this, {}, static_cast<int64_t>(i)}; }
+  JsonPath Key(std::string_view key) const { return {this, key, -1}; }
 
-  JsonPath At(size_t i) const {
-    JsonPath path = *this;
-    (key.empty() ? path.index : path.inner_index) = static_cast<int64_t>(i);
-    return path;
-  }
-  JsonPath Key(std::string_view name) const {
-    JsonPath path = *this;
-    (key.empty() ? path.key : path.inner_key) = name;
-    return path;
-  }
   std::string Text() const {
-    std::string text(root);
-    if (index >= 0) text.append("[").append(std::to_string(index)).append("]");
-    for (const std::string_view name : {key, inner_key}) {
-      if (!name.empty()) text.append(".").append(name);
-    }
-    if (inner_index >= 0) text.append("[").append(std::to_string(inner_index)).append("]");
-    return text;
+    if (parent == nullptr) return std::string(name);
+    std::string text = parent->Text();
+    if (index < 0) return text.append(".").append(name);
+    return text.append("[").append(std::to_string(index)).append("]");
   }
+
+  const JsonPath* parent = nullptr;
+  std::string_view name;
+  int64_t index = -1;
+
+ private:
+  JsonPath(const JsonPath* of, std::string_view key, int64_t i) : parent(of), name(key), index(i) {}
 };
 
 inline std::string operator+(const JsonPath& path, std::string_view rest) { return path.Text().append(rest); }

@@ -121,14 +121,14 @@ void CompareAnswer(const ReferenceRequest& request, const Decoded& decoded, Mess
   }
   const InferReply reply{request.model_name, version, request.id, outputs};
   std::string encoded = "before";
-  AppendInferResponse(reply, encoded);
+  AppendInferResponse(reply, InferResponseBytes(reply), encoded);
   Require(encoded == "before" + response.SerializeAsString(), "an answer");
   Require(encoded.size() == InferResponseBytes(reply) + 6, "an answer's size");
 
   const auto* field = stream.GetDescriptor()->FindFieldByName("infer_response");
   stream.GetReflection()->MutableMessage(&stream, field)->CopyFrom(response);
   encoded.clear();
-  AppendStreamResponse(reply, encoded);
+  AppendStreamResponse(reply, InferResponseBytes(reply), encoded);
   Require(encoded == stream.SerializeAsString(), "a stream's answer");
 }
 

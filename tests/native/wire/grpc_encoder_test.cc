@@ -15,7 +15,8 @@ TEST(GrpcEncoder, WritesAResponse) {
       OutputTensor{"s", {DataType::kBytes, Shape{2}, const_cast<std::string_view*>(texts.data())}, true},
       OutputTensor{"none", {DataType::kInt64, Shape{300, 0}, nullptr}, false}};
   std::string message = "before";
-  AppendInferResponse({"m", 12, "7", outputs}, message);
+  const InferReply reply{"m", 12, "7", outputs};
+  AppendInferResponse(reply, InferResponseBytes(reply), message);
   EXPECT_EQ(message, "before" + Bytes(1, "m") + Bytes(2, "12") + Bytes(3, "7") + Input("y", "FP32", {1, 2}) +
                          Input("s", "BYTES", {2}) + Input("none", "INT64", {300, 0}) +
                          Bytes(6, Lying({1.5F, -2.0F})) + Bytes(6, std::string("\2\0\0\0ab\0\0\0\0", 10)) +
@@ -26,7 +27,8 @@ TEST(GrpcEncoder, LeavesOutWhatIsNotThere) {
   const uint8_t one = 1;
   const OutputTensor scalar{"y", {DataType::kBool, Shape{}, const_cast<uint8_t*>(&one)}, false};
   std::string message;
-  AppendInferResponse({"m", 1, "", std::span(&scalar, 1)}, message);
+  const InferReply reply{"m", 1, "", std::span(&scalar, 1)};
+  AppendInferResponse(reply, InferResponseBytes(reply), message);
   EXPECT_EQ(message,
             Bytes(1, "m") + Bytes(2, "1") + Bytes(5, Bytes(1, "y") + Bytes(2, "BOOL")) + Bytes(6, "\1"));
 }
@@ -35,8 +37,8 @@ TEST(GrpcEncoder, WrapsResponsesForAStream) {
   std::string message = "before";
   const InferReply reply{"m", INT64_MAX, "7", {}};
   std::string inner;
-  AppendInferResponse(reply, inner);
-  AppendStreamResponse(reply, message);
+  AppendInferResponse(reply, InferResponseBytes(reply), inner);
+  AppendStreamResponse(reply, InferResponseBytes(reply), message);
   EXPECT_EQ(message, "before" + Bytes(2, inner));
 }
 
@@ -84,7 +86,7 @@ TEST(GrpcEncoder, WritesWhatTheDecoderReads) {
     const std::string id = RandomUtf8(random);
     const InferReply reply{"model", static_cast<int64_t>(random() >> (1 + random() % 62) | 1), id, outputs};
     std::string message;
-    AppendInferResponse(reply, message);
+    AppendInferResponse(reply, InferResponseBytes(reply), message);
     EXPECT_EQ(message.size(), InferResponseBytes(reply));
     Decoded decoded;
     const Status status = Decode(decoder, AsRequest(message), &decoded);
@@ -107,7 +109,7 @@ TEST(GrpcEncoder, GrowsItsBufferAtMostOnce) {
   std::string message;
   message.reserve(InferResponseBytes(reply));
   const char* const memory = message.data();
-  AppendInferResponse(reply, message);
+  AppendInferResponse(reply, InferResponseBytes(reply), message);
   EXPECT_EQ(message.data(), memory);
   EXPECT_EQ(message.capacity(), message.size());
 }
