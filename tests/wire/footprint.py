@@ -1,6 +1,7 @@
 """What a server's process holds of its machine, and what it says that it refused."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,12 +28,16 @@ class Footprint:
         return Footprint(pages * _PAGE, len(os.listdir(process / "fd")))
 
 
-def until_back(pid: int, before: Footprint, growth: int) -> None:
-    """Wait until a process holds at most `growth` bytes more than before, and no more descriptors."""
+def until_back(pid: int, before: Footprint, growth: int, prompt: Callable[[], None] = lambda: None) -> None:
+    """Wait until a process holds at most `growth` bytes more than before, and no more descriptors.
+
+    `prompt` has it give back what it need not hold, before each look.
+    """
     now = before
 
     def back() -> bool:
         nonlocal now
+        prompt()
         now = Footprint.of(pid)
         grown = MEMORY_TELLS and now.memory > before.memory + growth
         return not grown and now.descriptors <= before.descriptors

@@ -57,8 +57,8 @@ class Siege:
         counted = refused(self.server, protocol)
         with good_clients(HttpAsk(self.http), GrpcAsk(self.grpc)):
             yield
-        trim(self.server)
-        until_back(self.server.pid, self.before, GROWTH)
+        # Again and again: requests that were withdrawn while they ran are freed when they have ended.
+        until_back(self.server.pid, self.before, GROWTH, lambda: trim(self.server))
 
         def missing() -> dict[str, int]:
             now = refused(self.server, protocol)
