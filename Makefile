@@ -10,6 +10,9 @@ PYTHON ?= python3
 PY := $(CURDIR)/.venv/bin/python
 FUZZ_SECONDS ?= 60
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Checkouts in other folders share what was compiled.
+export CCACHE_BASEDIR := $(CURDIR)
+export CCACHE_NOHASHDIR := 1
 export PIP_NO_INPUT := 1
 
 # Folders are listed too: their time changes when a file is added or removed.

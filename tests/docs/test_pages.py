@@ -20,6 +20,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.core
+@pytest.mark.timeout(600)  # a model is trained and converted for it, slowly under a sanitizer
 @pytest.mark.parametrize("page", ["engine.md", "model-repository.md"])
 def test_page_runs_when_followed_from_top_to_bottom(
     page: str, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -21,7 +21,7 @@ from tests.wire.raw_client import (
     status_of,
     with_length,
 )
-from tests.wire.siege import Siege
+from tests.wire.siege import Siege, paced
 
 pytestmark = pytest.mark.core
 
@@ -226,6 +226,7 @@ def _values(answers: bytes) -> list[float]:
     return [json.loads(body)["outputs"][0]["data"][0] for body in bodies]
 
 
+@paced
 @pytest.mark.parametrize("columns", [250_000, 4000])
 def test_connections_are_closed_when_clients_never_read_their_answers(siege: Siege, columns: int) -> None:
     endless = Endless(binary_infer(columns))
