@@ -1,5 +1,6 @@
 """The how-to pages are run: files are written where they say, Python blocks are executed in order."""
 
+import os
 import re
 from pathlib import Path
 
@@ -21,6 +22,9 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.core
 @pytest.mark.timeout(600)  # a model is trained and converted for it, slowly under a sanitizer
+@pytest.mark.skipif(
+    "libtsan" in os.environ.get("LD_PRELOAD", ""), reason="that takes minutes under ThreadSanitizer"
+)
 @pytest.mark.parametrize("page", ["engine.md", "model-repository.md"])
 def test_page_runs_when_followed_from_top_to_bottom(
     page: str, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
