@@ -3,6 +3,7 @@
 #include "bind/errors.h"
 #include "bind/gil.h"
 #include "bind/model.h"
+#include "core/allocator.h"
 #include "core/cpus.h"
 
 namespace falaj {
@@ -69,6 +70,7 @@ void BindRuntime(py::module_& module) {
           py::arg("outputs"), py::arg("return_exceptions"))
       .def("close", &Runtime::Close);
   module.def("usable_cores", &UsableCores);
+  module.def("bound_allocator", &BoundAllocator, py::arg("arenas"));
 }
 
 }  // namespace falaj

@@ -34,6 +34,8 @@ _log = logging.getLogger("falaj.serve")
 _LOOK = 0.01
 # What closing is given at least, whatever was left of shutdown_timeout.
 _CLOSE_SECONDS = 5.0
+# An I/O thread and an executor are at work at the same time, whatever the cores.
+_LEAST_ARENAS = 2
 
 
 def serve(settings: Settings, reread: Callable[[], Settings]) -> int:
@@ -48,6 +50,7 @@ def serve(settings: Settings, reread: Callable[[], Settings]) -> int:
             like: what keeps a server from starting.
     """
     logs = configure(settings.log)
+    _bound_allocator(settings.server.cores or _core.usable_cores())
     try:
         with ending_by_signal() as check_signals:
             engine = _load(settings)
@@ -60,6 +63,13 @@ def serve(settings: Settings, reread: Callable[[], Settings]) -> int:
     finally:
         logs.close()
     return 0
+
+
+def _bound_allocator(cores: int) -> None:
+    """See core/allocator.h. Where the operator has told the allocator anything, that stands."""
+    by_operator = any(name.startswith("MALLOC_") for name in os.environ)
+    if not by_operator and "glibc.malloc" not in os.environ.get("GLIBC_TUNABLES", ""):
+        _core.bound_allocator(max(_LEAST_ARENAS, cores))
 
 
 def _load(settings: Settings) -> Engine:
