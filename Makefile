@@ -9,6 +9,9 @@ MAKEFLAGS += --no-builtin-rules
 PYTHON ?= python3
 PY := $(CURDIR)/.venv/bin/python
 FUZZ_SECONDS ?= 60
+# A test waits more than it works. Those of one file run in one process, which shares their servers.
+PYTEST_PROCESSES ?= $(shell n=$$(nproc); echo $$((n < 8 ? n + 1 : 8)))
+pytest = -m pytest -n $(PYTEST_PROCESSES) --dist loadfile
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Checkouts in other folders share what was compiled.
 export CCACHE_BASEDIR := $(CURDIR)
@@ -28,7 +31,7 @@ demo: venv  ## train, export and serve a small model, and query it
 
 test: native-release venv  ## run the native tests and the Python tests
 	settings=$$($(PY) -m tests.zoo build/zoo) && export $$settings && ctest --preset release
-	$(PY) -m pytest
+	$(PY) $(pytest)
 
 lint: venv clang-tools  ## check style and types, and compile with clang's thread-safety analysis
 	$(PY) -m ruff check
@@ -48,21 +51,21 @@ tsan: venv  ## run the tests of the core under ThreadSanitizer
 	$(no_aslr) ctest --preset tsan
 # gRPC's clients would start threads again in each child before it becomes another program, of which the
 # runtime dies.
-	$(call sanitized-pytest,libtsan,TSAN_OPTIONS=suppressions=$(CURDIR)/tests/sanitizers/tsan.supp \
+	$(call sanitized-pytest,libtsan,TSAN_OPTIONS=halt_on_error=1:suppressions=$(CURDIR)/tests/sanitizers/tsan.supp \
 	  GRPC_ENABLE_FORK_SUPPORT=0)
 
 fuzz: venv clang-tools  ## fuzz each parser for FUZZ_SECONDS (60)
 	$(call build,fuzz)
-	@count=0; for fuzzer in build/fuzz/*_fuzz; do \
-	  [ -x "$$fuzzer" ] || continue; \
-	  name=$$(basename $$fuzzer); seeds=tests/fuzz/corpus/$$name; \
+	@fuzz() { \
+	  name=$$(basename $$1); seeds=tests/fuzz/corpus/$$name; \
 	  mkdir -p build/fuzz/corpus/$$name build/fuzz/crashes; \
 	  [ -d $$seeds ] || seeds=; \
-	  echo "== $$name: $(FUZZ_SECONDS) s"; \
-	  $$fuzzer -max_total_time=$(FUZZ_SECONDS) -timeout=10 -verbosity=0 -print_final_stats=1 \
-	    -artifact_prefix=build/fuzz/crashes/ build/fuzz/corpus/$$name $$seeds; \
-	  count=$$((count + 1)); \
-	done; echo "$$count fuzz targets ran"
+	  $$1 -max_total_time=$(FUZZ_SECONDS) -timeout=10 -verbosity=0 -print_final_stats=1 \
+	    -artifact_prefix=build/fuzz/crashes/ build/fuzz/corpus/$$name $$seeds 2>&1 | sed "s/^/$$name: /"; \
+	}; export -f fuzz; \
+	fuzzers=(build/fuzz/*_fuzz); \
+	printf '%s\n' $${fuzzers[@]} | xargs -P $$(nproc) -I{} bash -euo pipefail -c 'fuzz {}'; \
+	echo "$${#fuzzers[@]} fuzz targets ran, $(FUZZ_SECONDS) s each"
 
 bench: native-release venv  ## measure the engine and the wire against their baselines
 	$(PY) benchmarks/engine/run.py
@@ -94,10 +97,10 @@ apt-get -qq -o DPkg::Lock::Timeout=300 update; \
 apt-get -qq -y -o DPkg::Lock::Timeout=300 install --no-install-recommends $$missing >/dev/null
 endef
 
-# $(call build,PRESET): configure where that was not done, then build. Ninja sees by itself what changed.
+# $(call build,PRESET): configure where that was not done, afresh because an older preset's answers stay, then build. Ninja sees by itself what changed.
 define build
 @[ build/$(1)/build.ninja -nt CMakePresets.json ] || \
-  { $(no_aslr) cmake --preset $(1) -DPython_EXECUTABLE=$(PY) && touch build/$(1)/build.ninja; }
+  { $(no_aslr) cmake --fresh --preset $(1) -DPython_EXECUTABLE=$(PY) && touch build/$(1)/build.ninja; }
 $(no_aslr) cmake --build --preset $(1)
 endef
 
@@ -118,7 +121,7 @@ printf '%s\n' $$site "$$($(PY) -c "$$packages")" >"$$(build/$@/venv/bin/python -
 export PYTHONSAFEPATH=1 LD_PRELOAD="$(foreach library,$(1),$(shell g++ -print-file-name=$(library).so))" $(2); \
 $(no_aslr) build/$@/venv/bin/python -c "import falaj._core as c; print('module:', c.__file__); \
 assert c.__file__.startswith('$$site/')"; \
-$(no_aslr) build/$@/venv/bin/python -m pytest -o pythonpath="$$site ." --capture=sys -m core
+$(no_aslr) build/$@/venv/bin/python $(pytest) -o pythonpath="$$site ." --capture=sys -m core
 endef
 
 .PHONY: venv toolchain clang-tools native-release

@@ -95,6 +95,7 @@ def test_body_is_decompressed_when_encoded(ask: Asking, encoding: str) -> None:
         ("gzip", gzip.compress(b"{}") + b"x"),
         ("deflate", gzip.compress(b"{}")),
     ],
+    ids=["plain", "cut", "longer", "other"],
 )
 def test_body_is_refused_when_it_is_not_encoded_as_it_says(ask: Asking, encoding: str, body: bytes) -> None:
     text = error_of(ask("POST", _INDEX, body, headers={"content-encoding": encoding}), 400)

@@ -75,7 +75,9 @@ def _assert_given_back(engine: falaj.Engine, name: str, *, by_grpc: bool = True)
 
 
 @pytest.mark.parametrize(
-    "model", [zoo.mlp, zoo.tokens, zoo.no_batch, zoo.transformer_encoder, zoo.scalar_output], ids=str
+    "model",
+    [zoo.mlp, zoo.tokens, zoo.no_batch, zoo.transformer_encoder, zoo.scalar_output],
+    ids=lambda make: make.__name__,
 )
 def test_config_is_given_back_when_the_model_has_none_of_its_own(models: Path, model: Any) -> None:
     made = model()
