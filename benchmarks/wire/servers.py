@@ -43,7 +43,7 @@ def started(name: str, command: Sequence[str], *, seconds: float = 120.0) -> Ite
         line = _first_line(process, seconds)
         try:
             ready = json.loads(line)
-            ports = {key: ready[key] for key in ("http", "grpc") if ready.get(key)}
+            ports = {key: ready[key] for key in ("http", "grpc", "metrics") if ready.get(key)}
         except (ValueError, AttributeError) as error:
             raise _not_ready(name, command, f"its first line is {line!r}", errors) from error
         yield Server(name, ports, process.pid)
