@@ -29,8 +29,8 @@ def counts(server: Server, protocol: str) -> Counts:
 
 
 def p99(before: Counts, after: Counts) -> float | None:
-    """Return the sum of the phases' 99th percentiles between two looks, in seconds, rounded up to bounds of the
-    histograms; None where nothing was counted."""
+    """Return the sum of the phases' 99th percentiles between two looks, in seconds, rounded up to bounds of
+    the histograms; None where nothing was counted."""
     total = 0.0
     for phase in PHASES:
         added = {bound: count - before[phase].get(bound, 0.0) for bound, count in after[phase].items()}
