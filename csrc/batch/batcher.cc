@@ -16,8 +16,11 @@ constexpr size_t kKeepSlabBytes = size_t{8} << 20;
 constexpr size_t kMaxGuests = 64;
 // Work that was short by what is known and then kept its submitter for longer than this: how long a model
 // takes may depend on its data. Executors do its work for kRest times as long, so that submitters, who have
-// connections to serve, lose a fiftieth of their time to it at most.
+// connections to serve, lose little of their time to it. A thread may also lose its core for some
+// milliseconds, to other processes or to a virtual machine's host: a first run that such a loss explains
+// counts only if there is a second one within kRest times as long.
 constexpr Nanos kLongHere{10'000'000};
+constexpr Nanos kMostLost{30'000'000};
 constexpr int kRest = 50;
 
 bool FitsInPlace(const BatcherOptions& options, const SlabLayout& layout) {
@@ -397,13 +400,18 @@ void Batcher::Deliver(Lane& lane) {
   lane.counters.ok_deliver_ns.Add(lane.succeeded * deliver_ns);
   if (lane.rows > 0) lane.sizes.AddDelivery(lane.rows, deliver_ns);
   MutexLock lock(mu_);
-  if (lane.on_submitter && lane.run_time > kLongHere) executors_until_ = begin + kRest * lane.run_time;
+  if (lane.on_submitter && lane.run_time > kLongHere) NoteLongRun(begin, lane.run_time);
   lane.on_submitter = false;
   if (lane.learned_rows >= 0) curve_.Add(lane.learned_rows, lane.learned_time);
   if (lane.kept + lane.broken > 0) promise_.Learn(lane.kept, lane.broken);
   (lane.guest ? free_guests_ : free_lanes_).push_back(&lane);
   FinishInflight(answered);
   OfferMore();
+}
+
+void Batcher::NoteLongRun(TimePoint now, Nanos took) {
+  const bool core_was_lost = took <= kMostLost && now >= suspect_until_;
+  (core_was_lost ? suspect_until_ : executors_until_) = now + kRest * took;
 }
 
 void Batcher::FinishInflight(int64_t requests) {

@@ -163,6 +163,7 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   void Answer(Lane& lane, std::span<Request* const> members, const Status& status);
   void Deliver(Lane& lane) EXCLUDES(mu_);
   void Withdraw(Request* request, Status status, uint64_t AdmissionCounters::*counter) EXCLUDES(mu_);
+  void NoteLongRun(TimePoint now, Nanos took) REQUIRES(mu_);
   void FinishInflight(int64_t requests) REQUIRES(mu_);
   Nanos OldestBatch(TimePoint now) const REQUIRES(mu_);
   void Recycle(Request* request) EXCLUDES(mu_);
@@ -195,6 +196,7 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   RefPtr<Slab> open_slab_ GUARDED_BY(mu_);
   CostCurve curve_ GUARDED_BY(mu_);
   TimePoint executors_until_ GUARDED_BY(mu_){};  // no work on submitters before this
+  TimePoint suspect_until_ GUARDED_BY(mu_){};    // a run on a submitter was long; another one is too many
   Promise promise_ GUARDED_BY(mu_);
   AdmissionCounters admission_ GUARDED_BY(mu_);
   int64_t admitted_rows_ GUARDED_BY(mu_) = 0;  // reserved or queued, not yet taken

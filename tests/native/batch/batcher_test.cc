@@ -101,23 +101,60 @@ TEST(Batcher, GathersWhatWaitsWhileTheInstanceIsBusy) {
   EXPECT_EQ(model.sink->calls(), 3);
 }
 
-TEST(Batcher, LeavesSubmittersAloneWhenARunOnOneWasLong) {
-  BatcherOptions options = FixedOptions();
-  options.run_on_submitter = true;
-  ModelFixture model(std::move(options));
-  model.batcher->Learn(1, Nanos(1000));
-  model.script.CloseGate();
-  std::thread opener([&model] {
-    model.script.WaitUntilEntered(1);
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));  // how long the run takes
-    model.script.OpenGate();
-  });
-  for (uint64_t tag = 0; tag < 3; ++tag) {
-    model.Ask(tag, {Shape{1, 2}}, static_cast<float>(tag));
-    model.sink->WaitFor(tag + 1);
+// Runs that were short by what is known, on their submitter if it takes them, and take so long.
+class LongRuns {
+ public:
+  LongRuns() : model_(Options()) { model_.batcher->Learn(1, Nanos(1000)); }
+
+  void Run(Nanos time) {
+    model_.script.CloseGate();
+    std::thread opener([this, time, run = static_cast<int>(runs_) + 1] {
+      model_.script.WaitUntilEntered(run);
+      model_.clock.Shift(time);
+      model_.script.OpenGate();
+    });
+    model_.Ask(runs_, {Shape{1, 2}}, static_cast<float>(runs_));
+    model_.sink->WaitFor(++runs_);
+    opener.join();
   }
-  opener.join();
-  EXPECT_EQ(model.batcher->Stats().on_submitter, 1u);
+  void Wait(Nanos time) { model_.clock.Shift(time); }
+  uint64_t on_submitter() const { return model_.batcher->Stats().on_submitter; }
+
+ private:
+  static BatcherOptions Options() {
+    BatcherOptions options = FixedOptions();
+    options.run_on_submitter = true;
+    return options;
+  }
+  ModelFixture model_;
+  uint64_t runs_ = 0;
+};
+
+TEST(Batcher, LeavesSubmittersAloneWhenARunOnOneWasVeryLong) {
+  LongRuns runs;
+  runs.Run(std::chrono::milliseconds(500));
+  runs.Run(Nanos(0));
+  EXPECT_EQ(runs.on_submitter(), 1u);
+  runs.Wait(std::chrono::seconds(50 * 500));
+  runs.Run(Nanos(0));
+  EXPECT_EQ(runs.on_submitter(), 2u);
+}
+
+TEST(Batcher, LeavesSubmittersAloneWhenTwoRunsOnThemWereLong) {
+  LongRuns runs;
+  runs.Run(std::chrono::milliseconds(15));
+  runs.Run(std::chrono::milliseconds(15));
+  runs.Run(Nanos(0));
+  EXPECT_EQ(runs.on_submitter(), 2u);
+}
+
+TEST(Batcher, StaysOnSubmittersWhenTheyLoseTheirCoreNowAndThen) {
+  LongRuns runs;
+  for (uint64_t i = 1; i <= 5; ++i) {
+    runs.Run(std::chrono::milliseconds(15));
+    EXPECT_EQ(runs.on_submitter(), i);
+    runs.Wait(std::chrono::seconds(5));
+  }
 }
 
 TEST(Batcher, ServesPrioritiesFirstAndEachInOrderOfArrival) {

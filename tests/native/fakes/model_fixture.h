@@ -8,6 +8,7 @@
 
 #include "batch/batcher.h"
 #include "fakes/fake_backend.h"
+#include "fakes/shifted_clock.h"
 
 namespace falaj::test {
 
@@ -126,7 +127,7 @@ class ModelFixture {
     return *request;
   }
 
-  SteadyClock clock;
+  ShiftedClock clock;
   ExecutorPool pool;
   DeadlineTimer timer;
   Script script;
