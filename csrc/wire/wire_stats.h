@@ -52,7 +52,7 @@ struct WireCounters {
   // delivered here), encoding, and all together (last byte read to answer ready to be written).
   Histogram read, decode, wait, encode, request;
 
-  void Refuse(Refusal why) { refused[static_cast<size_t>(why)].Add(1); }
+  [[gnu::cold, gnu::noinline]] void Refuse(Refusal why) { refused[static_cast<size_t>(why)].Add(1); }
 };
 
 }  // namespace falaj::wire
