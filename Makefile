@@ -129,8 +129,8 @@ toolchain:
 	$(call need,g++ cmake ninja-build ccache libgtest-dev libgmock-dev libbenchmark-dev libsimdjson-dev \
 	  libboost-dev zlib1g-dev libnghttp2-dev libssl-dev openssl pkg-config $(python_headers) $(peers))
 
-# What gRPC's own C++ and JavaScript clients are built with, and the echo server of the benchmarks.
-peers := libgrpc++-dev protobuf-compiler-grpc protobuf-compiler \
+# curl, what gRPC's own C++ and JavaScript clients are built with, and the echo server of the benchmarks.
+peers := curl libgrpc++-dev protobuf-compiler-grpc protobuf-compiler \
   $(shell command -v node >/dev/null && command -v npm >/dev/null || echo nodejs npm)
 
 # An interpreter of Debian's comes without them.
