@@ -59,8 +59,9 @@ std::span<std::byte> HttpSession::InputRoom() {
     return body_.Room().first(std::min<size_t>(body_.Room().size(), body_left_));
   }
   ByteBuffer& buffer = state_ == State::kBody ? chunks_ : in_;
-  if (!buffer.MakeRoom(kReadBytes)) return {};
-  return buffer.Room().first(kReadBytes);
+  // Not again for each byte of a client that sends them one by one.
+  if (buffer.Room().size() < kReadBytes / 2 && !buffer.MakeRoom(kReadBytes)) return {};
+  return buffer.Room().first(std::min(buffer.Room().size(), kReadBytes));
 }
 
 void HttpSession::Received(size_t bytes) {
