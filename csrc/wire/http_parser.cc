@@ -11,6 +11,8 @@ namespace {
 namespace http = boost::beast::http;
 using boost::beast::error_code;
 
+constexpr std::string_view kLastChunk = "0\r\n\r\n";
+
 std::string_view View(boost::beast::string_view text) { return {text.data(), text.size()}; }
 
 // A field of several lines (obs-fold). RFC 9112 has servers refuse it, proxies read it differently, and Beast
@@ -171,10 +173,13 @@ size_t HttpParser::ReadChunks(std::string_view bytes, std::string& body, std::op
   impl_->body = &body;
   size_t taken = 0;
   while (taken < bytes.size() && !impl_->parser->is_done()) {
+    const std::string_view left = bytes.substr(taken);
+    // Beast takes it for granted that a last chunk which it sees for the second time is whole. What begins
+    // with a zero is never the end of a body before it has as many bytes.
+    if (left.size() < kLastChunk.size() && left.front() == '0') return taken;
     error_code error;
     const size_t before = body.size();
-    const size_t count =
-        impl_->parser->put(boost::asio::const_buffer(bytes.data() + taken, bytes.size() - taken), error);
+    const size_t count = impl_->parser->put(boost::asio::const_buffer(left.data(), left.size()), error);
     taken += count;
     if (body.size() == before && count > impl_->max_header_bytes_) {
       fault = HttpFault{400, "a chunk's head, or what follows the last one, is too long"};

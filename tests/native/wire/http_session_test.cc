@@ -60,6 +60,20 @@ TEST_F(HttpSessionTest, ReadsTheBodyWhenItIsChunked) {
   }
 }
 
+TEST_F(HttpSessionTest, ReadsAnEmptyChunkedBodyHoweverItIsCut) {
+  const std::string head =
+      "POST /v2/models/m/infer HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+  for (const std::string_view end :
+       {"0\r\n\r\n", "000\r\n\r\n", "0;x=y\r\n\r\n", "0\r\nTrailer: t\r\n\r\n"}) {
+    for (size_t piece = 1; piece <= 6; ++piece) {
+      const std::string request = head + std::string(end) + Infer();
+      ASSERT_EQ(Feed(*session, request, piece), request.size());
+      EXPECT_THAT(Drain(*session), StartsWith("HTTP/1.1 400 ")) << end << piece;
+      EXPECT_THAT(Answer(), EndsWith(std::string(kReply))) << "what came behind it";
+    }
+  }
+}
+
 TEST_F(HttpSessionTest, AsksForTheBodyWhenTheClientExpectsThat) {
   const std::string head = Infer("Expect: 100-continue\r\n");
   ASSERT_EQ(Feed(*session, head.substr(0, head.size() - kJson.size())), head.size() - kJson.size());
