@@ -213,6 +213,8 @@ def test_keyboard_interrupt_is_raised_when_a_blocking_call_waits(tmp_path: Path)
         import falaj
         import numpy as np
 
+        # A shell starts what it puts in the background with SIGINT ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         for call in ("infer", "infer_many"):
             engine = falaj.Engine(sys.argv[1], cores=1, strict=True)
             module = sys.modules["falaj_test_gate"]
