@@ -14,8 +14,8 @@ from tests.wire.footprint import Footprint, refused, until_back
 from tests.wire.good_client import Ask, GoodClient, GrpcAsk, HttpAsk
 
 paced = pytest.mark.skipif(
-    "libtsan" in os.environ.get("LD_PRELOAD", ""),
-    reason="ten times slower, the server's other timeouts strike before the one that is awaited",
+    any(name in os.environ.get("LD_PRELOAD", "") for name in ("libasan", "libtsan")),
+    reason="several times slower, the server's other timeouts strike before the one that is awaited",
 )
 
 # What the process may hold more than before any attack, after all that have been, in bytes: buffers that are
