@@ -97,7 +97,8 @@ apt-get -qq -o DPkg::Lock::Timeout=300 update; \
 apt-get -qq -y -o DPkg::Lock::Timeout=300 install --no-install-recommends $$missing >/dev/null
 endef
 
-# $(call build,PRESET): configure where that was not done, afresh because an older preset's answers stay, then build. Ninja sees by itself what changed.
+# $(call build,PRESET): configure where that was not done, afresh because an older preset's answers stay, then
+# build. Ninja sees by itself what changed.
 define build
 @[ build/$(1)/build.ninja -nt CMakePresets.json ] || \
   { $(no_aslr) cmake --fresh --preset $(1) -DPython_EXECUTABLE=$(PY) && touch build/$(1)/build.ninja; }

@@ -44,8 +44,8 @@ class [[nodiscard]] Status {
   std::shared_ptr<const Rep> rep_;
 };
 
-// Cold: what builds their texts is kept apart from the code that runs for every request, which then takes a
-// fraction of the pages and cache lines.
+// Cold: what builds their texts is kept apart from the code that runs for every request, which then lies on
+// fewer pages and cache lines.
 [[gnu::cold]] Status InvalidInput(std::string message);
 [[gnu::cold]] Status NotFound(std::string message);
 [[gnu::cold]] Status Unavailable(std::string message);

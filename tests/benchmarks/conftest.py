@@ -11,5 +11,5 @@ def programs() -> Path:
     """The folder of the native programs; FALAJ_BENCH_PROGRAMS names another than build/release."""
     folder = Path(os.environ.get("FALAJ_BENCH_PROGRAMS", _ROOT / "build" / "release"))
     if not (folder / "wire_load").is_file():
-        pytest.skip(f"{folder} has no wire_load: cmake --preset release && cmake --build --preset release")
+        pytest.fail(f"{folder} has no wire_load, which `make test` builds")
     return folder

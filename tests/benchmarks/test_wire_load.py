@@ -39,7 +39,7 @@ class Echo:
 @contextmanager
 def echo(programs: Path, name: str, *arguments: str) -> Iterator[Echo]:
     if not (programs / name).is_file():
-        pytest.skip(f"{name} was not built: install libgrpc++-dev")
+        pytest.fail(f"{name} was not built: `make test` installs libgrpc++-dev first")
     server = Echo([str(programs / name), *arguments])
     try:
         yield server

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_report_is_written_when_run_quickly(programs: Path, tmp_path: Path) -> None:
     if not (programs / "falaj_engine_bench").is_file():
-        pytest.skip(f"{programs} has no falaj_engine_bench: cmake --build --preset release")
+        pytest.fail(f"{programs} has no falaj_engine_bench, which `make test` builds")
     written = tmp_path / "wire.json"
     command = [sys.executable, "benchmarks/wire/run.py", "--quick", "--only", "http", "--json", str(written)]
     command += ["--programs", str(programs)]

@@ -18,7 +18,7 @@ def modules(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """A folder with the packages in its node_modules; kept from run to run."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
-        pytest.skip("node and npm are not installed")
+        pytest.fail("node and npm, which `make test` installs, are missing")
     name = "grpc-js-" + "-".join(name.rpartition("@")[2] for name in _PACKAGES)
     cache: pytest.Cache | None = getattr(request.config, "cache", None)  # which can be turned off
     folder = cache.mkdir(name) if cache is not None else tmp_path_factory.mktemp(name)
@@ -26,7 +26,7 @@ def modules(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         command = [npm, "install", "--prefix", str(folder), "--no-audit", "--no-fund", *_PACKAGES]
         done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
         if done.returncode != 0:
-            pytest.skip(f"npm could not install {' and '.join(_PACKAGES)}: {done.stderr.strip()[-200:]}")
+            pytest.fail(f"npm could not install {' and '.join(_PACKAGES)}: {done.stderr.strip()[-200:]}")
         (folder / "installed").touch()
     return folder
 

@@ -28,7 +28,7 @@ def _missing() -> str | None:
 def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program of grpcpp_client.cc."""
     if missing := _missing():
-        pytest.skip(missing)
+        pytest.fail(f"{missing}; `make test` does that")
     folder = tmp_path_factory.mktemp("grpcpp")
     plugin = f"--plugin=protoc-gen-grpc={shutil.which('grpc_cpp_plugin')}"
     paths = [f"-I{path}" for path in PROTOCOLS]

@@ -1,22 +1,14 @@
 """A server among hostile clients: good clients go on meanwhile, and afterwards it is as it was before."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 from tests.server.serving_process import Serving, until
 from tests.serving import X_TO_Y, add_python
 from tests.wire.footprint import Footprint, refused, until_back
 from tests.wire.good_client import Ask, GoodClient, GrpcAsk, HttpAsk
-
-paced = pytest.mark.skipif(
-    any(name in os.environ.get("LD_PRELOAD", "") for name in ("libasan", "libtsan")),
-    reason="several times slower, the server's other timeouts strike before the one that is awaited",
-)
 
 # What the process may hold more than before any attack, after all that have been, in bytes: buffers that are
 # kept to be used again, and what the JSON parser had for the largest request of late. A single attack has far

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from urllib.parse import quote
@@ -13,8 +12,6 @@ import pytest
 from tests.conformance.repository import AWKWARD_NAME, IDENTITY
 from tests.conformance.target import Target, falaj_serve
 from tests.conformance.tensors import binary_request, described, in_json
-
-pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 
 _X = np.array([[1, 2], [3, 4]], np.float32)
 _JSON = json.dumps({"inputs": [in_json("x", "FP32", _X)]})
