@@ -397,6 +397,7 @@ void Batcher::Deliver(Lane& lane) {
   }
   const auto deliver_ns = static_cast<uint64_t>((clock_->Now() - begin).count());
   lane.counters.deliver_ns.Add(deliver_ns);
+  lane.counters.ok_request_ns.Add(lane.succeeded * deliver_ns);
   lane.counters.ok_deliver_ns.Add(lane.succeeded * deliver_ns);
   if (lane.rows > 0) lane.sizes.AddDelivery(lane.rows, deliver_ns);
   MutexLock lock(mu_);

@@ -284,7 +284,7 @@ py::dict PyModel::Stats() const {
       "ok_request_ns"_a = stats.ok_request_ns, "ok_queue_ns"_a = stats.ok_queue_ns,
       "ok_assemble_ns"_a = stats.ok_assemble_ns, "ok_run_ns"_a = stats.ok_run_ns,
       "ok_deliver_ns"_a = stats.ok_deliver_ns, "failed_request_ns"_a = stats.failed_request_ns,
-      "refused_full"_a = stats.admission.refused_full,
+      "request_ns"_a = stats.request_ns, "refused_full"_a = stats.admission.refused_full,
       "refused_deadline"_a = stats.admission.refused_deadline, "refused_slo"_a = stats.admission.refused_slo,
       "refused_invalid"_a = stats.admission.refused_invalid, "expired"_a = stats.admission.expired,
       "cancelled"_a = stats.admission.cancelled, "unloaded"_a = stats.admission.unloaded,

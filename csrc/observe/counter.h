@@ -8,14 +8,16 @@
 
 namespace falaj {
 
-// One writer at a time (its owner), any number of readers. A reader sees some recent value.
+// One writer at a time (its owner), any number of readers. A reader sees some recent value, and whoever reads two
+// counters sees of the second at least what had been added when the first became what was read: of a part and its
+// whole, write the whole first and read it last.
 class Counter {
  public:
   void Add(uint64_t n) {
-    value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+    value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_release);
   }
-  void Set(uint64_t value) { value_.store(value, std::memory_order_relaxed); }
-  uint64_t Get() const { return value_.load(std::memory_order_relaxed); }
+  void Set(uint64_t value) { value_.store(value, std::memory_order_release); }
+  uint64_t Get() const { return value_.load(std::memory_order_acquire); }
 
  private:
   std::atomic<uint64_t> value_{0};

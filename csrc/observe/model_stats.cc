@@ -15,12 +15,14 @@ void ModelStats::Merge(const InstanceCounters& part) {
   elements += part.elements.Get();
   padding_elements += part.padding_elements.Get();
   retried_alone += part.retried_alone.Get();
-  ok_request_ns += part.ok_request_ns.Get();
-  ok_queue_ns += part.ok_queue_ns.Get();
-  ok_assemble_ns += part.ok_assemble_ns.Get();
-  ok_run_ns += part.ok_run_ns.Get();
+  // The parts before their whole, which was written first.
   ok_deliver_ns += part.ok_deliver_ns.Get();
+  ok_run_ns += part.ok_run_ns.Get();
+  ok_assemble_ns += part.ok_assemble_ns.Get();
+  ok_queue_ns += part.ok_queue_ns.Get();
+  ok_request_ns += part.ok_request_ns.Get();
   failed_request_ns += part.failed_request_ns.Get();
+  request_ns += part.request.Sum();
   for (size_t i = 0; i < Histogram::kBins; ++i) {
     request[i] += part.request.Get(i);
     queue[i] += part.queue.Get(i);

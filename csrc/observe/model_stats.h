@@ -20,6 +20,8 @@ struct InstanceCounters {
   Counter elements, padding_elements;                 // of padded inputs: real and added
   Counter retried_alone;                              // requests run again alone after their batch failed
   // Summed over answered requests (not batches), as the protocol counts them: each has its batch's phases.
+  // The first is the whole, from arrival until its batch's answers were handed out: no less than the sum of the
+  // others, also for who looks while a batch is being counted (see Counter).
   Counter ok_request_ns, ok_queue_ns, ok_assemble_ns, ok_run_ns, ok_deliver_ns;
   Counter failed_request_ns;
   Histogram request;  // arrival to answer, of requests that were answered
@@ -44,6 +46,7 @@ struct ModelStats {
   uint64_t elements = 0, padding_elements = 0, retried_alone = 0;
   uint64_t ok_request_ns = 0, ok_queue_ns = 0, ok_assemble_ns = 0, ok_run_ns = 0, ok_deliver_ns = 0;
   uint64_t failed_request_ns = 0;
+  uint64_t request_ns = 0;  // the sum of `request`'s values: arrival to answer, without handing it out
   std::array<uint64_t, Histogram::kBins> request{}, queue{}, run{}, batch_rows{};
   AdmissionCounters admission;
   int64_t waiting_rows = 0;

@@ -24,7 +24,7 @@ _COUNTERS: tuple[tuple[str, str, Callable[[Row], float]], ...] = (
     ("nv_inference_exec_count", "Batches run", lambda row: row["batches"]),
     (
         "nv_inference_request_duration_us",
-        "Microseconds from arrival to answer, summed over answered requests",
+        "Microseconds from arrival until the answer was handed out, summed over answered requests",
         lambda row: row["ok_request_ns"] // 1000,
     ),
     (
@@ -75,7 +75,7 @@ _TIMES: tuple[tuple[str, str, str, str], ...] = (
         "falaj_request_seconds",
         "Time from arrival to answer, of each answered request",
         "request_ns_histogram",
-        "ok_request_ns",
+        "request_ns",
     ),
     (
         "falaj_queue_seconds",

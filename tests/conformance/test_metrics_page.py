@@ -78,7 +78,7 @@ def test_machine_is_told_when_the_page_is_read(target: Target) -> None:
 
 def test_counters_grow_by_what_was_asked_when_requests_succeed(native: Http, target: Target) -> None:
     """Requests, rows and batches; durations are cumulative microseconds, of which the phases are parts."""
-    before, began = Page(target), time.perf_counter()
+    began, before = time.perf_counter(), Page(target)
     assert [ask(native, rows=3) for _ in range(5)] == [200] * 5
     wall_us, after = (time.perf_counter() - began) * 1e6, Page(target)
     grown = {name: after.value(name, **MODEL) - before.value(name, **MODEL) for name in COUNTERS}

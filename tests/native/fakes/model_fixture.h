@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <map>
 #include <vector>
 
@@ -14,7 +15,11 @@ namespace falaj::test {
 
 class CollectingSink final : public CompletionSink {
  public:
+  // Called at the beginning of each delivery. Set it before the first request.
+  std::function<void()> on_delivery;
+
   void Deliver(std::span<Request* const> done) override {
+    if (on_delivery) on_delivery();
     MutexLock lock(mu_);
     ++calls_;
     for (Request* request : done) {

@@ -109,7 +109,7 @@ def test_histograms_equal_the_engines_when_models_answer(engine: falaj.Engine) -
     [stats] = engine.stats("mlp")
     mlp = {"model": "mlp", "version": "1"}
     for name, key, total in (
-        ("request", "request_ns_histogram", "ok_request_ns"),
+        ("request", "request_ns_histogram", "request_ns"),
         ("queue", "queue_ns_histogram", "queue_ns"),
         ("compute", "run_ns_histogram", "run_ns"),
     ):
