@@ -31,7 +31,7 @@ class Echo:
 
     def stop(self) -> None:
         self._process.terminate()
-        output, _ = self._process.communicate(timeout=20)
+        output, _ = self._process.communicate(timeout=60)
         assert self._process.returncode == 0
         self.answered = json.loads(output)["requests"]
 

@@ -121,7 +121,7 @@ def native(target: Target) -> Http:
 def channel(target: Target) -> Iterator[grpc.Channel]:
     """A gRPC channel to the target."""
     with grpc.insecure_channel(target.grpc, options=_UNLIMITED) as opened:
-        grpc.channel_ready_future(opened).result(timeout=30)
+        grpc.channel_ready_future(opened).result(timeout=60)
         yield opened
 
 

@@ -82,7 +82,7 @@ def test_unsupported_is_501_when_asked_by_either_transport(http: Http, stub: Any
 @pytest.mark.own_server
 def test_body_over_the_limit_is_413_when_it_is_announced(limited: Target) -> None:
     """body over the limit: 413, before any of it has come."""
-    with socket.create_connection(("127.0.0.1", int(limited.http.split(":")[1])), timeout=30) as client:
+    with socket.create_connection(("127.0.0.1", int(limited.http.split(":")[1])), timeout=60) as client:
         client.sendall(
             b"POST /v2/models/fixed/infer HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (LIMIT + 1)
         )
@@ -141,7 +141,7 @@ def test_server_is_not_ready_when_it_is_stopping(stopping: Process) -> None:
         assert stub_of(channel).ModelReady(service_pb2.ModelReadyRequest(name="fixed")).ready is False
         assert stub_of(channel).ServerLive(service_pb2.ServerLiveRequest()).live is True
         check = channel.unary_unary("/grpc.health.v1.Health/Check", None, None)
-        assert check(b"", timeout=30) == b"\x08\x02"  # NOT_SERVING
+        assert check(b"", timeout=60) == b"\x08\x02"  # NOT_SERVING
 
 
 @pytest.mark.own_server

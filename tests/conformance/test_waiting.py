@@ -178,7 +178,7 @@ def test_request_is_withdrawn_when_its_client_leaves(
 def leaving_client(target: Target, model: str, body: bytes) -> socket.socket:
     """A connection that has asked and will be closed."""
     host, _, port = target.http.rpartition(":")
-    client = socket.create_connection((host, int(port)), timeout=30)
+    client = socket.create_connection((host, int(port)), timeout=60)
     head = f"POST /v2/models/{model}/infer HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
     client.sendall(head.encode() + body)
     return client

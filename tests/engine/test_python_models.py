@@ -215,7 +215,7 @@ def test_instances_run_beside_each_other_when_configured(tmp_path: Path, instanc
         module = recording()
         asked = [callers.submit(engine.infer, "many", x_of(i)) for i in range(6)]
         for _ in range(instances):
-            assert module.running.acquire(timeout=30)
+            assert module.running.acquire(timeout=60)
         waiting(engine, "many", 6 - instances)
         assert not module.running.acquire(blocking=False)
         module.gate.set()
@@ -228,7 +228,7 @@ def submit_blocked(
 ) -> "Future[Any]":
     """Put a request into the model that holds it until the gate is opened."""
     first = callers.submit(engine.infer, model, x_of(0))
-    assert module.running.acquire(timeout=30)
+    assert module.running.acquire(timeout=60)
     return first
 
 
@@ -285,12 +285,12 @@ def test_request_is_refused_when_it_would_miss_slo_ms(tmp_path: Path) -> None:
         timer.start()
         engine.infer("slow", x_of(0))
         timer.join()
-        assert module.running.acquire(timeout=30)
+        assert module.running.acquire(timeout=60)
         module.gate.clear()
         first = submit_blocked(engine, module, callers, "slow")
         try:
             with pytest.raises(falaj.Unavailable, match=r"overloaded, an answer is expected in .* slo_ms"):
-                engine.infer("slow", x_of(1), timeout=30)
+                engine.infer("slow", x_of(1), timeout=60)
         finally:
             module.gate.set()
         assert engine.stats("slow")[0]["refused_slo"] == 1

@@ -54,7 +54,7 @@ def looks(engine: falaj.Engine, count: int = 4) -> None:
 
     watcher._look = counting  # type: ignore[method-assign, assignment]
     for _ in range(count):
-        assert looked.acquire(timeout=30)
+        assert looked.acquire(timeout=60)
 
 
 def states(engine: falaj.Engine) -> dict[tuple[str, int | None], str]:

@@ -177,7 +177,7 @@ def test_command_ends_quietly_when_its_reader_leaves(folder: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     root = Path(__file__).parents[2]
-    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, cwd=root, check=False, timeout=60)
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, cwd=root, check=False, timeout=100)
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, b"")
 

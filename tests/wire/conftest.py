@@ -94,7 +94,7 @@ def neighbour(server: Serving) -> Iterator[triton_grpc.InferenceServerClient]:
 def _ask(client: triton_grpc.InferenceServerClient) -> None:
     x = triton_grpc.InferInput("x", [2, 1], "FP32")
     x.set_data_from_numpy(np.array([[1], [2]], np.float32))
-    np.testing.assert_array_equal(client.infer("echo", [x], client_timeout=20).as_numpy("y"), [[1], [2]])
+    np.testing.assert_array_equal(client.infer("echo", [x], client_timeout=60).as_numpy("y"), [[1], [2]])
 
 
 @pytest.fixture

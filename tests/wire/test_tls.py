@@ -55,7 +55,7 @@ def _files(
 
 
 def _infer(port: int, context: ssl.SSLContext, rows: int = 1) -> Any:
-    connection = HTTPSConnection("localhost", port, context=context, timeout=20)
+    connection = HTTPSConnection("localhost", port, context=context, timeout=60)
     try:
         data = [float(i) for i in range(rows)]
         body = {"inputs": [{"name": "x", "shape": [rows, 1], "datatype": "FP32", "data": data}]}
@@ -97,7 +97,7 @@ def test_http_answers_by_tls_when_bodies_are_small_and_large(
     # A sanitizer that is preloaded for the server is not for curl, which hangs with it.
     environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
     command = [*curl, "-d", json.dumps(BODY)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=20)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
     assert json.loads(done.stdout)["outputs"][0]["data"] == [2.5]
 
 
@@ -124,7 +124,7 @@ def test_client_certificate_decides_when_one_is_required(
     own = authority.issue("client")
     context.load_cert_chain(own.certificate, own.key)
     assert _infer(port, context) == [0.0]
-    connection = HTTPSConnection("localhost", port, context=context, timeout=20)
+    connection = HTTPSConnection("localhost", port, context=context, timeout=60)
     connection.request("GET", "/v2")
     (event,) = _events(wire)
     assert event[10:] == (True, "CN=client,O=Falaj tests")
@@ -149,7 +149,7 @@ def test_certificate_is_exchanged_when_reloaded_and_kept_when_the_new_one_is_bad
     port = wire.listen("http", "127.0.0.1", 0, _files(served))
     wire.start()
     context = ssl.create_default_context(cafile=str(authority.certificate))
-    kept = HTTPSConnection("localhost", port, context=context, timeout=20)
+    kept = HTTPSConnection("localhost", port, context=context, timeout=60)
     kept.request("POST", "/v2/models/echo/infer", json.dumps(BODY))
     assert kept.getresponse().read()
     before = _serial(port, context)
@@ -183,7 +183,7 @@ def test_good_client_is_answered_when_others_send_garbage_or_stall(
     for _ in range(20):
         assert _infer(port, context) == [0.0]
     for client in hostile:  # those that stall are sent away by the handshake's timeout
-        client.settimeout(20)
+        client.settimeout(60)
         try:
             while client.recv(4096):
                 pass

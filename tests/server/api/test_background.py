@@ -28,7 +28,7 @@ class Blocked:
 
     def wait_begun(self, count: int) -> None:
         for _ in range(count):
-            assert self.begun.acquire(timeout=30)
+            assert self.begun.acquire(timeout=60)
 
 
 async def _turns(count: int = 3) -> None:

@@ -62,7 +62,7 @@ def test_list_tells_of_each_service_when_asked(engine: falaj.Engine) -> None:
 def test_watch_tells_of_each_change_when_readiness_changes(
     stub: HealthStub, draining: threading.Event
 ) -> None:
-    watching = stub.Watch(_asked(_SERVICE), timeout=30)
+    watching = stub.Watch(_asked(_SERVICE), timeout=60)
     assert next(watching).status == _SERVING
     draining.set()
     assert next(watching).status == _NOT_SERVING
@@ -72,7 +72,7 @@ def test_watch_tells_of_each_change_when_readiness_changes(
 
 
 def test_watch_goes_on_when_the_service_is_unknown(stub: HealthStub) -> None:
-    watching = stub.Watch(_asked("nope"), timeout=30)
+    watching = stub.Watch(_asked("nope"), timeout=60)
     assert next(watching).status == _UNKNOWN
     assert watching.is_active()
     watching.cancel()
@@ -88,6 +88,6 @@ def test_watches_do_not_keep_others_waiting_when_there_are_many(
             stub = HealthStub(channel)
             watching = [stub.Watch(_asked("")) for _ in range(5)]
             assert [next(one).status for one in watching] == [_SERVING] * 5
-            assert stub.Check(_asked(""), timeout=30).status == _SERVING
+            assert stub.Check(_asked(""), timeout=60).status == _SERVING
             for one in watching:
                 one.cancel()

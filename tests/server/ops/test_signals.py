@@ -68,7 +68,7 @@ def test_each_signal_to_end_shortens_the_next_wait_when_repeated(number: signal.
         for times in (1, 2, 3):
             assert not signals.was_asked(times)
             _send(number)
-            assert await signals.asked(times, timeout=30) is True
+            assert await signals.asked(times, timeout=60) is True
             assert signals.was_asked(times)
         _send(number)  # a fourth has nothing left to shorten
 
