@@ -150,7 +150,7 @@ def test_request_is_499_in_the_log_when_its_client_has_left(repository_folder: P
     log = ("--log-format", "json", "--set", "log.access_log_sample=1")
     with falaj_serve(tmp_path, repository_folder, *log) as server, ThreadPoolExecutor(2) as pool:
         target = server.target()
-        busy = busy_model(target, lambda: pool.submit(Http(target.http).infer, "ranked", of_rounds(150_000)))
+        busy = busy_model(target, lambda: pool.submit(Http(target.http).infer, "ranked", of_rounds(40_000)))
         body = json.dumps({**of_rounds(1), "id": "leaving"}).encode()
         with leaving_client(target, "ranked", body):
             until_waiting(target, 2)
