@@ -12,6 +12,9 @@ constexpr size_t kMostUnwritten = size_t{4} << 20;
 constexpr size_t kMostQueuedFrames = 4096;
 // Calls on one connection whose answers go on (Health/Watch): one is what a client needs.
 constexpr int kMostWatches = 16;
+// In which a client is taken to have heard of the end, where it does not say so: some do not answer when they
+// have no calls under way, and some never do.
+constexpr Nanos kMostToLearn = std::chrono::seconds(5);
 
 }  // namespace
 
@@ -109,10 +112,7 @@ void GrpcSession::Tick() {
   for (size_t i = 0; i < streams_.size(); ++i) {
     if (streams_[i]->open()) streams_[i]->Tick(now);
   }
-  if (draining_ == Draining::kAnnounced) {
-    draining_ = Draining::kYes;
-    http2_.GoAway(Http2Error::kNone, "");
-  }
+  if (now - announced_at_ >= kMostToLearn) OnAnnouncementHeard();
   switch (guard_.Tick(now, free_streams_.size() < streams_.size(), unwritten_since_)) {
     case Http2Guard::Verdict::kFine:
       break;
@@ -132,13 +132,20 @@ void GrpcSession::Tick() {
   if (!wanted_input && WantsInput()) carrier_.InputWanted();
 }
 
-// In two steps, as RFC 9113 advises: requests that are on their way to us when the client learns of it are
-// still answered.
+// In two steps, as RFC 9113 (6.8) advises: requests that are on their way to us when the client learns of it
+// are still answered.
 void GrpcSession::Drain() {
   if (draining_ != Draining::kNo || leaving()) return;
   draining_ = Draining::kAnnounced;
+  announced_at_ = host_.Now();
   http2_.AnnounceShutdown();
   WantOutput();
+}
+
+void GrpcSession::OnAnnouncementHeard() {
+  if (draining_ != Draining::kAnnounced || leaving()) return;
+  draining_ = Draining::kYes;
+  http2_.GoAway(Http2Error::kNone, "");
 }
 
 void GrpcSession::WantOutput() {

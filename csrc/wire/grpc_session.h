@@ -66,6 +66,7 @@ class GrpcSession final : public Protocol {
   void OnSettings() { guard_.OnSettings(); }
   void OnControlFrame();
   void OnPing();
+  void OnAnnouncementHeard();
   void OnReset();
   void OnAnswerSent() { guard_.OnAnswerSent(); }
   void OnProtocolFault() { counters_.Refuse(Refusal::kMalformed); }
@@ -93,6 +94,7 @@ class GrpcSession final : public Protocol {
 
   State state_ = State::kOpen;
   Draining draining_ = Draining::kNo;
+  TimePoint announced_at_{};
   bool input_ended_ = false;
   bool inside_ = false;          // of a call that is followed by Output anyway
   bool output_awaited_ = false;  // the carrier was told

@@ -1,5 +1,8 @@
 #include "wire/http2_callbacks.h"
 
+#include <algorithm>
+#include <limits>
+
 #include "wire/grpc_session.h"
 #include "wire/http2_session.h"
 
@@ -7,6 +10,7 @@ namespace falaj::wire {
 namespace {
 
 constexpr size_t kFrameHeadBytes = 9;
+constexpr int32_t kLastOfAll = std::numeric_limits<int32_t>::max();  // of a GOAWAY that only announces
 
 std::string_view Text(const uint8_t* bytes, size_t size) {
   return {reinterpret_cast<const char*>(bytes), size};
@@ -98,7 +102,11 @@ int Http2Callbacks::OnFrame(nghttp2_session* http2, const nghttp2_frame* frame, 
       break;
     case NGHTTP2_PING:
       session.OnControlFrame();
-      if (!IsAck(frame->hd)) session.OnPing();
+      if (!IsAck(frame->hd)) {
+        session.OnPing();
+      } else if (std::ranges::equal(frame->ping.opaque_data, kAnnouncementPing)) {
+        session.OnAnnouncementHeard();
+      }
       break;
     case NGHTTP2_RST_STREAM:
       session.OnReset();
@@ -170,6 +178,10 @@ int Http2Callbacks::OnStreamClosed(nghttp2_session* http2, int32_t id, uint32_t 
 
 int Http2Callbacks::SendData(nghttp2_session* /*http2*/, nghttp2_frame* /*frame*/, const uint8_t* frame_head,
                              size_t length, nghttp2_data_source* source, void* user) {
+      // Only now: pings overtake what has not been sent.
+      if (frame->goaway.last_stream_id == kLastOfAll) {
+        nghttp2_submit_ping(http2, NGHTTP2_FLAG_NONE, kAnnouncementPing.data());
+      }
   Http2Session& self = *static_cast<Http2Session*>(user);
   self.gathering_->Copy(Bytes(frame_head, kFrameHeadBytes));
   static_cast<GrpcStream*>(source->ptr)->WriteReplies(length, *self.gathering_);

@@ -3,10 +3,16 @@
 
 #include <nghttp2/nghttp2.h>
 
+#include <array>
+#include <cstdint>
+
 namespace falaj::wire {
 
 class GrpcStream;
 class Http2Session;
+
+// What a ping carries that follows the announcement of the end; others carry zeros.
+inline constexpr std::array<uint8_t, 8> kAnnouncementPing{'g', 'o', 'o', 'd', 'b', 'y', 'e', '!'};
 
 // Reads one frame's payload from its GrpcStream, `source->ptr`.
 ssize_t ReadReplies(nghttp2_session* http2, int32_t id, uint8_t* buffer, size_t length, uint32_t* flags,

@@ -57,6 +57,8 @@ class Http2Session {
   void AnnounceShutdown();
   // No stream beyond those begun.
   void GoAway(Http2Error error, std::string_view text);
+  // Asks for no more streams. GrpcSession::OnAnnouncementHeard follows when the client has read that, behind
+  // the streams that it had begun before.
 
   void Respond(int32_t stream, std::span<const Http2Field> fields, GrpcStream* replies);
   void RespondOnly(int32_t stream, std::span<const Http2Field> fields);
