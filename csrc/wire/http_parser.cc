@@ -126,6 +126,8 @@ class HttpParser::Impl {
     if (head.chunked && head.minor == 0) {
       return HttpFault{400, "HTTP/1.0 has no chunked bodies"};
     }
+    // ReadChunks counts. Beast would count a chunk each time that it looks at the chunk's head.
+    if (head.chunked) parser->body_limit(boost::none);
     if (!head.chunked) {
       const auto length = parser->content_length();
       if (length) head.content_length = *length;

@@ -118,5 +118,22 @@ TEST(HttpParserTest, RefusesLongTrailersWhenTheyCameInOnePiece) {
   EXPECT_EQ(fault->status, 400);
 }
 
+// Found by the fuzzer: what came in one piece was waited for, the same in two was refused.
+TEST(HttpParserTest, WaitsForTheEndOfALargeChunksHeadHoweverItIsCut) {
+  const std::string chunk = "FFFFFFFFFFFFFFFF;a=\"b\r\nc";
+  for (size_t cut = 1; cut <= chunk.size(); ++cut) {
+    HttpParser parser(256, 1 << 20);
+    std::optional<HttpFault> fault;
+    parser.ReadHead(Fields("Transfer-Encoding: chunked\r\n"), fault);
+    std::string body;
+    EXPECT_EQ(parser.ReadChunks(chunk.substr(0, cut), body, fault), 0u);
+    EXPECT_EQ(parser.ReadChunks(chunk, body, fault), 0u);
+    EXPECT_FALSE(fault) << cut << ": " << fault->message;
+    parser.ReadChunks(chunk + "\"\r\n", body, fault);
+    ASSERT_TRUE(fault) << cut;
+    EXPECT_EQ(fault->status, 400) << "a line ends within its quotes";
+  }
+}
+
 }  // namespace
 }  // namespace falaj::wire::test
