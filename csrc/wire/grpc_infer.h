@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "wire/block_pool.h"
 #include "wire/compression.h"
 #include "wire/grpc_decoder.h"
 #include "wire/host.h"
@@ -33,6 +34,7 @@ struct GrpcCodec {
   std::string plain, deflated;  // the answer that is being written
   Buffer room;                  // where sockets are read into: what is received is used up at once
   std::vector<std::unique_ptr<GrpcInfer>> idle;
+  BlockPool blocks;  // of the sessions' HTTP/2
 };
 
 // Owned by its stream until it is enqueued, then by itself until it is delivered: Delivered hands it back to

@@ -30,7 +30,7 @@ GrpcSession::GrpcSession(Host& host, Carrier& carrier, Peer peer, std::shared_pt
       input_budget_(&host.shares()),
       reply_budget_(&host.shares()),
       guard_(limits_, host.Now()),
-      http2_(this, limits_) {}
+      http2_(this, limits_, codec.blocks) {}
 
 GrpcSession::~GrpcSession() {
   state_ = State::kClosed;

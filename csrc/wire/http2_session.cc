@@ -46,6 +46,17 @@ struct DeleteCallbacks {
   void operator()(nghttp2_session_callbacks* callbacks) const { nghttp2_session_callbacks_del(callbacks); }
 };
 
+nghttp2_mem MemoryOf(BlockPool& blocks) {
+  return {&blocks, [](size_t bytes, void* user) { return static_cast<BlockPool*>(user)->Take(bytes); },
+          [](void* block, void* user) { static_cast<BlockPool*>(user)->Give(block); },
+          [](size_t count, size_t bytes, void* user) {
+            return static_cast<BlockPool*>(user)->TakeZeroed(count, bytes);
+          },
+          [](void* block, size_t bytes, void* user) {
+            return static_cast<BlockPool*>(user)->Resize(block, bytes);
+          }};
+}
+
 void SubmitSettings(nghttp2_session* http2, const GrpcLimits& limits) {
   const std::array<nghttp2_settings_entry, 5> settings{
       {{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limits.max_concurrent_streams},
@@ -63,7 +74,8 @@ void SubmitSettings(nghttp2_session* http2, const GrpcLimits& limits) {
 
 void Http2Session::Deleter::operator()(nghttp2_session* session) const { nghttp2_session_del(session); }
 
-Http2Session::Http2Session(GrpcSession* session, const GrpcLimits& limits) : session_(session) {
+Http2Session::Http2Session(GrpcSession* session, const GrpcLimits& limits, BlockPool& blocks)
+    : session_(session) {
   nghttp2_option* raw_option = nullptr;
   nghttp2_session_callbacks* raw_callbacks = nullptr;
   nghttp2_session* raw_session = nullptr;
@@ -76,7 +88,8 @@ Http2Session::Http2Session(GrpcSession* session, const GrpcLimits& limits) : ses
   if (nghttp2_session_callbacks_new(&raw_callbacks) != 0) return;
   const std::unique_ptr<nghttp2_session_callbacks, DeleteCallbacks> callbacks(raw_callbacks);
   Http2Callbacks::Register(callbacks.get());
-  if (nghttp2_session_server_new2(&raw_session, callbacks.get(), this, option.get()) != 0) return;
+  nghttp2_mem memory = MemoryOf(blocks);
+  if (nghttp2_session_server_new3(&raw_session, callbacks.get(), this, option.get(), &memory) != 0) return;
   http2_.reset(raw_session);
   SubmitSettings(http2_.get(), limits);
 }

@@ -7,6 +7,7 @@
 #include <span>
 #include <string_view>
 
+#include "wire/block_pool.h"
 #include "wire/http2_output.h"
 #include "wire/wire_options.h"
 
@@ -37,7 +38,8 @@ enum class Http2Error : uint32_t {
 // Receive nothing more is received.
 class Http2Session {
  public:
-  Http2Session(GrpcSession* session, const GrpcLimits& limits);
+  // nghttp2 takes and gives back a dozen blocks for each call: of `blocks`, which outlives this.
+  Http2Session(GrpcSession* session, const GrpcLimits& limits, BlockPool& blocks);
 
   enum class Received { kFine, kMalformed, kFlood };
   Received Receive(std::span<const std::byte> bytes);
