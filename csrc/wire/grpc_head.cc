@@ -32,6 +32,7 @@ bool IsGrpc(std::string_view content_type) {
 }  // namespace
 
 void GrpcHead::Clear() {
+  rules_ = {};
   bytes_ = 0;
   method_ = GrpcMethod::kAsk;
   is_post_ = is_grpc_ = takes_trailers_ = accepts_gzip_ = errors_end_stream_ = false;
@@ -95,17 +96,18 @@ void GrpcHead::TakeField(std::string_view name, std::string_view value) {
   }
 }
 
-bool GrpcHead::Add(std::string_view name, std::string_view value, size_t max_bytes) {
+GrpcHead::Added GrpcHead::Add(std::string_view name, std::string_view value, size_t max_bytes) {
+  if (!rules_.Add(name, value)) return Added::kMalformed;
   bytes_ += name.size() + value.size() + kFieldOverhead;
-  if (too_large(max_bytes)) return bytes_ <= kPatience * max_bytes;
+  if (too_large(max_bytes)) return bytes_ <= kPatience * max_bytes ? Added::kFine : Added::kFarTooLarge;
   if (name.starts_with(':')) {
     if (name == ":path") TakePath(value);
     if (name == ":method") is_post_ = value == "POST";
-    return true;
+    return Added::kFine;
   }
   TakeField(name, value);
   if (method_ == GrpcMethod::kAsk || method_ == GrpcMethod::kAskEach) fields_.emplace_back(name, value);
-  return true;
+  return Added::kFine;
 }
 
 std::optional<GrpcHead::Fault> GrpcHead::Check(size_t max_bytes) const {

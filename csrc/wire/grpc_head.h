@@ -8,6 +8,7 @@
 #include "wire/compression.h"
 #include "wire/control.h"
 #include "wire/grpc_status.h"
+#include "wire/http2_field_rules.h"
 
 namespace falaj::wire {
 
@@ -24,9 +25,12 @@ class GrpcHead {
  public:
   void Clear();
 
+  enum class Added { kFine, kMalformed, kFarTooLarge };
   // Fields that only the control plane reads are kept only for calls that go there, and within
-  // `max_bytes` (RFC 9113's measure: 32 bytes above name and value). False: it is far beyond that.
-  bool Add(std::string_view name, std::string_view value, size_t max_bytes);
+  // `max_bytes` (RFC 9113's measure: 32 bytes above name and value).
+  Added Add(std::string_view name, std::string_view value, size_t max_bytes);
+  // Asked as the request goes on.
+  Http2FieldRules& rules() { return rules_; }
 
   // Why the call is not taken. `http_status` is 200 where gRPC itself can say it.
   struct Fault {
@@ -54,6 +58,7 @@ class GrpcHead {
   void TakePath(std::string_view path);
   void TakeEncoding(std::string_view name);
 
+  Http2FieldRules rules_;
   size_t bytes_ = 0;
   GrpcMethod method_ = GrpcMethod::kAsk;
   bool is_post_ = false;

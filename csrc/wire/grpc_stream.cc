@@ -50,17 +50,50 @@ void GrpcStream::Open(int32_t id) {
 }
 
 bool GrpcStream::OnField(std::string_view name, std::string_view value) {
-  if (accepted_ || ended_) return true;  // trailers, of which gRPC has none in this direction
-  if (head_.Add(name, value, session_.limits().max_metadata_bytes)) return true;
-  session_.counters().Refuse(Refusal::kHeaderSize);
-  return false;
+  if (ended_) return true;
+  switch (head_.Add(name, value, session_.limits().max_metadata_bytes)) {
+    case GrpcHead::Added::kFine:
+      break;
+    case GrpcHead::Added::kMalformed:
+      OnMalformed();
+      break;
+    case GrpcHead::Added::kFarTooLarge:
+      session_.counters().Refuse(Refusal::kHeaderSize);
+      return false;
+  }
+  return true;
 }
 
 void GrpcStream::OnHead() {
+  if (ended_) return;
+  if (!head_.rules().EndHead()) return OnMalformed();
   logged_ = session_.ChooseForLog();
   if (const auto fault = head_.Check(session_.limits().max_metadata_bytes)) return Refuse(*fault);
+  Accept();
+}
+
+void GrpcStream::OnKnownHead(const GrpcHead& head) {
+  head_ = head;
+  logged_ = session_.ChooseForLog();
+  Accept();
+}
+
+void GrpcStream::Accept() {
   accepted_ = true;
   if (head_.timeout()) deadline_ = opened_ + *head_.timeout();
+}
+
+// gRPC has none in this direction.
+void GrpcStream::OnTrailer(std::string_view name, std::string_view value) {
+  if (!Http2FieldRules::AddTrailer(name, value)) OnMalformed();
+}
+
+void GrpcStream::OnMalformed() {
+  if (ended_) return;
+  session_.counters().Refuse(Refusal::kMalformed);
+  Withdraw();
+  session_.http2().Reset(id_, Http2Error::kProtocol);
+  session_.WantOutput();
 }
 
 void GrpcStream::Refuse(const GrpcHead::Fault& fault) {
@@ -93,6 +126,7 @@ bool GrpcStream::paused() const {
 
 void GrpcStream::OnData(std::span<const std::byte> bytes) {
   bytes_in_ += bytes.size();
+  if (!head_.rules().AddBody(bytes.size())) OnMalformed();
   size_t left = bytes.size();
   if (ended_) {
     left = 0;  // what still comes is dropped
@@ -196,6 +230,7 @@ bool GrpcStream::Inflate(std::span<const std::byte>& bytes) {
 
 void GrpcStream::OnInputEnded() {
   input_ended_ = true;
+  if (!head_.rules().EndBody()) OnMalformed();
   FinishIfDone();
 }
 

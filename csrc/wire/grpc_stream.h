@@ -34,10 +34,18 @@ class GrpcStream final : private ControlWaiter {
   // --- From the client. False: so much that the stream is to be reset.
   bool OnField(std::string_view name, std::string_view value);
   void OnHead();
+  // In place of its fields and OnHead: the head is a copy of an accepted one.
+  void OnKnownHead(const GrpcHead& head);
+  void OnTrailer(std::string_view name, std::string_view value);
+  // It breaks the rules of requests: RFC 9113, 8.1.1.
+  void OnMalformed();
   void OnData(std::span<const std::byte> bytes);
   void OnInputEnded();
   bool input_ended() const { return input_ended_; }
   void OnClosed();
+  // Its head was accepted, and is all that there is to know of it.
+  bool has_native_head() const { return accepted_ && head_.fields().empty(); }
+  const GrpcHead& head() const { return head_; }
 
   // --- To the client.
   enum class Next {
@@ -61,6 +69,7 @@ class GrpcStream final : private ControlWaiter {
   // grpc_stream.cc
   bool unary() const { return head_.method() == GrpcMethod::kInfer || head_.method() == GrpcMethod::kAsk; }
   bool paused() const;
+  void Accept();
   void Refuse(const GrpcHead::Fault& fault);
   size_t Take(std::span<const std::byte> bytes);
   void Hold(std::span<const std::byte> bytes);

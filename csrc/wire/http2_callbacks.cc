@@ -12,8 +12,9 @@ namespace {
 constexpr size_t kFrameHeadBytes = 9;
 constexpr int32_t kLastOfAll = std::numeric_limits<int32_t>::max();  // of a GOAWAY that only announces
 
-std::string_view Text(const uint8_t* bytes, size_t size) {
-  return {reinterpret_cast<const char*>(bytes), size};
+std::string_view Text(nghttp2_rcbuf* buffer) {
+  const nghttp2_vec bytes = nghttp2_rcbuf_get_buf(buffer);
+  return {reinterpret_cast<const char*>(bytes.base), bytes.len};
 }
 
 std::span<const std::byte> Bytes(const uint8_t* bytes, size_t size) {
@@ -35,7 +36,7 @@ GrpcStream* Http2Callbacks::StreamOf(const Http2Session& self, nghttp2_session* 
 void Http2Callbacks::Register(nghttp2_session_callbacks* callbacks) {
   nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, OnBeginFrame);
   nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, OnBeginHeaders);
-  nghttp2_session_callbacks_set_on_header_callback(callbacks, OnHeader);
+  nghttp2_session_callbacks_set_on_header_callback2(callbacks, OnHeader);
   nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, OnDataChunk);
   nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, OnFrame);
   nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, OnInvalidFrame);
@@ -57,17 +58,40 @@ int Http2Callbacks::OnBeginHeaders(nghttp2_session* http2, const nghttp2_frame* 
   if (session.leaving() || frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
   Http2Session& self = *static_cast<Http2Session*>(user);
   self.last_ = session.OpenStream(frame->hd.stream_id);
+  self.known_head_.Begin();
   nghttp2_session_set_stream_user_data(http2, frame->hd.stream_id, self.last_);
   return 0;
 }
 
-int Http2Callbacks::OnHeader(nghttp2_session* http2, const nghttp2_frame* frame, const uint8_t* name,
-                             size_t name_bytes, const uint8_t* value, size_t value_bytes, uint8_t /*flags*/,
-                             void* user) {
-  GrpcStream* const stream = StreamOf(*static_cast<Http2Session*>(user), http2, frame->hd.stream_id);
+int Http2Callbacks::OnHeader(nghttp2_session* http2, const nghttp2_frame* frame, nghttp2_rcbuf* name,
+                             nghttp2_rcbuf* value, uint8_t /*flags*/, void* user) {
+  Http2Session& self = *static_cast<Http2Session*>(user);
+  GrpcStream* const stream = StreamOf(self, http2, frame->hd.stream_id);
   if (stream == nullptr) return 0;
-  const bool fine = stream->OnField(Text(name, name_bytes), Text(value, value_bytes));
-  return fine ? 0 : NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+  const Http2KnownHead::Field field{name, value};
+  if (frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
+    stream->OnTrailer(Text(name), Text(value));
+    return 0;
+  }
+  if (self.known_head_.Follows(field)) return 0;
+  if (!ReadFollowed(self, *stream)) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+  self.known_head_.Note(field);
+  return stream->OnField(Text(name), Text(value)) ? 0 : NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+}
+
+// The head is not the known one after all.
+bool Http2Callbacks::ReadFollowed(Http2Session& self, GrpcStream& stream) {
+  for (const auto& [name, value] : self.known_head_.Diverge()) {
+    if (!stream.OnField(Text(name), Text(value))) return false;
+  }
+  return true;
+}
+
+void Http2Callbacks::EndHead(Http2Session& self, GrpcStream& stream) {
+  if (self.known_head_.repeats()) return stream.OnKnownHead(self.known_head_.head());
+  ReadFollowed(self, stream);  // where it is the beginning of the known one
+  stream.OnHead();
+  if (stream.has_native_head()) self.known_head_.Learn(stream.head());
 }
 
 int Http2Callbacks::OnDataChunk(nghttp2_session* http2, uint8_t /*flags*/, int32_t id, const uint8_t* data,
@@ -92,7 +116,11 @@ int Http2Callbacks::OnFrame(nghttp2_session* http2, const nghttp2_frame* frame, 
       if (is_data && !ends && frame->hd.length == frame->data.padlen) session.OnControlFrame();
       GrpcStream* const stream = StreamOf(*static_cast<Http2Session*>(user), http2, frame->hd.stream_id);
       if (stream == nullptr) break;
-      if (!is_data && frame->headers.cat == NGHTTP2_HCAT_REQUEST) stream->OnHead();
+      if (!is_data && frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
+        EndHead(*static_cast<Http2Session*>(user), *stream);
+      } else if (!is_data && !ends) {
+        stream->OnMalformed();  // RFC 9113, 8.1: trailers end the stream
+      }
       if (ends) stream->OnInputEnded();
       break;
     }
@@ -150,6 +178,10 @@ int Http2Callbacks::OnFrameSent(nghttp2_session* http2, const nghttp2_frame* fra
       break;
     }
     case NGHTTP2_GOAWAY:
+      // Only now: pings overtake what has not been sent.
+      if (frame->goaway.last_stream_id == kLastOfAll) {
+        nghttp2_submit_ping(http2, NGHTTP2_FLAG_NONE, kAnnouncementPing.data());
+      }
       if (frame->goaway.error_code != NGHTTP2_NO_ERROR && !session.leaving()) session.OnProtocolFault();
       break;
     default:
@@ -178,10 +210,6 @@ int Http2Callbacks::OnStreamClosed(nghttp2_session* http2, int32_t id, uint32_t 
 
 int Http2Callbacks::SendData(nghttp2_session* /*http2*/, nghttp2_frame* /*frame*/, const uint8_t* frame_head,
                              size_t length, nghttp2_data_source* source, void* user) {
-      // Only now: pings overtake what has not been sent.
-      if (frame->goaway.last_stream_id == kLastOfAll) {
-        nghttp2_submit_ping(http2, NGHTTP2_FLAG_NONE, kAnnouncementPing.data());
-      }
   Http2Session& self = *static_cast<Http2Session*>(user);
   self.gathering_->Copy(Bytes(frame_head, kFrameHeadBytes));
   static_cast<GrpcStream*>(source->ptr)->WriteReplies(length, *self.gathering_);

@@ -25,8 +25,10 @@ struct Http2Callbacks {
   static GrpcStream* StreamOf(const Http2Session& self, nghttp2_session* http2, int32_t id);
   static int OnBeginFrame(nghttp2_session* http2, const nghttp2_frame_hd* head, void* user);
   static int OnBeginHeaders(nghttp2_session* http2, const nghttp2_frame* frame, void* user);
-  static int OnHeader(nghttp2_session* http2, const nghttp2_frame* frame, const uint8_t* name,
-                      size_t name_bytes, const uint8_t* value, size_t value_bytes, uint8_t flags, void* user);
+  static int OnHeader(nghttp2_session* http2, const nghttp2_frame* frame, nghttp2_rcbuf* name,
+                      nghttp2_rcbuf* value, uint8_t flags, void* user);
+  static bool ReadFollowed(Http2Session& self, GrpcStream& stream);
+  static void EndHead(Http2Session& self, GrpcStream& stream);
   static int OnDataChunk(nghttp2_session* http2, uint8_t flags, int32_t id, const uint8_t* data, size_t bytes,
                          void* user);
   static int OnFrame(nghttp2_session* http2, const nghttp2_frame* frame, void* user);

@@ -85,6 +85,8 @@ Http2Session::Http2Session(GrpcSession* session, const GrpcLimits& limits, Block
   nghttp2_option_set_no_auto_window_update(option.get(), 1);
   // Ours is the bound that is configured (Http2Guard); nghttp2's stays out of its way.
   nghttp2_option_set_stream_reset_rate_limit(option.get(), kNoBound, kNoBound);
+  // What it would ask of each field of each call we ask ourselves (Http2FieldRules), of a repeated head once.
+  nghttp2_option_set_no_http_messaging(option.get(), 1);
   if (nghttp2_session_callbacks_new(&raw_callbacks) != 0) return;
   const std::unique_ptr<nghttp2_session_callbacks, DeleteCallbacks> callbacks(raw_callbacks);
   Http2Callbacks::Register(callbacks.get());

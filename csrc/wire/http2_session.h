@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "wire/block_pool.h"
+#include "wire/http2_known_head.h"
 #include "wire/http2_output.h"
 #include "wire/wire_options.h"
 
@@ -56,11 +57,11 @@ class Http2Session {
   void ConsumeStream(int32_t stream, size_t bytes);
 
   void Ping();
+  // Asks for no more streams. GrpcSession::OnAnnouncementHeard follows when the client has read that, behind
+  // the streams that it had begun before.
   void AnnounceShutdown();
   // No stream beyond those begun.
   void GoAway(Http2Error error, std::string_view text);
-  // Asks for no more streams. GrpcSession::OnAnnouncementHeard follows when the client has read that, behind
-  // the streams that it had begun before.
 
   void Respond(int32_t stream, std::span<const Http2Field> fields, GrpcStream* replies);
   void RespondOnly(int32_t stream, std::span<const Http2Field> fields);
@@ -81,6 +82,7 @@ class Http2Session {
   std::unique_ptr<nghttp2_session, Deleter> http2_;
   Http2Output* gathering_ = nullptr;
   size_t gather_most_ = 0;
+  Http2KnownHead known_head_;
   GrpcStream* last_ = nullptr;  // to begin; the session's, which never destroys one
 };
 

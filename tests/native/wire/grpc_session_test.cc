@@ -141,6 +141,48 @@ TEST_F(GrpcSessionTest, RefusesACallWhenItsHeadIsNotGrpcs) {
   EXPECT_EQ(counters().ok.Get(), 1u);
 }
 
+TEST_F(GrpcSessionTest, ReadsEachHeadForItselfWhateverCameBefore) {
+  using Pairs = GrpcClient::Pairs;
+  const Pairs none;
+  const Pairs gzip{{"grpc-encoding", "gzip"}};
+  const Pairs more{{"grpc-encoding", "gzip"}, {"x-request-id", "r"}};
+  const Pairs unknown{{"grpc-encoding", "br"}};
+  // Repetitions, beginnings of the one before, its continuations, and others.
+  for (const Pairs& extra : {none, none, gzip, gzip, more, more, gzip, none, unknown, none, unknown, unknown,
+                             unknown, more, none}) {
+    const int32_t id = client->Call(kInferPath, InferMessage({1, 2}), extra);
+    Exchange();
+    if (extra != unknown) Answer();
+    EXPECT_EQ(client->answer(id).status(), extra == unknown ? 12 : 0) << testing::PrintToString(extra);
+  }
+  client->Call("/inference.GRPCInferenceService/ServerLive", "");
+  Exchange();
+  ASSERT_EQ(host.asked().size(), 1u);
+  EXPECT_EQ(host.asked().back().second.target, "/inference.GRPCInferenceService/ServerLive");
+  const int32_t bad = client->Call(kInferPath, InferMessage({1, 2}), {{"te", "gzip"}});
+  const int32_t good = client->Call(kInferPath, InferMessage({1, 2}));
+  Exchange();
+  Answer();
+  EXPECT_EQ(client->answer(bad).error, 1u);  // PROTOCOL_ERROR
+  EXPECT_EQ(client->answer(good).status(), 0);
+}
+
+TEST_F(GrpcSessionTest, HoldsACallToTheLengthThatItsHeadTells) {
+  const std::string body = Framed(InferMessage({1, 2}));
+  for (const int repetition : {0, 1, 2}) {
+    for (const int more : {0, 1, -1}) {
+      auto head = GrpcClient::Head(kInferPath);
+      head.emplace_back("content-length", std::to_string(static_cast<int>(body.size()) + more));
+      const int32_t id = client->Open(head, body, true);
+      Exchange();
+      if (more >= 0) Answer();  // of less than was said the request was there, and is withdrawn
+      EXPECT_EQ(client->answer(id).error, more == 0 ? 0u : 1u) << repetition << more;
+      EXPECT_EQ(client->answer(id).status(), more == 0 ? 0 : -1) << repetition << more;
+    }
+  }
+  EXPECT_EQ(Refused(Refusal::kMalformed), 6u);
+}
+
 TEST_F(GrpcWideTest, CompressesAnAnswerWhenItsRequestWasAndItIsLong) {
   Compressor compressor;
   for (const size_t columns : {size_t{2}, size_t{1000}}) {
