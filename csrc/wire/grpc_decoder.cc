@@ -1,10 +1,12 @@
 // Two passes over the bytes, as over JSON: the first checks all of them and keeps where each input's data is,
-// the second writes the data where the first said that it goes.
+// the second writes the data where the first said that it goes. Of a request that repeats the one before but
+// for its raw contents, the first looks at those alone.
 #include "wire/grpc_decoder.h"
 
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cstring>
 #include <string>
 
 #include "wire/binary_tensor.h"
@@ -13,6 +15,8 @@
 
 namespace falaj::wire {
 namespace {
+
+constexpr size_t kMostKnown = 1024;
 
 constexpr JsonPath kRequest{"the request"};
 constexpr JsonPath kParametersPath{"parameters"};
@@ -67,6 +71,19 @@ class Dimensions {
   size_t rank_ = 0;
 };
 
+// 0 where no raw contents end the message, or it is malformed.
+size_t BytesBeforeRaw(std::span<const std::byte> message) {
+  ProtobufReader reader(message);
+  ProtobufField field;
+  size_t before = message.size();
+  for (size_t at = 0; reader.Next(field); at = message.size() - reader.left()) {
+    const bool raw = field.tag == kRawInputContents;
+    if (!raw && before < message.size()) return 0;
+    if (raw) before = std::min(before, at);
+  }
+  return reader.fault() == nullptr && before < message.size() ? before : 0;
+}
+
 template <typename Tensors>
 Status CheckDistinct(const Tensors& tensors, const JsonPath& where, const char* what) {
   const auto name = tensors.back().name;
@@ -87,6 +104,7 @@ Status WithName(const JsonPath& where, const InputHeader& input, std::string_vie
 GrpcDecoder::GrpcDecoder(CodecLimits limits) : limits_(limits) {}
 
 void GrpcDecoder::Clear() {
+  repeatable_ = false;
   model_name_ = {};
   model_version_ = 0;
   header_.Clear();
@@ -96,9 +114,39 @@ void GrpcDecoder::Clear() {
 }
 
 Status GrpcDecoder::Parse(std::span<const std::byte> message) {
-  Clear();
-  FALAJ_RETURN_IF_ERROR(ReadRequest(message));
+  if (!ReadAsBefore(message)) FALAJ_RETURN_IF_ERROR(ReadAnew(message));
   return MatchContents();
+}
+
+bool GrpcDecoder::ReadAsBefore(std::span<const std::byte> message) {
+  if (!repeatable_ || message.size() <= known_.size()) return false;
+  if (std::memcmp(message.data(), known_.data(), known_.size()) != 0) return false;
+  payload_bytes_ = known_payload_bytes_;
+  raw_.clear();
+  return ReadRaw(message.subspan(known_.size()));
+}
+
+Status GrpcDecoder::ReadAnew(std::span<const std::byte> message) {
+  Clear();
+  const size_t before_raw = BytesBeforeRaw(message);
+  if (before_raw == 0 || before_raw > kMostKnown) return ReadRequest(message);
+  known_.assign(message.begin(), message.begin() + static_cast<std::ptrdiff_t>(before_raw));
+  FALAJ_RETURN_IF_ERROR(ReadRequest(known_));
+  if (!ReadRaw(message.subspan(before_raw))) return TooManyContents();
+  known_payload_bytes_ = payload_bytes_;
+  repeatable_ = true;
+  return Status::Ok();
+}
+
+// Whether there is nothing else.
+bool GrpcDecoder::ReadRaw(std::span<const std::byte> message) {
+  ProtobufReader reader(message);
+  ProtobufField field;
+  while (reader.Next(field)) {
+    if (field.tag != kRawInputContents || raw_.size() == limits_.max_tensors) return false;
+    raw_.push_back(field.bytes);
+  }
+  return reader.fault() == nullptr;
 }
 
 Status GrpcDecoder::ReadRequest(std::span<const std::byte> message) {
@@ -121,9 +169,7 @@ Status GrpcDecoder::ReadRequest(std::span<const std::byte> message) {
       case kOutputs:
         return ReadOutput(field.bytes);
       case kRawInputContents:
-        if (raw_.size() == limits_.max_tensors) {
-          return InvalidInput(kRawPath + ": more than " + std::to_string(limits_.max_tensors));
-        }
+        if (raw_.size() == limits_.max_tensors) return TooManyContents();
         raw_.push_back(field.bytes);
         return Status::Ok();
       default:
@@ -134,6 +180,10 @@ Status GrpcDecoder::ReadRequest(std::span<const std::byte> message) {
   if (!id.empty()) FALAJ_RETURN_IF_ERROR(CheckName(id, JsonPath{"id"}));
   FALAJ_RETURN_IF_ERROR(TakeVersion(version));
   return TakeParameters(reserved);
+}
+
+Status GrpcDecoder::TooManyContents() const {
+  return InvalidInput(kRawPath + ": more than " + std::to_string(limits_.max_tensors));
 }
 
 Status GrpcDecoder::TakeVersion(std::string_view version) {

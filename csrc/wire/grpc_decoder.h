@@ -62,6 +62,10 @@ class GrpcDecoder {
   };
 
   void Clear();
+  bool ReadAsBefore(std::span<const std::byte> message);
+  Status ReadAnew(std::span<const std::byte> message);
+  bool ReadRaw(std::span<const std::byte> message);
+  Status TooManyContents() const;
   Status ReadRequest(std::span<const std::byte> message);
   Status ReadParameter(std::span<const std::byte> entry, RequestReserved& reserved);
   Status TakeParameters(const RequestReserved& reserved);
@@ -76,6 +80,12 @@ class GrpcDecoder {
   Status TakeRaw(const JsonPath& where, const InputHeader& input, std::span<const std::byte> raw);
 
   const CodecLimits limits_;
+  // All that preceded the raw contents of the last request, where that is short. What was read of it views
+  // it, and holds for a request that repeats it (repeatable_): clients ask the same again and again, with
+  // other values.
+  std::vector<std::byte> known_;
+  bool repeatable_ = false;
+  size_t known_payload_bytes_ = 0;
   std::string_view model_name_;
   int64_t model_version_ = 0;
   InferHeader header_;

@@ -93,6 +93,13 @@ size_t HeadBytes(const InferReply& reply, std::string_view version) {
   return bytes;
 }
 
+// Of raw_output_contents.
+size_t ContentsBytes(const InferReply& reply) {
+  size_t bytes = 0;
+  for (const OutputTensor& output : reply.outputs) bytes += FieldBytes(BinaryBytes(output.view));
+  return bytes;
+}
+
 // The functions below write where the memory is there, and return what is behind it.
 
 char* WriteFieldHead(uint32_t tag, size_t content, char* to) {
@@ -118,11 +125,12 @@ char* WriteOutput(const OutputTensor& output, char* to) {
   return to;
 }
 
-// Piece by piece would cost several times as much; the contents may be large, and are not written twice.
-void AppendReserved(const InferReply& reply, std::string& out) {
+// `bytes`: InferResponseBytes. Piece by piece would cost several times as much; the contents may be large,
+// and are not written twice.
+void AppendReserved(const InferReply& reply, size_t bytes, std::string& out) {
   const VersionText version(reply.model_version);
   const size_t begin = out.size();
-  out.resize(begin + HeadBytes(reply, version.text()));
+  out.resize(begin + bytes - ContentsBytes(reply));
   char* to = out.data() + begin;
   to = WriteText(kModelName, reply.model_name, to);
   to = WriteText(kModelVersion, version.text(), to);
@@ -137,20 +145,18 @@ void AppendReserved(const InferReply& reply, std::string& out) {
 }  // namespace
 
 size_t InferResponseBytes(const InferReply& reply) {
-  size_t bytes = HeadBytes(reply, VersionText(reply.model_version).text());
-  for (const OutputTensor& output : reply.outputs) bytes += FieldBytes(BinaryBytes(output.view));
-  return bytes;
+  return HeadBytes(reply, VersionText(reply.model_version).text()) + ContentsBytes(reply);
 }
 
 void AppendInferResponse(const InferReply& reply, size_t bytes, std::string& out) {
   out.reserve(out.size() + bytes);
-  AppendReserved(reply, out);
+  AppendReserved(reply, bytes, out);
 }
 
 void AppendStreamResponse(const InferReply& reply, size_t bytes, std::string& out) {
   out.reserve(out.size() + FieldBytes(bytes));
   AppendHead(kInferResponse, bytes, out);
-  AppendReserved(reply, out);
+  AppendReserved(reply, bytes, out);
 }
 
 void AppendStreamError(std::string_view message, std::string_view id, std::string& out) {

@@ -43,12 +43,12 @@ class ProtobufReader {
 
   // What is malformed; null: nothing yet.
   const char* fault() const { return fault_; }
+  size_t left() const { return static_cast<size_t>(end_ - at_); }  // bytes
 
  private:
   static constexpr int kMostVarintBytes = 10;
   static constexpr int kMostTagBytes = 5;  // longer ones are refused, whatever their value; sizes too
 
-  size_t left() const { return static_cast<size_t>(end_ - at_); }
   bool Fail(const char* fault) {
     fault_ = fault;
     at_ = end_;

@@ -132,6 +132,27 @@ void CompareAnswer(const ReferenceRequest& request, const Decoded& decoded, Mess
   Require(encoded == stream.SerializeAsString(), "a stream's answer");
 }
 
+// A decoder that has just read a request reads the same again, and the same with one more raw contents, as
+// one that has read nothing does.
+void CompareRepetition(GrpcDecoder& used, const std::string& message) {
+  static GrpcDecoder alone(kLimits);
+  for (const std::string& again : {message, message + std::string("\x3a\x01z", 3)}) {
+    Decoded expected, found;
+    const auto* data = reinterpret_cast<const uint8_t*>(again.data());
+    Require(!alone.Parse({}).ok(), "a request without a name");  // of which it forgets what it knew
+    const Status wanted = Decode(alone, data, again.size(), expected);
+    const Status status = Decode(used, data, again.size(), found);
+    Require(status.code() == wanted.code() && status.message() == wanted.message(), "a repetition",
+            status.message());
+    if (!status.ok()) continue;
+    Require(used.header().id == alone.header().id && used.PayloadBytes() == alone.PayloadBytes(),
+            "a repetition's head");
+    for (size_t i = 0; i < expected.views.size(); ++i) {
+      Require(RawForm(found.views[i]) == RawForm(expected.views[i]), "a repetition's data");
+    }
+  }
+}
+
 // `text` may be anything at all.
 void CompareError(const std::string& text, const std::string& id, Message& stream) {
   std::string encoded;
@@ -174,6 +195,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Require(status.ok() || !expected.broken_rule.empty(), "refused without need", status.message());
   if (!status.ok()) return 0;
   CompareRequest(decoder, decoded, expected);
+  CompareRepetition(decoder, std::string(reinterpret_cast<const char*>(data), size));
   CompareAnswer(expected, decoded, *messages.New("ModelInferResponse"),
                 *messages.New("ModelStreamInferResponse"));
   CompareError(std::string(reinterpret_cast<const char*>(data), std::min<size_t>(size, 40)), expected.id,

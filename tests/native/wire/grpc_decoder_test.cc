@@ -70,6 +70,64 @@ TEST(GrpcDecoder, ForgetsTheRequestBefore) {
   EXPECT_EQ(decoder.PayloadBytes(), 0u);
 }
 
+TEST(GrpcDecoder, ReadsARequestThatRepeatsTheOneBeforeWithOtherContents) {
+  const std::string head = kModel + Version("3") + Id("7") + Input("x", "FP32", {2}) +
+                           Input("s", "BYTES", {1}) +
+                           Output(Bytes(1, "y") + Parameter(2, "classification", IntValue(3)));
+  GrpcDecoder decoder;
+  for (const float value : {1.0F, 2.0F, 3.0F}) {
+    const std::string text(static_cast<size_t>(value), 'a');
+    Decoded decoded;
+    ASSERT_TRUE(Decode(decoder,
+                       head + Raw(Lying({value, -value})) +
+                           Raw(std::string(1, static_cast<char>(value)) + std::string(3, '\0') + text),
+                       &decoded)
+                    .ok());
+    EXPECT_THAT(decoded.Values<float>(0), ElementsAre(value, -value));
+    EXPECT_THAT(decoded.Values<std::string_view>(1), ElementsAre(text));
+    EXPECT_EQ(decoder.model_name(), "m");
+    EXPECT_EQ(decoder.header().id, "7");
+    EXPECT_EQ(decoder.header().inputs[1].name, "s");
+    EXPECT_EQ(decoder.header().outputs[0].classification, 3);
+  }
+}
+
+// What follows the repeated part may be anything, and is told as if nothing had come before.
+TEST(GrpcDecoder, ReadsWhatFollowsARepetitionAsItWouldAlone) {
+  const std::string head = kModel + Id("7") + Input("x", "FP32", {1});
+  const std::string raw = Raw(Lying({1.0F}));
+  const std::vector<std::string> endings{raw,
+                                         "",
+                                         raw + raw,
+                                         Raw("123"),
+                                         Raw(""),
+                                         raw + Id("8"),
+                                         raw + Model("n"),
+                                         raw + Input("z", "FP32", {0}),
+                                         raw + "\x3a",
+                                         raw + "\x3a\x05",
+                                         raw + "\x0b",
+                                         Id("9") + raw,
+                                         raw};
+  for (const std::string& first : endings) {
+    for (const std::string& second : endings) {
+      GrpcDecoder used;
+      GrpcDecoder fresh;
+      static_cast<void>(Decode(used, head + raw));
+      static_cast<void>(Decode(used, head + first));
+      const Status expected = Decode(fresh, head + second);
+      const Status found = Decode(used, head + second);
+      EXPECT_EQ(found.code(), expected.code()) << found.message() << " for " << expected.message();
+      EXPECT_EQ(found.message(), expected.message());
+      EXPECT_EQ(used.header().id, fresh.header().id);
+      if (!expected.ok()) continue;
+      EXPECT_EQ(used.model_name(), fresh.model_name());
+      EXPECT_EQ(used.header().inputs.size(), fresh.header().inputs.size());
+      EXPECT_EQ(used.PayloadBytes(), fresh.PayloadBytes());
+    }
+  }
+}
+
 TEST(GrpcDecoder, ReadsEveryTypeRaw) {
   std::mt19937_64 random(5);
   GrpcDecoder decoder;
