@@ -8,9 +8,9 @@
 
 namespace falaj {
 
-// One writer at a time (its owner), any number of readers. A reader sees some recent value, and whoever reads two
-// counters sees of the second at least what had been added when the first became what was read: of a part and its
-// whole, write the whole first and read it last.
+// One writer at a time (its owner), any number of readers. A reader sees some recent value, and whoever reads
+// two counters sees of the second at least what had been added when the first became what was read: of a part
+// and its whole, write the whole first and read it last.
 class Counter {
  public:
   void Add(uint64_t n) {

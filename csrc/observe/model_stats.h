@@ -20,8 +20,8 @@ struct InstanceCounters {
   Counter elements, padding_elements;                 // of padded inputs: real and added
   Counter retried_alone;                              // requests run again alone after their batch failed
   // Summed over answered requests (not batches), as the protocol counts them: each has its batch's phases.
-  // The first is the whole, from arrival until its batch's answers were handed out: no less than the sum of the
-  // others, also for who looks while a batch is being counted (see Counter).
+  // The first is the whole, from arrival until its batch's answers were handed out: no less than the sum of
+  // the others, also for who looks while a batch is being counted (see Counter).
   Counter ok_request_ns, ok_queue_ns, ok_assemble_ns, ok_run_ns, ok_deliver_ns;
   Counter failed_request_ns;
   Histogram request;  // arrival to answer, of requests that were answered
