@@ -12,6 +12,16 @@ namespace falaj::wire {
 // Not thread-safe; outlives its blocks' users.
 class BlockPool {
  public:
+  // AddressSanitizer is to see who uses what was given back. GCC says that it is there by a macro, clang by a
+  // feature.
+#if defined(__SANITIZE_ADDRESS__)
+  static constexpr bool kKeeps = false;
+#elif defined(__has_feature)
+  static constexpr bool kKeeps = !__has_feature(address_sanitizer);
+#else
+  static constexpr bool kKeeps = true;
+#endif
+
   BlockPool() = default;
   ~BlockPool();
   BlockPool(const BlockPool&) = delete;
@@ -28,11 +38,7 @@ class BlockPool {
  private:
   static constexpr size_t kStep = 32;
   static constexpr size_t kClasses = 32;  // up to 1 KiB
-#if defined(__SANITIZE_ADDRESS__)
-  static constexpr size_t kMostKept = 0;  // it would hide from the sanitizer who uses what was given back
-#else
-  static constexpr size_t kMostKept = 256 * 1024;
-#endif
+  static constexpr size_t kMostKept = kKeeps ? 256 * 1024 : 0;
 
   // In front of each block.
   struct alignas(16) Head {
