@@ -112,7 +112,7 @@ void GrpcSession::Tick() {
   for (size_t i = 0; i < streams_.size(); ++i) {
     if (streams_[i]->open()) streams_[i]->Tick(now);
   }
-  if (now - announced_at_ >= kMostToLearn) OnAnnouncementHeard();
+  if (draining_ == Draining::kAnnounced && now - announced_at_ >= kMostToLearn) OnAnnouncementHeard();
   switch (guard_.Tick(now, free_streams_.size() < streams_.size(), unwritten_since_)) {
     case Http2Guard::Verdict::kFine:
       break;

@@ -43,8 +43,10 @@ class GrpcStream final : private ControlWaiter {
   void OnInputEnded();
   bool input_ended() const { return input_ended_; }
   void OnClosed();
-  // Its head was accepted, and is all that there is to know of it.
-  bool has_native_head() const { return accepted_ && head_.fields().empty(); }
+  // It was accepted, and is answered natively.
+  bool infers() const {
+    return accepted_ && (head_.method() == GrpcMethod::kInfer || head_.method() == GrpcMethod::kStreamInfer);
+  }
   const GrpcHead& head() const { return head_; }
 
   // --- To the client.

@@ -91,7 +91,7 @@ void Http2Callbacks::EndHead(Http2Session& self, GrpcStream& stream) {
   if (self.known_head_.repeats()) return stream.OnKnownHead(self.known_head_.head());
   ReadFollowed(self, stream);  // where it is the beginning of the known one
   stream.OnHead();
-  if (stream.has_native_head()) self.known_head_.Learn(stream.head());
+  if (stream.infers()) self.known_head_.Learn(stream.head());
 }
 
 int Http2Callbacks::OnDataChunk(nghttp2_session* http2, uint8_t /*flags*/, int32_t id, const uint8_t* data,

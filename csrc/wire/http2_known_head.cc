@@ -20,6 +20,7 @@ void Http2KnownHead::Release(std::vector<Field>& fields) {
 void Http2KnownHead::Begin() {
   following_ = true;
   followed_ = 0;
+  noted_bytes_ = 0;
   if (!noted_.empty()) Release(noted_);
 }
 
@@ -39,14 +40,16 @@ std::span<const Http2KnownHead::Field> Http2KnownHead::Diverge() {
 }
 
 void Http2KnownHead::Note(const Field& field) {
-  if (noted_.size() > kMostFields) return;
+  constexpr size_t kOverhead = 32;  // of a field, by RFC 9113's measure
+  noted_bytes_ += nghttp2_rcbuf_get_buf(field.name).len + nghttp2_rcbuf_get_buf(field.value).len + kOverhead;
+  if (noted_bytes_ > kMostBytes) return Release(noted_);
   nghttp2_rcbuf_incref(field.name);
   nghttp2_rcbuf_incref(field.value);
   noted_.push_back(field);
 }
 
 void Http2KnownHead::Learn(const GrpcHead& head) {
-  if (following_ || noted_.size() > kMostFields) return;
+  if (following_ || noted_bytes_ > kMostBytes) return;
   known_.swap(noted_);
   Release(noted_);
   head_ = head;

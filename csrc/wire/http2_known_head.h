@@ -48,7 +48,7 @@ class Http2KnownHead {
   void Learn(const GrpcHead& head);
 
  private:
-  static constexpr size_t kMostFields = 32;  // of a head that is worth to be known
+  static constexpr size_t kMostBytes = 4096;  // of the fields of a head that is worth to be known
   static void Release(std::vector<Field>& fields);
   static bool IsSame(nghttp2_rcbuf* a, nghttp2_rcbuf* b) { return a == b || HasSameBytes(a, b); }
   static bool HasSameBytes(nghttp2_rcbuf* a, nghttp2_rcbuf* b);
@@ -58,6 +58,7 @@ class Http2KnownHead {
   bool following_ = false;
   size_t followed_ = 0;
   std::vector<Field> noted_;
+  size_t noted_bytes_ = 0;
 };
 
 }  // namespace falaj::wire

@@ -147,9 +147,10 @@ TEST_F(GrpcSessionTest, ReadsEachHeadForItselfWhateverCameBefore) {
   const Pairs gzip{{"grpc-encoding", "gzip"}};
   const Pairs more{{"grpc-encoding", "gzip"}, {"x-request-id", "r"}};
   const Pairs unknown{{"grpc-encoding", "br"}};
+  const Pairs large{{"x-mine", std::string(5000, 'x')}};
   // Repetitions, beginnings of the one before, its continuations, and others.
-  for (const Pairs& extra : {none, none, gzip, gzip, more, more, gzip, none, unknown, none, unknown, unknown,
-                             unknown, more, none}) {
+  for (const Pairs& extra : {none,    none,    gzip, gzip,  more,  more, gzip, none,  unknown, none, unknown,
+                             unknown, unknown, more, large, large, more, none, large, gzip,    none}) {
     const int32_t id = client->Call(kInferPath, InferMessage({1, 2}), extra);
     Exchange();
     if (extra != unknown) Answer();
