@@ -112,7 +112,11 @@ void GrpcSession::Tick() {
   for (size_t i = 0; i < streams_.size(); ++i) {
     if (streams_[i]->open()) streams_[i]->Tick(now);
   }
-  if (draining_ == Draining::kAnnounced && now - announced_at_ >= kMostToLearn) OnAnnouncementHeard();
+  if (draining_ == Draining::kHeard) {
+    draining_ = Draining::kConfirm;
+    http2_.PingForEnd();
+  }
+  if (draining_ != Draining::kNo && now - announced_at_ >= kMostToLearn) EndDrain();
   switch (guard_.Tick(now, free_streams_.size() < streams_.size(), unwritten_since_)) {
     case Http2Guard::Verdict::kFine:
       break;
@@ -133,7 +137,8 @@ void GrpcSession::Tick() {
 }
 
 // In two steps, as RFC 9113 (6.8) advises: requests that are on their way to us when the client learns of it
-// are still answered.
+// are still answered. The client has sent them all when it answers a second ping, a tick later: gRPC's C core
+// puts its answer to the first before calls that it has begun but not yet written.
 void GrpcSession::Drain() {
   if (draining_ != Draining::kNo || leaving()) return;
   draining_ = Draining::kAnnounced;
@@ -142,8 +147,13 @@ void GrpcSession::Drain() {
   WantOutput();
 }
 
-void GrpcSession::OnAnnouncementHeard() {
-  if (draining_ != Draining::kAnnounced || leaving()) return;
+void GrpcSession::OnAnnouncementAnswered() {
+  if (draining_ == Draining::kAnnounced) draining_ = Draining::kHeard;
+  if (draining_ == Draining::kConfirm) EndDrain();
+}
+
+void GrpcSession::EndDrain() {
+  if (draining_ == Draining::kYes || leaving()) return;
   draining_ = Draining::kYes;
   http2_.GoAway(Http2Error::kNone, "");
 }

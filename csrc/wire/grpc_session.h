@@ -66,7 +66,7 @@ class GrpcSession final : public Protocol {
   void OnSettings() { guard_.OnSettings(); }
   void OnControlFrame();
   void OnPing();
-  void OnAnnouncementHeard();
+  void OnAnnouncementAnswered();
   void OnReset();
   void OnAnswerSent() { guard_.OnAnswerSent(); }
   void OnProtocolFault() { counters_.Refuse(Refusal::kMalformed); }
@@ -77,12 +77,19 @@ class GrpcSession final : public Protocol {
     kSentAway,  // its last frames are being written
     kClosed,    // nothing is written any more
   };
-  enum class Draining : uint8_t { kNo, kAnnounced, kYes };
+  enum class Draining : uint8_t {
+    kNo,
+    kAnnounced,
+    kHeard,    // by the client, but what it began before may be behind its answer
+    kConfirm,  // asked, some time later, to answer once more
+    kYes,
+  };
 
   void SendAway(Http2Error error, std::string_view text, Refusal why);
   void Close(Refusal why);
   void WithdrawAll();
   void ResumeStreams();
+  void EndDrain();
 
   Host& host_;
   Carrier& carrier_;

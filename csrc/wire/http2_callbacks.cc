@@ -132,8 +132,8 @@ int Http2Callbacks::OnFrame(nghttp2_session* http2, const nghttp2_frame* frame, 
       session.OnControlFrame();
       if (!IsAck(frame->hd)) {
         session.OnPing();
-      } else if (std::ranges::equal(frame->ping.opaque_data, kAnnouncementPing)) {
-        session.OnAnnouncementHeard();
+      } else if (std::ranges::equal(frame->ping.opaque_data, kEndPing)) {
+        session.OnAnnouncementAnswered();
       }
       break;
     case NGHTTP2_RST_STREAM:
@@ -180,7 +180,7 @@ int Http2Callbacks::OnFrameSent(nghttp2_session* http2, const nghttp2_frame* fra
     case NGHTTP2_GOAWAY:
       // Only now: pings overtake what has not been sent.
       if (frame->goaway.last_stream_id == kLastOfAll) {
-        nghttp2_submit_ping(http2, NGHTTP2_FLAG_NONE, kAnnouncementPing.data());
+        nghttp2_submit_ping(http2, NGHTTP2_FLAG_NONE, kEndPing.data());
       }
       if (frame->goaway.error_code != NGHTTP2_NO_ERROR && !session.leaving()) session.OnProtocolFault();
       break;

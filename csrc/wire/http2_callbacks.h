@@ -11,8 +11,8 @@ namespace falaj::wire {
 class GrpcStream;
 class Http2Session;
 
-// What a ping carries that follows the announcement of the end; others carry zeros.
-inline constexpr std::array<uint8_t, 8> kAnnouncementPing{'g', 'o', 'o', 'd', 'b', 'y', 'e', '!'};
+// What the pings carry that follow the announcement of the end; others carry zeros.
+inline constexpr std::array<uint8_t, 8> kEndPing{'g', 'o', 'o', 'd', 'b', 'y', 'e', '!'};
 
 // Reads one frame's payload from its GrpcStream, `source->ptr`.
 ssize_t ReadReplies(nghttp2_session* http2, int32_t id, uint8_t* buffer, size_t length, uint32_t* flags,

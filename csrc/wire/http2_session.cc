@@ -146,6 +146,9 @@ void Http2Session::Ping() {
 void Http2Session::AnnounceShutdown() {
   if (http2_ != nullptr) nghttp2_submit_shutdown_notice(http2_.get());
 }
+void Http2Session::PingForEnd() {
+  if (http2_ != nullptr) nghttp2_submit_ping(http2_.get(), NGHTTP2_FLAG_NONE, kEndPing.data());
+}
 void Http2Session::GoAway(Http2Error error, std::string_view text) {
   if (http2_ == nullptr) return;
   nghttp2_submit_goaway(http2_.get(), NGHTTP2_FLAG_NONE,

@@ -57,9 +57,10 @@ class Http2Session {
   void ConsumeStream(int32_t stream, size_t bytes);
 
   void Ping();
-  // Asks for no more streams. GrpcSession::OnAnnouncementHeard follows when the client has read that, behind
-  // the streams that it had begun before.
+  // Asks for no more streams, with a ping behind it; its answer goes to GrpcSession::OnAnnouncementAnswered.
   void AnnounceShutdown();
+  // Another ping whose answer goes there.
+  void PingForEnd();
   // No stream beyond those begun.
   void GoAway(Http2Error error, std::string_view text);
 

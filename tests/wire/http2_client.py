@@ -152,10 +152,11 @@ class Http2Client:
         self.send(ping(b"so far??"))
         return self.until(lambda got: got.is_ack and got.payload == b"so far??")[:-1]
 
-    def acknowledge_ping(self) -> None:
-        """Wait for a ping of the server's, and answer it."""
-        asked = self.until(lambda got: got.type == Type.PING and not got.is_ack)[-1]
+    def acknowledge_ping(self) -> list[Frame]:
+        """Wait for a ping of the server's, and answer it; returns the frames before it."""
+        *found, asked = self.until(lambda got: got.type == Type.PING and not got.is_ack)
         self.send(ping(asked.payload, ack=True))
+        return found
 
     def upload(self, stream: int, payload: bytes, step: int = 8000, padding: int | None = None) -> None:
         """Send DATA frames and end the stream, as fast as the server opens its windows.

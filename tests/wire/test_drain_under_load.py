@@ -80,12 +80,16 @@ class HttpClient:
 
 
 class GrpcClient:
-    """A channel of its own, by stubs of grpcio, which sends no call twice. Where GOAWAY has come it connects
-    anew, without a word."""
+    """A channel of its own, by stubs of grpcio.
+
+    Where GOAWAY has come it connects anew, without a word, and takes along what it had begun and not
+    written: the "transparent" one of gRPC's retries; it makes no other here. Without it such calls end as
+    UNAVAILABLE, whatever the server does.
+    """
 
     def __init__(self, port: int, model: str) -> None:
         self._model = model
-        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
+        options = [("grpc.use_local_subchannel_pool", 1)]
         self._channel = grpc.insecure_channel(f"127.0.0.1:{port}", options)
         grpc.channel_ready_future(self._channel).result(_PATIENCE)
         self._infer = service_pb2_grpc.GRPCInferenceServiceStub(self._channel).ModelInfer

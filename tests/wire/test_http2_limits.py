@@ -162,7 +162,8 @@ def test_goodbye_is_said_and_calls_are_answered_when_the_server_ends(tmp_path: P
         # First that it is about to end, then where it did.
         notice = client.until(lambda got: got.type == Type.GOAWAY)[-1]
         assert notice.goodbye[:2] == (2**31 - 1, Code.NO_ERROR)
-        client.send(headers(3) + data(3, infer_message(model="gated"), end=True))
+        client.acknowledge_ping()
+        client.send(headers(3) + data(3, infer_message(model="gated"), end=True))  # begun before that
         client.acknowledge_ping()
         last = client.until(lambda got: got.type == Type.GOAWAY)[-1]
         assert last.goodbye[:2] == (3, Code.NO_ERROR)
@@ -184,9 +185,9 @@ def test_goodbye_is_said_to_earlier_clients_alone_when_the_end_is_announced(tmp_
             server.send(signal.SIGTERM)
             notice = earlier.until(lambda got: got.type == Type.GOAWAY)[-1]
             assert notice.goodbye[:2] == (2**31 - 1, Code.NO_ERROR)
-            earlier.send(call(3))  # on its way when the notice came
             earlier.acknowledge_ping()
-            found = earlier.until_closed()
+            earlier.send(call(3))  # begun before that
+            found = earlier.acknowledge_ping() + earlier.until_closed()
             assert [got.stream for got in found if got.type == Type.HEADERS and got.ends_stream] == [3]
             assert [got.goodbye[:2] for got in found if got.type == Type.GOAWAY] == [(3, Code.NO_ERROR)]
         # It would only be back again.

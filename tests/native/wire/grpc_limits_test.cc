@@ -516,6 +516,7 @@ TEST_F(GrpcLimitsTest, FinishesWhatIsUnderWayWhenItDrains) {
   const int32_t crossing = client->Call(kInferPath, InferMessage({1, 2}));
   falaj::test::Feed(*session, client->Output());
   Exchange();
+  Pass(1ms);
   ASSERT_EQ(client->goaways.size(), 2u);
   EXPECT_EQ(client->goaways[0].last_stream, INT32_MAX);
   EXPECT_EQ(client->goaways[0].error, kNoError);
@@ -539,10 +540,30 @@ TEST_F(GrpcLimitsTest, AnswersAClientThatIsSlowToLearnOfTheEnd) {
   falaj::test::Feed(*session, client->Output());
   client->Input(unread);
   Exchange();
+  Pass(1ms);
   ASSERT_EQ(client->goaways.size(), 2u);
   EXPECT_EQ(client->goaways[1].last_stream, late);
   Answer();
   EXPECT_EQ(client->answer(late).status(), 0);
+  EXPECT_TRUE(session->Finished());
+}
+
+// gRPC's C core answers a ping before it writes the calls that it has begun.
+TEST_F(GrpcLimitsTest, AnswersAClientThatAnswersAPingBeforeItSendsWhatItBegan) {
+  Exchange();
+  session->Drain();
+  const int32_t begun = client->Call(kInferPath, InferMessage({1, 2}));
+  const std::string unsent = client->Output();
+  client->Input(falaj::test::Drain(*session));
+  falaj::test::Feed(*session, client->Output());
+  client->Input(falaj::test::Drain(*session));
+  falaj::test::Feed(*session, unsent);
+  Exchange();
+  Pass(1ms);
+  ASSERT_EQ(client->goaways.size(), 2u);
+  ASSERT_EQ(client->goaways[1].last_stream, begun);
+  Answer();
+  EXPECT_EQ(client->answer(begun).status(), 0);
   EXPECT_TRUE(session->Finished());
 }
 
