@@ -1,5 +1,7 @@
 """What of the engine's throughput is left over the wire where the model is all the work."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 from benchmarks.engine.report import Section, Spread, Target, column, ratios
 from benchmarks.wire.bodies import Body, grpc_raw, http_binary, http_json
 from benchmarks.wire.setup import Wire
@@ -9,6 +11,7 @@ SHARE = 0.97
 ENGINE = "engine, in process"
 _CLASSES = 10
 _JUDGED = ("HTTP binary", "gRPC raw")
+_ECHO = {"http": "beast_echo", "grpc": "nghttp2_echo"}
 
 
 def conv_bodies(wire: Wire) -> dict[str, Body]:
@@ -29,40 +32,72 @@ def engine_closed(wire: Wire) -> dict[str, float]:
     )
 
 
+def echo_beside_engine(wire: Wire, body: Body, reply_bytes: int, rate: float) -> float:
+    """Return the CPU µs of a request that is only echoed, `rate` a second, while the engine is busy.
+
+    The engine takes the cores, and the caches, from an echo as from a server: it costs several times of what
+    it does where nothing else runs.
+    """
+    with wire.echo(_ECHO[body.protocol], reply_bytes) as bare, ThreadPoolExecutor(1) as beside:
+        busy = beside.submit(engine_closed, wire)
+        got = wire.load(bare, body, connections=INFLIGHT, rate=rate)
+        busy.result()
+    return got["server_cpu_us"]
+
+
 def measure(wire: Wire) -> Section:
     """In each round: the engine in process, every form over the wire, and the engine again.
 
-    The load generator runs on the same cores, all of which the model could use: what it takes of them is
-    lost however little the server adds. `at most` is what would be left if the server added nothing.
+    Both cores run the model all the time, so that what load generator and wire take of them is lost.
+    `at most` is what would be left with a server that only echoes: of the CPU of a row, the engine's part of
+    the sum of its own, this load generator's and a bare echo's.
     """
     bodies = conv_bodies(wire)
+    replies = {form: wire.answer_bytes(body) for form, body in bodies.items()}
     rounds = []
     for _ in range(wire.rounds):
         before = engine_closed(wire)
         one = {form: wire.load(wire.server, body, connections=INFLIGHT) for form, body in bodies.items()}
         after = engine_closed(wire)  # the machine's speed may drift over a round
+        for form, body in bodies.items():
+            rate = one[form]["requests_per_second"]
+            one[form]["echo_cpu_us"] = echo_beside_engine(wire, body, replies[form], rate)
         one[ENGINE] = {key: (value + after[key]) / 2 for key, value in before.items()}
         rounds.append(one)
+    head = (
+        "way",
+        "rows/s",
+        "of the engine",
+        "at most",
+        "CPU µs a row",
+        "load's CPU",
+        "an echo's",
+        "p50 ms",
+        "p99 ms",
+    )
     section = Section(
         f"conv net, {wire.engine.models['conv_net'].notes}, {INFLIGHT} connections: rows per second",
-        ("way", "rows/s", "of the engine", "at most", "CPU µs a row", "load's CPU", "p50 ms", "p99 ms"),
+        head,
         data={"settings": wire.conv_settings, "rounds": rounds},
     )
     base = column(rounds, ENGINE, "requests_per_second")
     engine_cpu = column(rounds, ENGINE, "cpu_us_per_request")
-    section.rows.append((ENGINE, Spread.of(base).text(0), "", "", Spread.of(engine_cpu).text(0), "", "", ""))
+    row = (ENGINE, Spread.of(base).text(0), "", "", Spread.of(engine_cpu).text(0), "", "", "", "")
+    section.rows.append(row)
     for form in bodies:
-        rate = column(rounds, form, "requests_per_second")
-        share = ratios(rate, base)
-        times = [Spread.of(t / 1e3 for t in column(rounds, form, key)).text() for key in ("p50_us", "p99_us")]
-        known = wire.server.pid is not None
-        cpu = Spread.of(column(rounds, form, "server_cpu_us")).text(0) if known else "-"
-        load_cpu = column(rounds, form, "own_cpu_us")
-        most = Spread.of(own / (own + load) for own, load in zip(engine_cpu, load_cpu, strict=True))
-        shares = (share.text(3), most.text(3))
-        section.rows.append(
-            (form, Spread.of(rate).text(0), *shares, cpu, Spread.of(load_cpu).text(0), *times)
-        )
-        if form in _JUDGED:
-            section.targets.append(Target(f"{form}, rows/s of the engine's", share.median, ">=", SHARE))
+        _add_row(section, rounds, form, known=wire.server.pid is not None)
     return section
+
+
+def _add_row(section: Section, rounds: list[dict[str, dict[str, float]]], form: str, *, known: bool) -> None:
+    rate = column(rounds, form, "requests_per_second")
+    share = ratios(rate, column(rounds, ENGINE, "requests_per_second"))
+    load, echo = column(rounds, form, "own_cpu_us"), column(rounds, form, "echo_cpu_us")
+    engine = column(rounds, ENGINE, "cpu_us_per_request")
+    most = Spread.of(own / (own + ask + bare) for own, ask, bare in zip(engine, load, echo, strict=True))
+    cpu = Spread.of(column(rounds, form, "server_cpu_us")).text(0) if known else "-"
+    costs = (cpu, Spread.of(load).text(0), Spread.of(echo).text(0))
+    times = [Spread.of(t / 1e3 for t in column(rounds, form, key)).text() for key in ("p50_us", "p99_us")]
+    section.rows.append((form, Spread.of(rate).text(0), share.text(3), most.text(3), *costs, *times))
+    if form in _JUDGED:
+        section.targets.append(Target(f"{form}, rows/s of the engine's", share.median, ">=", SHARE))
