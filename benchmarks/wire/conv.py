@@ -1,6 +1,8 @@
 """What of the engine's throughput is left over the wire where the model is all the work."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from benchmarks.engine.report import Section, Spread, Target, column, ratios
 from benchmarks.wire.bodies import Body, grpc_raw, http_binary, http_json
@@ -32,17 +34,25 @@ def engine_closed(wire: Wire) -> dict[str, float]:
     )
 
 
-def echo_beside_engine(wire: Wire, body: Body, reply_bytes: int, rate: float) -> float:
-    """Return the CPU µs of a request that is only echoed, `rate` a second, while the engine is busy.
+def beside_echo(
+    wire: Wire,
+    body: Body,
+    reply_bytes: int,
+    engine: Callable[[], dict[str, float]],
+    *,
+    connections: int,
+    rate: float,
+    seconds: float | None = None,
+) -> dict[str, float]:
+    """Exchange a body with a server that only echoes, `rate` times a second, while `engine` works beside it.
 
-    The engine takes the cores, and the caches, from an echo as from a server: it costs several times of what
-    it does where nothing else runs.
+    The engine takes the cores, and the caches, from an echo as from a server.
     """
-    with wire.echo(_ECHO[body.protocol], reply_bytes) as bare, ThreadPoolExecutor(1) as beside:
-        busy = beside.submit(engine_closed, wire)
-        got = wire.load(bare, body, connections=INFLIGHT, rate=rate)
-        busy.result()
-    return got["server_cpu_us"]
+    with wire.echo(_ECHO[body.protocol], reply_bytes) as bare, ThreadPoolExecutor(1) as pool:
+        working = pool.submit(engine)
+        exchange = wire.load(bare, body, connections=connections, rate=rate, seconds=seconds)
+        working.result()
+    return exchange
 
 
 def measure(wire: Wire) -> Section:
@@ -61,7 +71,9 @@ def measure(wire: Wire) -> Section:
         after = engine_closed(wire)  # the machine's speed may drift over a round
         for form, body in bodies.items():
             rate = one[form]["requests_per_second"]
-            one[form]["echo_cpu_us"] = echo_beside_engine(wire, body, replies[form], rate)
+            engine = partial(engine_closed, wire)
+            echo = beside_echo(wire, body, replies[form], engine, connections=INFLIGHT, rate=rate)
+            one[form]["echo_cpu_us"] = echo["server_cpu_us"]
         one[ENGINE] = {key: (value + after[key]) / 2 for key, value in before.items()}
         rounds.append(one)
     head = (
