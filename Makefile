@@ -154,5 +154,5 @@ venv: .venv/installed
 .venv/installed: $(core_sources) .venv/bin/python | toolchain
 	$(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
 	  | $(PY) -m pip install -q -r /dev/stdin
-	$(PY) -m pip install -q --no-build-isolation -e '.[cpu,demo,test,lint,build]'
+	$(PY) -m pip install -q --no-build-isolation -e '.[cpu,features,demo,test,lint,build]'
 	@touch $@

@@ -1,1 +1,18 @@
 """Feature definitions, offline and online stores, point-in-time export."""
+
+from falaj.features.entity import Entity
+from falaj.features.errors import DataError, DefinitionError
+from falaj.features.source import CsvFiles, ParquetFiles, Source
+from falaj.features.view import Column, Tags, View
+
+__all__ = [
+    "Column",
+    "CsvFiles",
+    "DataError",
+    "DefinitionError",
+    "Entity",
+    "ParquetFiles",
+    "Source",
+    "Tags",
+    "View",
+]

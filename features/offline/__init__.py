@@ -1,0 +1,1 @@
+"""The offline store: histories in files, joined by DuckDB."""

@@ -1,0 +1,110 @@
+"""Definitions say what is wrong with them, and where."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from falaj.features import Column, CsvFiles, DefinitionError, Entity, ParquetFiles, View
+
+CUSTOMER = Entity("customer", {"customer_id": "INT64"})
+PROFILE = View(
+    name="profile",
+    version=2,
+    entity=CUSTOMER,
+    source=ParquetFiles("profiles/*.parquet"),
+    columns=(Column("age", "INT8", default=-1), Column("city", "BYTES", default="")),
+    event_time="moved_at",
+    known_time="loaded_at",
+)
+
+
+def test_entity_has_composite_keys_in_order_when_given() -> None:
+    pair = Entity("pair", {"user_id": "INT64", "item": "BYTES"})
+    assert list(pair.keys) == ["user_id", "item"]
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "complaint"),
+    [
+        ("Customer", {"id": "INT64"}, "entity 'Customer': expected a name of small letters"),
+        ("c" * 64, {"id": "INT64"}, "expected a name of small letters, digits and underscores, at most 63"),
+        ("c", {}, "entity 'c': expected 1 to 8 keys, got 0"),
+        ("c", {f"k{i}": "INT64" for i in range(9)}, "expected 1 to 8 keys, got 9"),
+        ("c", {"_id": "INT64"}, "entity 'c', key '_id': expected a name"),
+        ("c", {"id": "FP32"}, "entity 'c', key 'id': expected one of BYTES, INT16"),
+        ("c", {"id": "BIGINT"}, "got 'BIGINT'"),
+    ],
+)
+def test_entity_is_refused_when_it_cannot_be_used(name: str, keys: dict[str, str], complaint: str) -> None:
+    with pytest.raises(DefinitionError, match=complaint):
+        Entity(name, keys)
+
+
+@pytest.mark.parametrize("kind", [ParquetFiles, CsvFiles])
+def test_source_is_refused_when_it_names_no_files(kind: type[ParquetFiles | CsvFiles]) -> None:
+    with pytest.raises(DefinitionError, match="source: expected the path of files, got none"):
+        kind("")
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"name": "my-view"}, "view my-view@2: expected a name of small letters"),
+        ({"version": 0}, "view profile@0: version: expected 1 to 2147483647, got 0"),
+        ({"version": True}, "version: expected 1 to 2147483647, got True"),
+        ({"source_delay": timedelta(seconds=-1)}, "view profile@2: source_delay: expected 0 or more"),
+        ({"ttl": timedelta(microseconds=-1)}, "view profile@2: ttl: expected 0 or more"),
+        ({"columns": ()}, "view profile@2: columns: expected at least one"),
+        ({"columns": (Column("age", "INT"),)}, "column 'age': expected one of BOOL, INT8"),
+        ({"columns": (Column("age", "INT8"),) * 2}, "column 'age': is already a column"),
+        ({"columns": (Column("customer_id", "INT8"),)}, "column 'customer_id': is already a key of customer"),
+        ({"columns": (Column("moved_at", "INT8"),)}, "column 'moved_at': is already event_time"),
+        ({"columns": (Column("a b", "INT8"),)}, "column 'a b': expected a name"),
+        ({"event_time": ""}, "event_time: expected the name of a column, got none"),
+        ({"event_time": "customer_id"}, "event_time: 'customer_id' is already a key of customer"),
+        ({"known_time": "moved_at"}, "known_time: 'moved_at' is already event_time"),
+        ({"deleted": "loaded_at"}, "deleted: 'loaded_at' is already known_time"),
+    ],
+)
+def test_view_is_refused_when_it_cannot_be_used(change: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(DefinitionError, match=complaint):
+        replace(PROFILE, **change)
+
+
+@pytest.mark.parametrize(
+    ("datatype", "default"),
+    [
+        ("BOOL", True),
+        ("INT8", -128),
+        ("UINT64", 2**64 - 1),
+        ("FP32", 1),
+        ("FP32", float("nan")),
+        ("FP32", float("-inf")),
+        ("FP64", 1e300),
+        ("BYTES", "Al Ain"),
+    ],
+)
+def test_default_is_taken_when_it_is_of_the_type(datatype: str, default: Any) -> None:
+    replace(PROFILE, columns=(Column("age", datatype, default),))
+
+
+@pytest.mark.parametrize(
+    ("datatype", "default", "complaint"),
+    [
+        ("INT8", 128, "column 'age': default: expected INT8, -128 to 127, got 128"),
+        ("UINT8", -1, "expected UINT8, 0 to 255, got -1"),
+        ("UINT64", 2**64, "expected UINT64, 0 to 18446744073709551615"),
+        ("INT8", 1.0, "expected INT8, got 1.0"),
+        ("INT8", True, "expected INT8, got True"),
+        ("BOOL", 1, "expected BOOL, got 1"),
+        ("FP32", 1e39, "expected FP32, got 1e\\+39, which it cannot hold"),
+        ("FP64", 10**400, "which it cannot hold"),
+        ("FP32", "1", "expected FP32, got '1'"),
+        ("BYTES", b"x", "expected BYTES, got b'x'"),
+    ],
+)
+def test_default_is_refused_when_it_is_not_of_the_type(datatype: str, default: Any, complaint: str) -> None:
+    with pytest.raises(DefinitionError, match=complaint):
+        replace(PROFILE, columns=(Column("age", datatype, default),))
