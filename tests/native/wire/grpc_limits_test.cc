@@ -20,7 +20,6 @@ using test::WideMessage;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-constexpr uint32_t kNoError = 0;
 constexpr uint32_t kEnhanceYourCalm = 11;
 
 WireOptions Small() {
@@ -505,87 +504,6 @@ TEST_F(GrpcLimitsTest, ClosesWhenTheSocketTakesNothingForLong) {
   EXPECT_EQ(session->Output(pieces), 0u);
   EXPECT_EQ(Refused(Refusal::kWriteTimeout), 1u);
   EXPECT_EQ(client->answer(id).status(), -1);
-}
-
-TEST_F(GrpcLimitsTest, FinishesWhatIsUnderWayWhenItDrains) {
-  host.model().script.CloseGate();
-  const int32_t before = client->Call(kInferPath, InferMessage({1, 2}));
-  Exchange();
-  session->Drain();
-  EXPECT_EQ(carrier.output_ready, 1);
-  const int32_t crossing = client->Call(kInferPath, InferMessage({1, 2}));
-  falaj::test::Feed(*session, client->Output());
-  Exchange();
-  Pass(1ms);
-  ASSERT_EQ(client->goaways.size(), 2u);
-  EXPECT_EQ(client->goaways[0].last_stream, INT32_MAX);
-  EXPECT_EQ(client->goaways[0].error, kNoError);
-  EXPECT_EQ(client->goaways[1].last_stream, crossing);
-  EXPECT_FALSE(session->Finished());
-  host.model().script.OpenGate();
-  Answer(2);
-  EXPECT_EQ(client->answer(before).status(), 0);
-  EXPECT_EQ(client->answer(crossing).status(), 0);
-  EXPECT_TRUE(session->Finished());
-}
-
-TEST_F(GrpcLimitsTest, AnswersAClientThatIsSlowToLearnOfTheEnd) {
-  Exchange();
-  session->Drain();
-  std::string unread = falaj::test::Drain(*session);
-  host.Advance(4900ms);
-  session->Tick();
-  unread += falaj::test::Drain(*session);
-  const int32_t late = client->Call(kInferPath, InferMessage({1, 2}));
-  falaj::test::Feed(*session, client->Output());
-  client->Input(unread);
-  Exchange();
-  Pass(1ms);
-  ASSERT_EQ(client->goaways.size(), 2u);
-  EXPECT_EQ(client->goaways[1].last_stream, late);
-  Answer();
-  EXPECT_EQ(client->answer(late).status(), 0);
-  EXPECT_TRUE(session->Finished());
-}
-
-// gRPC's C core answers a ping before it writes the calls that it has begun.
-TEST_F(GrpcLimitsTest, AnswersAClientThatAnswersAPingBeforeItSendsWhatItBegan) {
-  Exchange();
-  session->Drain();
-  const int32_t begun = client->Call(kInferPath, InferMessage({1, 2}));
-  const std::string unsent = client->Output();
-  client->Input(falaj::test::Drain(*session));
-  falaj::test::Feed(*session, client->Output());
-  client->Input(falaj::test::Drain(*session));
-  falaj::test::Feed(*session, unsent);
-  Exchange();
-  Pass(1ms);
-  ASSERT_EQ(client->goaways.size(), 2u);
-  ASSERT_EQ(client->goaways[1].last_stream, begun);
-  Answer();
-  EXPECT_EQ(client->answer(begun).status(), 0);
-  EXPECT_TRUE(session->Finished());
-}
-
-TEST_F(GrpcLimitsTest, TellsClientsToConnectAnewWhenTheEndIsAnnounced) {
-  Exchange();
-  session->EndAnnounced();
-  Exchange();
-  ASSERT_EQ(client->goaways.size(), 1u);
-  EXPECT_EQ(client->goaways[0].last_stream, INT32_MAX);
-  EXPECT_FALSE(session->Finished());
-  // The client's library does not answer the ping where it has no calls under way.
-  Pass(4900ms);
-  EXPECT_FALSE(session->Finished());
-  Pass(100ms);
-  EXPECT_TRUE(session->Finished());
-}
-
-// A client without another server would come back at once, and again.
-TEST_F(GrpcLimitsTest, StaysWhileTheEndIsOnlyAnnounced) {
-  host.StartDraining();
-  Exchange();
-  EXPECT_TRUE(client->goaways.empty());
 }
 
 // --- The access log
