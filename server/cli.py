@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from falaj._core import Error
+from falaj.features.cli import features
 from falaj.server.ops.log_lines import printable
 from falaj.server.serve_flags import given_flags, with_serve_flags
 
@@ -27,6 +28,7 @@ _UsageError: Any = typer.BadParameter.__base__
 app = typer.Typer(name="falaj", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 models = typer.Typer(invoke_without_command=True)
 app.add_typer(models, name="models")
+app.add_typer(features, name="features")
 
 Url = Annotated[str, typer.Option(metavar="URL", help="Of the running server.")]
 OwnUrl = Annotated[str | None, typer.Option(metavar="URL", help="Of the running server.")]

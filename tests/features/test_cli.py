@@ -1,0 +1,119 @@
+"""`falaj features`, run as its users run it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.server.serving_process import ROOT
+
+_DEFINITIONS = """
+from datetime import timedelta
+
+from falaj.features import Column, Entity, ParquetFiles, View
+
+customer = Entity("customer", {"customer_id": "INT64"})
+profile = View(
+    name="profile",
+    version=1,
+    entity=customer,
+    source=ParquetFiles("profiles/*.parquet"),
+    columns=(Column("age", "INT8", default=-1),),
+    event_time="moved_at",
+    known_time="loaded_at",
+    ttl=timedelta(days=30),
+    owner="risk",
+)
+"""
+
+
+class Commands:
+    """Runs `falaj features` on data of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        (folder / "definitions").mkdir()
+        self.write(_DEFINITIONS)
+
+    def write(self, text: str) -> None:
+        (self._folder / "definitions" / "views.py").write_text(text, encoding="utf-8")
+
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        command = [
+            sys.executable,
+            "-m",
+            "falaj.server",
+            "features",
+            *arguments,
+            "--data-dir",
+            str(self._folder),
+        ]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    def apply(self, *arguments: str) -> tuple[int, str, str]:
+        return self.run("apply", str(self._folder / "definitions"), *arguments)
+
+
+@pytest.fixture
+def falaj(tmp_path: Path) -> Commands:
+    return Commands(tmp_path)
+
+
+def test_definitions_are_applied_listed_shown_and_compared(falaj: Commands) -> None:
+    assert falaj.apply() == (0, "profile@1: new\n", "")
+    falaj.write(
+        _DEFINITIONS + _DEFINITIONS.replace("profile = ", "later = ").replace("version=1", "version=2")
+    )
+    code, told, _ = falaj.apply("--json")
+    assert (code, json.loads(told)) == (
+        0,
+        [
+            {"view": "profile", "version": 1, "outcome": "unchanged"},
+            {"view": "profile", "version": 2, "outcome": "new"},
+        ],
+    )
+    code, told, _ = falaj.run("list")
+    assert code == 0
+    assert [line.split()[:4] for line in told.splitlines()[1:]] == [
+        ["profile@1", "customer", "age", "risk"],
+        ["profile@2", "customer", "age", "risk"],
+    ]
+    code, told, _ = falaj.run("list", "--json")
+    assert [view["version"] for view in json.loads(told)] == [1, 2]
+    code, told, _ = falaj.run("show", "profile@1")
+    shown = json.loads(told)
+    assert (code, shown["ttl_us"], shown["columns"]) == (
+        0,
+        30 * 86_400_000_000,
+        {"age": {"datatype": "INT8", "default": -1}},
+    )
+    assert falaj.run("diff", "profile@1", "profile") == (0, "version: 1 -> 2\n", "")
+    assert falaj.run("diff", "profile", "profile") == (0, "no difference\n", "")
+
+
+def test_change_is_refused_and_shown_when_the_version_is_the_same(falaj: Commands) -> None:
+    falaj.apply()
+    falaj.write(_DEFINITIONS.replace("days=30", "days=7"))
+    code, told, said = falaj.apply()
+    assert (code, told) == (2, "")
+    assert said == (
+        "falaj: view profile@1: is registered and differs: ttl_us: 2592000000000 -> 604800000000. "
+        "A changed view needs a new version\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("show", "nothing"), "falaj: view nothing: is not registered\n"),
+        (("show", "a@b"), "falaj: expected VIEW or VIEW@VERSION, got 'a@b'\n"),
+        (("apply", "/nowhere"), "falaj: /nowhere: no *.py files with definitions\n"),
+    ],
+)
+def test_reason_is_told_when_a_command_cannot_be_done(
+    falaj: Commands, arguments: tuple[str, ...], complaint: str
+) -> None:
+    assert falaj.run(*arguments) == (2, "", complaint)

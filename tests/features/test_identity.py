@@ -1,0 +1,74 @@
+"""A definition's hash changes with what decides its values, and with nothing else."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from falaj.features import Column, CsvFiles, Entity, ParquetFiles, Tags, View
+from falaj.features.identity import content_hash, difference, meaning, stewardship
+
+PROFILE = View(
+    name="profile",
+    version=1,
+    entity=Entity("customer", {"customer_id": "INT64", "branch": "BYTES"}),
+    source=ParquetFiles("profiles/*.parquet"),
+    columns=(Column("age", "INT8", default=-1), Column("score", "FP32", default=float("nan"))),
+    event_time="moved_at",
+    known_time="loaded_at",
+    ttl=timedelta(days=30),
+    owner="risk",
+    tags=Tags(purpose="credit", sensitivity="personal", jurisdiction="AE"),
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"version": 2}, "version: 1 -> 2"),
+        ({"ttl": None}, "ttl_us: 2592000000000 -> null"),
+        ({"source_delay": timedelta(microseconds=1)}, "source_delay_us: 0 -> 1"),
+        ({"source": CsvFiles("profiles/*.parquet")}, 'source.kind: "parquet" -> "csv"'),
+        ({"known_time": None}, 'known_time: "loaded_at" -> null'),
+        ({"sql": "SELECT * FROM source"}, 'sql: null -> "SELECT * FROM source"'),
+        (
+            {"columns": (Column("age", "INT16", default=-1), PROFILE.columns[1])},
+            'columns.age.datatype: "INT8" -> "INT16"',
+        ),
+        (
+            {"columns": (PROFILE.columns[0],)},
+            'columns.score: {"datatype": "FP32", "default": "nan"} -> absent',
+        ),
+        ({"columns": PROFILE.columns[::-1]}, "columns: order age, score -> score, age"),
+        (
+            {"entity": Entity("customer", {"branch": "BYTES", "customer_id": "INT64"})},
+            'entity.keys: [["customer_id", "INT64"], ["branch", "BYTES"]] -> '
+            '[["branch", "BYTES"], ["customer_id", "INT64"]]',
+        ),
+    ],
+)
+def test_hash_changes_and_the_difference_is_told_when_a_meaning_changes(
+    change: dict[str, Any], line: str
+) -> None:
+    before, after = meaning(PROFILE), meaning(replace(PROFILE, **change))
+    assert difference(before, after) == [line]
+    assert content_hash(before) != content_hash(after)
+
+
+def test_hash_stays_when_only_the_owner_and_tags_change() -> None:
+    other = replace(PROFILE, owner="fraud", tags=Tags(purpose="fraud"))
+    assert content_hash(meaning(other)) == content_hash(meaning(PROFILE))
+    assert difference(stewardship(PROFILE), stewardship(other)) == [
+        'owner: "risk" -> "fraud"',
+        'purpose: "credit" -> "fraud"',
+        'sensitivity: "personal" -> ""',
+        'jurisdiction: "AE" -> ""',
+    ]
+
+
+# It is written into manifests and registries: were it another tomorrow, every view would seem changed.
+def test_hash_is_the_one_it_always_was_when_nothing_changes() -> None:
+    assert content_hash(meaning(PROFILE)) == (
+        "2acb55deba5056ec83c16ccb060e2473898c6b9a929d0772e1b91ec8ef2bff4e"
+    )
