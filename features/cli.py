@@ -10,6 +10,8 @@ import typer
 from falaj.features.errors import DefinitionError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from falaj.features.registry import Registered, Registry
 
 features = typer.Typer(no_args_is_help=True)
@@ -84,6 +86,67 @@ def diff(old: Reference, new: Reference, data_dir: DataDir = _DATA_DIR, as_json:
         {**other.meaning, **other.stewardship},
     )
     print(json.dumps(lines, ensure_ascii=False) if as_json else "\n".join(lines) or "no difference")
+
+
+@features.command()
+def export(
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Parquet; its manifest goes beside it.")],
+    spine: Annotated[
+        str | None, typer.Option(metavar="FILE|SQL", help="Whom to ask about, and for what times.")
+    ] = None,
+    views: Annotated[
+        str | None, typer.Option(metavar="A@1,B@3", help="By default the latest version of each.")
+    ] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Make again what this tells, instead.")
+    ] = None,
+    time: Annotated[str, typer.Option(metavar="COLUMN", help="The spine's column of times.")] = "spine_ts",
+    as_of_known: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Use only what had arrived by then: 2026-01-31T08:00:00Z."),
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Such as 2GB; by default most of the machine's.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(metavar="N", help="By default one for each core.")] = None,
+    data_dir: DataDir = _DATA_DIR,
+    as_json: Json = False,
+) -> None:
+    """Write a spine with the features that were known at its times."""
+    from falaj.features.identity import view_of
+    from falaj.features.offline.export import Resources, export_again
+    from falaj.features.offline.export import export as make
+    from falaj.features.offline.spine import Spine
+
+    resources = Resources(memory, threads)
+    if manifest is not None:
+        if spine is not None or views is not None or as_of_known is not None:
+            raise DefinitionError("--manifest: tells the spine, the views and the time itself")
+        made = export_again(manifest, out, resources=resources)
+    elif spine is None or views is None:
+        raise DefinitionError("expected --spine and --views, or --manifest")
+    else:
+        chosen = [view_of(_find(data_dir, name.strip()).meaning) for name in views.split(",")]
+        known = None if as_of_known is None else _time(as_of_known)
+        made = make(Spine(spine, time), chosen, out, as_of_known=known, resources=resources)
+    if as_json:
+        print(json.dumps(asdict(made), ensure_ascii=False))
+        return
+    print(f"{made.out.path}: {made.rows} rows, {made.out.bytes} bytes, sha256 {made.out.sha256}")
+    for each in made.views:
+        name = f"{each.meaning['name']}@{each.meaning['version']}"
+        counts = f"{each.present} present, {each.missing} missing, {each.expired} expired; {each.late} late"
+        nulls = ", ".join(f"{column} {count}" for column, count in each.null.items() if count)
+        print(f"{name}: {counts}" + (f"; null: {nulls}" if nulls else ""))
+
+
+def _time(text: str) -> "datetime":
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise DefinitionError(f"--as-of-known: {error}") from error
 
 
 def _registry(data_dir: Path) -> "Registry":

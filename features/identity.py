@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from falaj.features.source import Source
-from falaj.features.view import View
+from falaj.features.entity import Entity
+from falaj.features.source import CsvFiles, ParquetFiles, Source
+from falaj.features.view import Column, View
 
 Plain = dict[str, Any]
-_KINDS = {"ParquetFiles": "parquet", "CsvFiles": "csv"}
+_KINDS: dict[str, type[Source]] = {"parquet": ParquetFiles, "csv": CsvFiles}
 
 
 def meaning(view: View) -> Plain:
@@ -31,10 +32,28 @@ def meaning(view: View) -> Plain:
         "deleted": view.deleted,
         "sql": view.sql,
         "columns": {
-            column.name: {"datatype": column.datatype, "default": _default(column.default)}
-            for column in view.columns
+            column.name: {"datatype": column.datatype, "default": _default(column)} for column in view.columns
         },
     }
+
+
+def view_of(told: Mapping[str, Any]) -> View:
+    """Return the view, without owner and tags, of which `meaning` said this."""
+    entity, ttl = told["entity"], told["ttl_us"]
+    return View(
+        name=told["name"],
+        version=told["version"],
+        entity=Entity(entity["name"], dict(entity["keys"])),
+        source=_KINDS[told["source"]["kind"]](told["source"]["glob"]),
+        columns=tuple(_column(name, of) for name, of in told["columns"].items()),
+        event_time=told["event_time"],
+        known_time=told["known_time"],
+        source_delay=timedelta(microseconds=told["source_delay_us"]),
+        ttl=None if ttl is None else timedelta(microseconds=ttl),
+        sequence=told["sequence"],
+        deleted=told["deleted"],
+        sql=told["sql"],
+    )
 
 
 def stewardship(view: View) -> Plain:
@@ -70,6 +89,7 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any], at: str = "") -> 
 
 
 _ABSENT = object()
+_FLOATS = ("FP32", "FP64")
 
 
 def _shown(value: Any) -> str:
@@ -77,12 +97,21 @@ def _shown(value: Any) -> str:
 
 
 def _source(source: Source) -> Plain:
-    return {"kind": _KINDS[type(source).__name__], "glob": source.glob}
+    (kind,) = (kind for kind, of in _KINDS.items() if type(source) is of)
+    return {"kind": kind, "glob": source.glob}
 
 
-def _default(default: Any) -> Any:
+def _default(column: Column) -> Any:
     # JSON has no NaN and no infinities; the text of a float tells it exactly.
-    return repr(default) if isinstance(default, float) else default
+    default = column.default
+    return default if default is None or column.datatype not in _FLOATS else repr(float(default))
+
+
+def _column(name: str, told: Mapping[str, Any]) -> Column:
+    default, datatype = told["default"], told["datatype"]
+    if default is not None and datatype in _FLOATS:
+        default = float(default)
+    return Column(name, datatype, default)
 
 
 def _micros(span: timedelta) -> int:

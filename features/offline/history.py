@@ -5,13 +5,11 @@ of the same two times; DELETED; and the view's features in order. Names with two
 ours: no definition can have them.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import duckdb
 
 from falaj.features.datatypes import DUCKDB_TYPES
-from falaj.features.errors import DataError, DefinitionError
+from falaj.features.errors import DefinitionError
+from falaj.features.offline.sql import blaming, csv_sql, micros_sql, parquet_sql, quoted
 from falaj.features.source import CsvFiles, Source
 from falaj.features.view import View
 
@@ -20,52 +18,6 @@ KNOWN = "__known_ts"
 SEQUENCE = "__sequence"
 DELETED = "__deleted"
 _ROW = "__row"  # of the source's files, in order
-# Behind a time of day: what ends a mere date looks like an offset too.
-_OFFSET = r":\d{2}(\.\d+)? ?(Z|[+-]\d{2}(:?\d{2})?)$"
-
-
-def quoted(name: str) -> str:
-    """Return an identifier for SQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """Return a string for SQL."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-@contextmanager
-def blaming(what: str) -> Iterator[None]:
-    """Raise DuckDB's errors as DataError that name what they are about."""
-    try:
-        yield
-    except duckdb.Error as error:
-        raise DataError(f"{what}: {error}") from error
-
-
-def micros_sql(column: str, datatype: str, where: str) -> str:
-    """Return SQL for a column of times as UTC microseconds since 1970, by the column's type in DuckDB.
-
-    Integers are taken to be that already, and text must name its offset.
-
-    Raises:
-        DataError: A naive timestamp: whose time zone would be a guess.
-    """
-    missing = f"WHEN {column} IS NULL THEN error({literal(f'{where}: a row has none')})::BIGINT"
-    if datatype == "TIMESTAMP WITH TIME ZONE":
-        return f"CASE {missing} ELSE epoch_us({column}) END"
-    if datatype == "BIGINT":
-        return f"CASE {missing} ELSE {column} END"
-    if datatype == "VARCHAR":
-        wrong = literal(f"{where}: expected a time with its offset, such as 2026-01-31T08:00:00Z, got ")
-        return (
-            f"CASE {missing} WHEN regexp_matches({column}, {literal(_OFFSET)}) "
-            f"THEN epoch_us({column}::TIMESTAMPTZ) ELSE error({wrong} || {column})::BIGINT END"
-        )
-    raise DataError(
-        f"{where}: expected a timestamp with time zone, or integers of UTC microseconds, got {datatype}; "
-        "what a naive timestamp means is not known"
-    )
 
 
 def create_history(connection: duckdb.DuckDBPyConnection, view: View, name: str) -> None:
@@ -87,15 +39,9 @@ def create_history(connection: duckdb.DuckDBPyConnection, view: View, name: str)
 
 
 def _source_sql(source: Source, times: list[str]) -> str:
-    files = literal(source.glob)
-    if not isinstance(source, CsvFiles):
-        return f"SELECT *, (file_index << 40) + file_row_number AS {_ROW} FROM read_parquet({files})"
-    # As text: DuckDB would take a time without an offset for one in UTC.
-    kept = ", ".join(f"{literal(time)}: 'VARCHAR'" for time in times)
-    return (
-        f"SELECT *, row_number() OVER () AS {_ROW} "
-        f"FROM read_csv({files}, header = true, types = {{{kept}}}, nullstr = '', allow_quoted_nulls = false)"
-    )
+    if isinstance(source, CsvFiles):
+        return csv_sql(source.glob, _ROW, times)
+    return parquet_sql(source.glob, _ROW)
 
 
 def _columns(view: View, types: dict[str, str]) -> list[str]:

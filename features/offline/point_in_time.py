@@ -16,7 +16,9 @@ for them too.)
 from dataclasses import dataclass
 from datetime import timedelta
 
-from falaj.features.offline.history import DELETED, EVENT, KNOWN, SEQUENCE, quoted
+from falaj.features.datatypes import DUCKDB_TYPES
+from falaj.features.offline.history import DELETED, EVENT, KNOWN, SEQUENCE
+from falaj.features.offline.sql import quoted
 from falaj.features.view import View
 
 VISIBLE = "__visible_ts"
@@ -84,10 +86,9 @@ def join_sql(spine: str, views: list[Joined], known_until: int | None = None) ->
     joins, columns = [], ["spine.* EXCLUDE (" + f"{SPINE_TIME}, {SPINE_ROW})"]
     for i, joined in enumerate(views):
         own, view = f"v{i}", joined.view
-        on = " AND ".join(f"spine.{quoted(key)} = {own}.{quoted(key)}" for key in view.entity.keys)
         joins.append(
             f"ASOF LEFT JOIN ({frontier_sql(joined, known_until)}) AS {own} "
-            f"ON {on} AND spine.{SPINE_TIME} >= {own}.{VISIBLE}"
+            f"ON {_keys_match(view, own)} AND spine.{SPINE_TIME} >= {own}.{VISIBLE}"
         )
         status = f"CASE WHEN {own}.{EVENT} IS NULL OR {own}.{DELETED} THEN '{MISSING}' "
         if view.ttl is not None:
@@ -100,4 +101,24 @@ def join_sql(spine: str, views: list[Joined], known_until: int | None = None) ->
     return (
         f"SELECT {', '.join(columns)} FROM {quoted(spine)} AS spine {' '.join(joins)} "
         f"ORDER BY spine.{SPINE_ROW}"
+    )
+
+
+def late_sql(spine: str, joined: Joined, known_until: int | None = None) -> str:
+    """Return SQL for the number of spine rows at whose time a newer row was true, but not yet usable."""
+    view = joined.view
+    keys = ", ".join(quoted(key) for key in view.entity.keys)
+    known = "" if known_until is None else f" WHERE {KNOWN} <= {known_until}"
+    newest = f"SELECT {keys}, {EVENT}, max({KNOWN}) AS {KNOWN} FROM {quoted(joined.history)}{known}"
+    return (
+        f"SELECT count(*) FILTER (v.{KNOWN} + {micros(view.source_delay)} > spine.{SPINE_TIME}) "
+        f"FROM {quoted(spine)} AS spine ASOF LEFT JOIN ({newest} GROUP BY {keys}, {EVENT}) AS v "
+        f"ON {_keys_match(view, 'v')} AND spine.{SPINE_TIME} >= v.{EVENT}"
+    )
+
+
+def _keys_match(view: View, own: str) -> str:
+    keys = view.entity.keys.items()
+    return " AND ".join(
+        f"spine.{quoted(key)}::{DUCKDB_TYPES[datatype]} = {own}.{quoted(key)}" for key, datatype in keys
     )

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from tests.server.serving_process import ROOT
@@ -94,6 +95,45 @@ def test_definitions_are_applied_listed_shown_and_compared(falaj: Commands) -> N
     assert falaj.run("diff", "profile", "profile") == (0, "no difference\n", "")
 
 
+def test_training_set_is_exported_and_made_again(falaj: Commands, tmp_path: Path) -> None:
+    csv = tmp_path / "profiles.csv"
+    csv.write_text(
+        "customer_id,moved_at,loaded_at,age\n"
+        "1,2026-01-01T00:00:00Z,2026-01-01T00:00:00Z,30\n"
+        "1,2026-01-02T00:00:00Z,2026-01-05T00:00:00Z,31\n"
+        "2,2026-01-02T00:00:00Z,2026-01-02T00:00:00Z,\n"
+    )
+    falaj.write(
+        _DEFINITIONS.replace('ParquetFiles("profiles/*.parquet")', f'CsvFiles("{csv}")').replace(
+            "Parquet", "Csv"
+        )
+    )
+    falaj.apply()
+    spine = tmp_path / "spine.csv"
+    spine.write_text(
+        "customer_id,at\n2,2026-01-03T00:00:00Z\n1,2026-01-03T00:00:00Z\n9,2026-01-03T00:00:00Z\n"
+    )
+    asked = ("--spine", str(spine), "--time", "at", "--views", "profile@1")
+    out = tmp_path / "set.parquet"
+    code, told, said = falaj.run("export", *asked, "--out", str(out))
+    assert (code, said) == (0, "")
+    first, second = told.splitlines()
+    assert first.startswith(f"{out}: 3 rows, ")
+    assert second == "profile@1: 2 present, 1 missing, 0 expired; 1 late; null: age 1"
+    with duckdb.connect() as connection:
+        rows = connection.execute(
+            f"SELECT customer_id, profile__status, profile__age FROM '{out}'"
+        ).fetchall()
+    assert rows == [(2, "present", None), (1, "present", 30), (9, "missing", None)]
+    again = tmp_path / "again.parquet"
+    code, told, _ = falaj.run("export", "--manifest", f"{out}.manifest.json", "--out", str(again), "--json")
+    assert (code, json.loads(told)["rows"]) == (0, 3)
+    assert again.read_bytes() == out.read_bytes()
+    before = ("--as-of-known", "2025-12-31T00:00:00Z")
+    _, told, _ = falaj.run("export", *asked, *before, "--out", str(out))
+    assert told.splitlines()[1] == "profile@1: 0 present, 3 missing, 0 expired; 0 late"
+
+
 def test_change_is_refused_and_shown_when_the_version_is_the_same(falaj: Commands) -> None:
     falaj.apply()
     falaj.write(_DEFINITIONS.replace("days=30", "days=7"))
@@ -110,6 +150,15 @@ def test_change_is_refused_and_shown_when_the_version_is_the_same(falaj: Command
     [
         (("show", "nothing"), "falaj: view nothing: is not registered\n"),
         (("show", "a@b"), "falaj: expected VIEW or VIEW@VERSION, got 'a@b'\n"),
+        (("export", "--out", "x"), "falaj: expected --spine and --views, or --manifest\n"),
+        (
+            ("export", "--out", "x", "--manifest", "m", "--views", "v"),
+            "falaj: --manifest: tells the spine, the views and the time itself\n",
+        ),
+        (
+            ("export", "--out", "x", "--spine", "SELECT 1", "--views", "none@1"),
+            "falaj: view none: is not registered\n",
+        ),
         (("apply", "/nowhere"), "falaj: /nowhere: no *.py files with definitions\n"),
     ],
 )

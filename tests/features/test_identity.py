@@ -1,5 +1,6 @@
 """A definition's hash changes with what decides its values, and with nothing else."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from falaj.features import Column, CsvFiles, Entity, ParquetFiles, Tags, View
-from falaj.features.identity import content_hash, difference, meaning, stewardship
+from falaj.features.identity import content_hash, difference, meaning, stewardship, view_of
 
 PROFILE = View(
     name="profile",
@@ -72,3 +73,20 @@ def test_hash_is_the_one_it_always_was_when_nothing_changes() -> None:
     assert content_hash(meaning(PROFILE)) == (
         "2acb55deba5056ec83c16ccb060e2473898c6b9a929d0772e1b91ec8ef2bff4e"
     )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"ttl": None, "known_time": None, "source_delay": timedelta(days=1, microseconds=1)},
+        {"source": CsvFiles("a.csv"), "sql": "SELECT 1", "sequence": "n", "deleted": "gone"},
+        {"columns": (Column("a", "FP64", 0.1), Column("b", "FP32", 2), Column("c", "BYTES", "é"))},
+        {"columns": (Column("a", "FP32", float("-inf")), Column("b", "BOOL", False), Column("c", "INT8"))},
+    ],
+)
+def test_view_is_the_same_again_when_made_of_its_meaning(change: dict[str, Any]) -> None:
+    told = meaning(replace(PROFILE, **change))
+    again = view_of(json.loads(json.dumps(told)))
+    assert meaning(again) == told
+    assert content_hash(meaning(again)) == content_hash(told)

@@ -1,0 +1,106 @@
+"""What an export was made of and what came of it, enough to make the same again."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+from falaj.features.errors import DataError
+from falaj.features.identity import Plain
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class FileSeen:
+    """A file as it was read or written."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ViewJoined:
+    """A view of an export.
+
+    Attributes:
+        content_hash: Of its definition.
+        meaning: Its definition, as `identity.meaning` has it.
+        files: Its source.
+        history_rows: In the source.
+        ahead: Of these, with an event in the future of when it was known: clocks that are not right.
+        present, missing, expired: Rows of the spine, by what the view had for them.
+        late: Rows of the spine for which something newer was true and not known yet.
+        null: Of the rows that are present, for how many each column is null.
+    """
+
+    content_hash: str
+    meaning: Plain
+    files: tuple[FileSeen, ...]
+    history_rows: int
+    ahead: int
+    present: int
+    missing: int
+    expired: int
+    late: int
+    null: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Of one export.
+
+    Attributes:
+        spine_files: None where the spine is a SELECT.
+        as_of_known_us: UTC; None where all that is known was used.
+        columns: Of the output, in order.
+    """
+
+    spine: str
+    spine_time: str
+    spine_files: tuple[FileSeen, ...]
+    as_of_known_us: int | None
+    views: tuple[ViewJoined, ...]
+    rows: int
+    columns: tuple[str, ...]
+    out: FileSeen
+    duckdb: str
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON."""
+        text = json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=False, indent=1)
+        path.write_text(text + "\n", encoding="utf-8")
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read what `Manifest.write` wrote. Raises DataError where it is no such file."""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        if told.pop("format") != FORMAT:
+            raise DataError(f"{path}: of another version of Falaj")
+        views = tuple(ViewJoined(**{**view, "files": _files(view["files"])}) for view in told.pop("views"))
+        spine_files, columns = _files(told.pop("spine_files")), tuple(told.pop("columns"))
+        out = FileSeen(**told.pop("out"))
+        return Manifest(**told, spine_files=spine_files, views=views, columns=columns, out=out)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(f"{path}: not a manifest of an export: {error}") from error
+
+
+def see(path: str | Path) -> FileSeen:
+    """Return a file's size and hash."""
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return FileSeen(str(path), file.tell(), digest)
+
+
+def see_all(pattern: str) -> tuple[FileSeen, ...]:
+    """Return those of all files of a glob, by path."""
+    return tuple(see(path) for path in sorted(glob(pattern, recursive=True)))
+
+
+def _files(told: list[Mapping[str, Any]]) -> tuple[FileSeen, ...]:
+    return tuple(FileSeen(**file) for file in told)

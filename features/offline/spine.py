@@ -1,0 +1,62 @@
+"""The spine of an export: which entities are asked about, and for what time each."""
+
+from dataclasses import dataclass
+
+import duckdb
+
+from falaj.features.errors import DataError
+from falaj.features.offline.point_in_time import SPINE_ROW, SPINE_TIME
+from falaj.features.offline.sql import blaming, csv_sql, micros_sql, parquet_sql, quoted
+
+_CSV = (".csv", ".csv.gz")
+
+
+@dataclass(frozen=True)
+class Spine:
+    """Rows to which features are added.
+
+    Args:
+        given: A Parquet or CSV file, by its name's ending, or a SELECT of DuckDB. A SELECT without ORDER BY
+            has no order that is the same each time.
+        time: Its column of times.
+    """
+
+    given: str
+    time: str = "spine_ts"
+
+    @property
+    def file(self) -> str | None:
+        """The file, or None where it is a SELECT."""
+        return self.given if self.given.endswith((".parquet", *_CSV)) else None
+
+
+def create_spine(
+    connection: duckdb.DuckDBPyConnection, spine: Spine, keys: list[str], name: str
+) -> list[str]:
+    """Create the temporary view `name`, the spine with SPINE_TIME and SPINE_ROW.
+
+    Returns:
+        Its own columns.
+
+    Raises:
+        DataError: It cannot be read, or lacks a column, or its times are naive.
+    """
+    if spine.file is None:
+        rows = f"SELECT *, row_number() OVER () AS {SPINE_ROW} FROM ({spine.given})"
+    elif spine.file.endswith(_CSV):
+        rows = csv_sql(spine.file, SPINE_ROW, [spine.time])
+    else:
+        rows = parquet_sql(spine.file, SPINE_ROW)
+    with blaming("spine"):
+        described = connection.execute(f"DESCRIBE {rows}").fetchall()
+    types = {str(column[0]): str(column[1]) for column in described}
+    columns = [column for column in types if column != SPINE_ROW]
+    for needed in (spine.time, *keys):
+        if needed not in columns:
+            raise DataError(f"spine: no column {needed!r}, it has {', '.join(columns)}")
+    times = micros_sql(quoted(spine.time), types[spine.time], f"spine, {spine.time}")
+    with blaming("spine"):
+        connection.execute(
+            f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS SELECT *, {times} AS {SPINE_TIME} FROM ({rows})"
+        )
+    return columns

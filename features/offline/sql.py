@@ -1,0 +1,71 @@
+"""Pieces of SQL for DuckDB: names, texts, times, files."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import duckdb
+
+from falaj.features.errors import DataError
+
+# Behind a time of day: what ends a mere date looks like an offset too.
+_OFFSET = r":\d{2}(\.\d+)? ?(Z|[+-]\d{2}(:?\d{2})?)$"
+
+
+def quoted(name: str) -> str:
+    """Return an identifier for SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Return a string for SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+@contextmanager
+def blaming(what: str) -> Iterator[None]:
+    """Raise DuckDB's errors as DataError that name what they are about."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise DataError(f"{what}: {error}") from error
+
+
+def micros_sql(column: str, datatype: str, where: str) -> str:
+    """Return SQL for a column of times as UTC microseconds since 1970, by the column's type in DuckDB.
+
+    Integers are taken to be that already, and text must name its offset.
+
+    Raises:
+        DataError: A naive timestamp: whose time zone would be a guess.
+    """
+    missing = f"WHEN {column} IS NULL THEN error({literal(f'{where}: a row has none')})::BIGINT"
+    if datatype == "TIMESTAMP WITH TIME ZONE":
+        return f"CASE {missing} ELSE epoch_us({column}) END"
+    if datatype == "BIGINT":
+        return f"CASE {missing} ELSE {column} END"
+    if datatype == "VARCHAR":
+        wrong = literal(f"{where}: expected a time with its offset, such as 2026-01-31T08:00:00Z, got ")
+        return (
+            f"CASE {missing} WHEN regexp_matches({column}, {literal(_OFFSET)}) "
+            f"THEN epoch_us({column}::TIMESTAMPTZ) ELSE error({wrong} || {column})::BIGINT END"
+        )
+    raise DataError(
+        f"{where}: expected a timestamp with time zone, or integers of UTC microseconds, got {datatype}; "
+        "what a naive timestamp means is not known"
+    )
+
+
+def parquet_sql(glob: str, row: str) -> str:
+    """Return SQL for all rows of Parquet files, numbered in the column `row` by path and order."""
+    return f"SELECT *, (file_index << 40) + file_row_number AS {row} FROM read_parquet({literal(glob)})"
+
+
+def csv_sql(glob: str, row: str, times: Sequence[str]) -> str:
+    """Return SQL for all rows of CSV files with head lines, numbered in the column `row`.
+
+    An empty field is null, a quoted one is a text of nothing. The columns `times` are left as text: DuckDB
+    would take a time without an offset for one in UTC.
+    """
+    kept = ", ".join(f"{literal(time)}: 'VARCHAR'" for time in times)
+    options = f"header = true, types = {{{kept}}}, nullstr = '', allow_quoted_nulls = false"
+    return f"SELECT *, row_number() OVER () AS {row} FROM read_csv({literal(glob)}, {options})"
