@@ -1,6 +1,8 @@
 """The commands `falaj features`. What a command needs is imported when it runs."""
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -122,13 +124,15 @@ def export(
     if manifest is not None:
         if spine is not None or views is not None or as_of_known is not None:
             raise DefinitionError("--manifest: tells the spine, the views and the time itself")
-        made = export_again(manifest, out, resources=resources)
+        with _progress("joining") as tell:
+            made = export_again(manifest, out, resources=resources, tell=tell)
     elif spine is None or views is None:
         raise DefinitionError("expected --spine and --views, or --manifest")
     else:
         chosen = [view_of(_find(data_dir, name.strip()).meaning) for name in views.split(",")]
         known = None if as_of_known is None else _time(as_of_known)
-        made = make(Spine(spine, time), chosen, out, as_of_known=known, resources=resources)
+        with _progress("joining") as tell:
+            made = make(Spine(spine, time), chosen, out, as_of_known=known, resources=resources, tell=tell)
     if as_json:
         print(json.dumps(asdict(made), ensure_ascii=False))
         return
@@ -138,6 +142,21 @@ def export(
         counts = f"{each.present} present, {each.missing} missing, {each.expired} expired; {each.late} late"
         nulls = ", ".join(f"{column} {count}" for column, count in each.null.items() if count)
         print(f"{name}: {counts}" + (f"; null: {nulls}" if nulls else ""))
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[float], None] | None]:
+    """A bar on standard error while the context lasts; none where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task(what, total=1.0)
+        yield lambda share: bar.update(task, completed=share)
 
 
 def _time(text: str) -> "datetime":

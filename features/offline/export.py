@@ -14,6 +14,7 @@ from falaj.features.identity import content_hash, meaning, view_of
 from falaj.features.offline.history import EVENT, KNOWN, create_history
 from falaj.features.offline.manifest import FileSeen, Manifest, ViewJoined, read_manifest, see, see_all
 from falaj.features.offline.point_in_time import EXPIRED, MISSING, PRESENT, Joined, join_sql, late_sql
+from falaj.features.offline.progress import Tell, told_how_far
 from falaj.features.offline.spine import Spine, create_spine
 from falaj.features.offline.sql import blaming, literal, quoted
 from falaj.features.view import View
@@ -38,13 +39,17 @@ class Resources:
     threads: int | None = None
 
 
+_MOST = Resources()
+
+
 def export(
     spine: Spine,
     views: Sequence[View],
     out: Path,
     *,
     as_of_known: datetime | None = None,
-    resources: Resources = Resources(),
+    resources: Resources = _MOST,
+    tell: Tell | None = None,
 ) -> Manifest:
     """Write a spine with its features as Parquet, and its manifest beside it as `<out>.manifest.json`.
 
@@ -54,6 +59,7 @@ def export(
 
     Args:
         as_of_known: Use only what had arrived by then, with its time zone; None: all that is there.
+        tell: Is told how far the join has come, see progress.py.
 
     Raises:
         DataError: The spine or a source cannot be read, or does not fit.
@@ -62,10 +68,12 @@ def export(
     if as_of_known is not None and as_of_known.tzinfo is None:
         raise DataError(f"as_of_known: expected a time with its time zone, got {as_of_known}")
     until = None if as_of_known is None else (as_of_known - _EPOCH) // timedelta(microseconds=1)
-    return _export(spine, views, out, until, resources)
+    return _export(spine, views, out, until, resources, tell)
 
 
-def export_again(manifest: Path, out: Path, *, resources: Resources = Resources()) -> Manifest:
+def export_again(
+    manifest: Path, out: Path, *, resources: Resources = _MOST, tell: Tell | None = None
+) -> Manifest:
     """Make an export again of the same files, as its manifest tells.
 
     Raises:
@@ -76,7 +84,7 @@ def export_again(manifest: Path, out: Path, *, resources: Resources = Resources(
         if not Path(seen.path).exists() or see(seen.path) != seen:
             raise DataError(f"{seen.path}: is not what it was when {manifest} was written")
     views = [view_of(view.meaning) for view in told.views]
-    made = _export(Spine(told.spine, told.spine_time), views, out, told.as_of_known_us, resources)
+    made = _export(Spine(told.spine, told.spine_time), views, out, told.as_of_known_us, resources, tell)
     if made.out.sha256 != told.out.sha256:
         by = f"DuckDB {made.duckdb}, was {told.duckdb}"
         raise DataError(f"{out}: sha256 {made.out.sha256}, {manifest} tells {told.out.sha256} ({by})")
@@ -84,7 +92,12 @@ def export_again(manifest: Path, out: Path, *, resources: Resources = Resources(
 
 
 def _export(
-    spine: Spine, views: Sequence[View], out: Path, until: int | None, resources: Resources
+    spine: Spine,
+    views: Sequence[View],
+    out: Path,
+    until: int | None,
+    resources: Resources,
+    tell: Tell | None,
 ) -> Manifest:
     joined = [Joined(view, f"__history_{i}") for i, view in enumerate(views)]
     keys = list(dict.fromkeys(key for view in views for key in view.entity.keys))
@@ -96,8 +109,8 @@ def _export(
                 create_history(connection, each.view, each.history)
             made = Path(scratch) / "out.parquet"
             options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_ROW_GROUP}"
-            with blaming("export"):
-                sql = join_sql(_SPINE, joined, until)
+            sql = join_sql(_SPINE, joined, until)
+            with blaming("export"), told_how_far(connection, tell):
                 connection.execute(f"COPY ({sql}) TO {literal(str(made))} ({options})")
             told = tuple(_view_joined(connection, each, made, until) for each in joined)
             (rows,) = _row(connection, f"SELECT count(*) FROM read_parquet({literal(str(made))})")

@@ -144,6 +144,34 @@ def test_bytes_are_the_same_when_made_again_with_other_threads(profile: View, tm
     assert _query(f"SELECT count(*), max(n) FROM '{tmp_path / 'two.parquet'}'") == [(rows, rows - 1)]
 
 
+def test_progress_is_told_and_never_goes_back(profile: View, tmp_path: Path) -> None:
+    rows = "SELECT i % 5 AS customer_id, i * 1000 AS asked_at FROM range(2000000) AS t(i)"
+    told: list[float] = []
+    made = export(
+        Spine(rows, "asked_at"),
+        [profile],
+        tmp_path / "set.parquet",
+        resources=Resources(threads=1),
+        tell=told.append,
+    )
+    assert made.rows == 2_000_000
+    assert told
+    assert told == sorted(told)
+    assert 0.0 <= told[0] <= told[-1] <= 1.0
+
+
+def test_export_is_made_when_it_does_not_fit_the_memory(profile: View, tmp_path: Path) -> None:
+    history = "SELECT hash(i) % 1000 AS customer_id, i AS moved_at, i AS loaded_at, i % 100 AS age"
+    history += ", repeat('x', 50) AS city FROM range(1000000) AS t(i)"
+    _query(f"COPY ({history}) TO '{tmp_path / 'profiles.parquet'}'")
+    spine = Spine("SELECT i % 1000 AS customer_id, i * 10 AS asked_at FROM range(100000) AS t(i)", "asked_at")
+    bound = Resources(memory="80MB", threads=2)
+    small = export(spine, [profile], tmp_path / "small.parquet", resources=bound)
+    large = export(spine, [profile], tmp_path / "large.parquet")
+    assert small.out.sha256 == large.out.sha256
+    assert small.views[0].present > 90_000
+
+
 def test_export_is_not_made_again_when_a_source_has_changed(
     spine: Spine, profile: View, tmp_path: Path
 ) -> None:
