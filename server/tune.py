@@ -15,6 +15,10 @@ MAX_AUTO_BATCH = 128
 _ROWS_TRIED = 8
 # A choice must be this much better than the default to be taken: less is noise.
 _MARGIN = 1.05
+# A run that is over sooner, in seconds, leaves nothing to share between threads, and hundreds of them fit
+# into a short trial: a server of small models is ready sooner, and chance decides less.
+_SHORT_RUN = 100e-6
+_SHORT_TRIAL = 8e-3
 # A smaller batch that is this close to the fastest is preferred: its answers come sooner.
 _CLOSE_ENOUGH = 0.97
 
@@ -66,38 +70,63 @@ def tune(
         return Choice(instances, threads, batch, f"defaults: {why}"), backend
     rows = 1 if fixed_batch == 0 else min(_ROWS_TRIED, fixed_batch or _ROWS_TRIED)
     seconds = config.tune_ms / 1000 / (2 * len(pairs))
-    found = [_try(load, pair, sample(inputs, rows, axis_size), rows, seconds) for pair in pairs]
-    best = max(range(len(found)), key=lambda i: found[i][0] * (_MARGIN if i == 0 else 1))
-    instances, threads = pairs[best]
-    backend = found[best][1]
-    tried = ", ".join(
-        f"{pair[0]} x {pair[1]}: {rate:,.0f} rows/s" for pair, (rate, _) in zip(pairs, found, strict=True)
+    backend = load(threads)
+    inputs_tried = sample(inputs, rows, axis_size)
+    rate, per_run = backend.measure(
+        inputs_tried, rows, instances, min(_SHORT_TRIAL, seconds), arrays.from_python
     )
+    is_short = per_run < _SHORT_RUN
+    if is_short:
+        tried = f"{instances} x {threads}: {rate:,.0f} rows/s, {per_run * 1e6:.0f} µs a run"
+    else:
+        (instances, threads), backend, tried = _best(load, pairs, backend, inputs_tried, rows, seconds)
     why = f"instances x threads at {rows} rows: {tried}"
     if fixed_batch is None:
-        fixed_batch, rates = _batch_size(backend, instances, inputs, axis_size, config.tune_ms / 2000)
+        total = config.tune_ms / 2000
+        each = min(_SHORT_TRIAL, total / 8) if is_short else total / 8
+        fixed_batch, rates = _batch_size(backend, instances, inputs, axis_size, each, total)
         why += f"; rows of a batch: {rates}"
     return Choice(instances, threads, fixed_batch, why), backend
 
 
-def _try(
-    load: Load, pair: tuple[int, int], inputs: Arrays, rows: int, seconds: float
-) -> tuple[float, _core.Backend]:
-    backend = load(pair[1])
-    return backend.measure(inputs, rows, pair[0], seconds, arrays.from_python)[0], backend
+def _best(
+    load: Load,
+    pairs: list[tuple[int, int]],
+    first: _core.Backend,
+    inputs: Arrays,
+    rows: int,
+    seconds: float,
+) -> tuple[tuple[int, int], _core.Backend, str]:
+    """Try every pair for so long; return the best, its backend, and what all gave. `first` is the first's."""
+    backends = [first, *(load(threads) for _, threads in pairs[1:])]
+    rates = [
+        backend.measure(inputs, rows, instances, seconds, arrays.from_python)[0]
+        for backend, (instances, _) in zip(backends, pairs, strict=True)
+    ]
+    best = max(range(len(pairs)), key=lambda i: rates[i] * (_MARGIN if i == 0 else 1))
+    told = [
+        f"{instances} x {threads}: {rate:,.0f} rows/s"
+        for (instances, threads), rate in zip(pairs, rates, strict=True)
+    ]
+    return pairs[best], backends[best], ", ".join(told)
 
 
 def _batch_size(
-    backend: _core.Backend, instances: int, inputs: tuple[Tensor, ...], axis_size: int, seconds: float
+    backend: _core.Backend,
+    instances: int,
+    inputs: tuple[Tensor, ...],
+    axis_size: int,
+    each: float,
+    total: float,
 ) -> tuple[int, str]:
-    """The smallest power of two whose throughput is close to the best, tried upwards until time is up or
-    larger batches stop paying."""
+    """The smallest power of two whose throughput is close to the best, tried upwards for `each` seconds until
+    the total is up or larger batches stop paying."""
     rates: dict[int, float] = {}
-    end = time.monotonic() + seconds
+    end = time.monotonic() + total
     rows = 1
     while rows <= MAX_AUTO_BATCH and (time.monotonic() < end or rows <= _ROWS_TRIED):
         made = sample(inputs, rows, axis_size)
-        rates[rows] = backend.measure(made, rows, instances, seconds / 8, arrays.from_python)[0]
+        rates[rows] = backend.measure(made, rows, instances, each, arrays.from_python)[0]
         if rows > 4 * max(rates, key=lambda r: rates[r]):
             break
         rows *= 2
