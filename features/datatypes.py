@@ -26,6 +26,20 @@ DUCKDB_TYPES: Mapping[str, str] = MappingProxyType(
 # Floats are no keys: NaN is not equal to itself, and 0.0 equals -0.0 with other bits.
 KEY_TYPES = frozenset(DUCKDB_TYPES) - {"FP32", "FP64", "BOOL"}
 Value = bool | int | float | str
+_SIGNED = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
+_WHOLE = frozenset((*_SIGNED, *(f"U{name}" for name in _SIGNED)))
+
+
+def accepts(datatype: str, duckdb_type: str) -> bool:
+    """Whether values of a type of DuckDB can be of a datatype without being made others.
+
+    DuckDB would round 1.5 to the integer 2, and write numbers as text.
+    """
+    if "INT" in datatype:
+        return duckdb_type in _WHOLE
+    if datatype in ("FP32", "FP64"):
+        return duckdb_type in _WHOLE | {"FLOAT", "DOUBLE"} or duckdb_type.startswith("DECIMAL")
+    return duckdb_type == DUCKDB_TYPES[datatype]
 
 
 def check_value(value: object, datatype: str, where: str) -> Value:

@@ -100,10 +100,11 @@ def _export(
     tell: Tell | None,
 ) -> Manifest:
     joined = [Joined(view, f"__history_{i}") for i, view in enumerate(views)]
-    keys = list(dict.fromkeys(key for view in views for key in view.entity.keys))
+    if not out.parent.is_dir():
+        raise DataError(f"{out.parent}: no such folder")
     with tempfile.TemporaryDirectory(prefix=".falaj-export-", dir=out.parent) as scratch:
         with _connect(resources, scratch) as connection:
-            columns = create_spine(connection, spine, keys, _SPINE)
+            columns = create_spine(connection, spine, _keys(views), _SPINE)
             columns += _added(columns, joined)
             for each in joined:
                 create_history(connection, each.view, each.history)
@@ -143,6 +144,15 @@ def _connect(resources: Resources, scratch: str) -> duckdb.DuckDBPyConnection:
         return duckdb.connect(config=config)
 
 
+def _keys(views: Sequence[View]) -> dict[str, str]:
+    keys: dict[str, str] = {}
+    for view in views:
+        for key, datatype in view.entity.keys.items():
+            if keys.setdefault(key, datatype) != datatype:
+                raise DefinitionError(f"{view}: key {key!r}: is {datatype}, and {keys[key]} in another view")
+    return keys
+
+
 def _added(columns: list[str], joined: Sequence[Joined]) -> list[str]:
     names = [each.view.name for each in joined]
     for name in names:
@@ -153,8 +163,9 @@ def _added(columns: list[str], joined: Sequence[Joined]) -> list[str]:
         for each in joined
         for name in (each.status, *(each.column(column.name) for column in each.view.columns))
     ]
+    taken = {column.lower() for column in columns}  # DuckDB does not tell them apart by case
     for name in added:
-        if name in columns:
+        if name in taken:
             raise DataError(f"spine: has a column {name!r}, which is a feature's name")
     return added
 

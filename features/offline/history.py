@@ -7,10 +7,18 @@ ours: no definition can have them.
 
 import duckdb
 
-from falaj.features.datatypes import DUCKDB_TYPES
+from falaj.features.datatypes import DUCKDB_TYPES, accepts
 from falaj.features.errors import DefinitionError
-from falaj.features.offline.sql import blaming, csv_sql, micros_sql, parquet_sql, quoted
-from falaj.features.source import CsvFiles, Source
+from falaj.features.offline.sql import (
+    blaming,
+    csv_sql,
+    csv_type,
+    micros_sql,
+    parquet_sql,
+    quoted,
+    whole_sql,
+)
+from falaj.features.source import CsvFiles
 from falaj.features.view import View
 
 EVENT = "__event_ts"
@@ -25,10 +33,10 @@ def create_history(connection: duckdb.DuckDBPyConnection, view: View, name: str)
 
     Raises:
         DataError: The source cannot be read, or a time in it is naive.
-        DefinitionError: A column that the definition names is not in the source.
+        DefinitionError: A column that the definition names is not in the source, or of another type there.
     """
     connection.execute("SET TimeZone = 'UTC'")
-    source = _source_sql(view.source, [each for each in (view.event_time, view.known_time) if each])
+    source = _source_sql(view)
     rows = source if view.sql is None else f"WITH source AS ({source}) SELECT * FROM ({view.sql})"
     with blaming(f"{view}, source"):
         described = connection.execute(f"DESCRIBE {rows}").fetchall()
@@ -38,10 +46,19 @@ def create_history(connection: duckdb.DuckDBPyConnection, view: View, name: str)
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS SELECT {select} FROM ({rows})")
 
 
-def _source_sql(source: Source, times: list[str]) -> str:
-    if isinstance(source, CsvFiles):
-        return csv_sql(source.glob, _ROW, times)
-    return parquet_sql(source.glob, _ROW)
+def _is_plain_csv(view: View) -> bool:
+    """Whether the columns of the files, which are text, are those of the view."""
+    return isinstance(view.source, CsvFiles) and view.sql is None
+
+
+def _source_sql(view: View) -> str:
+    if not isinstance(view.source, CsvFiles):
+        return parquet_sql(view.source.glob, _ROW)
+    types = {time: "VARCHAR" for time in (view.event_time, view.known_time) if time is not None}
+    if _is_plain_csv(view):
+        types.update({key: csv_type(of) for key, of in view.entity.keys.items()})
+        types.update({column.name: csv_type(column.datatype) for column in view.columns})
+    return csv_sql(view.source.glob, _ROW, types)
 
 
 def _columns(view: View, types: dict[str, str]) -> list[str]:
@@ -51,9 +68,15 @@ def _columns(view: View, types: dict[str, str]) -> list[str]:
             raise DefinitionError(f"{view}: {role}: no column {name!r} in the source, which has {there}")
         return quoted(name)
 
-    columns = []
-    for key, datatype in view.entity.keys.items():
-        columns.append(f"{found('key', key)}::{DUCKDB_TYPES[datatype]} AS {quoted(key)}")
+    def typed(role: str, name: str, datatype: str) -> str:
+        column = found(role, name)
+        if _is_plain_csv(view) and "INT" in datatype:
+            return f"{whole_sql(column, datatype, f'{view}, {name}')} AS {column}"
+        if not accepts(datatype, types[name]):
+            raise DefinitionError(f"{view}: {role}: is {datatype}, the source has {types[name]}")
+        return f"{column}::{DUCKDB_TYPES[datatype]} AS {column}"
+
+    columns = [typed(f"key {key!r}", key, datatype) for key, datatype in view.entity.keys.items()]
     event = found("event_time", view.event_time)
     event = micros_sql(event, types[view.event_time], f"{view}, {view.event_time}")
     columns.append(f"{event} AS {EVENT}")
@@ -70,7 +93,6 @@ def _columns(view: View, types: dict[str, str]) -> list[str]:
         columns.append(f"{_ROW if _ROW in types else '0::BIGINT'} AS {SEQUENCE}")
     gone = "false" if view.deleted is None else f"coalesce({found('deleted', view.deleted)}::BOOLEAN, false)"
     columns.append(f"{gone} AS {DELETED}")
-    for column in view.columns:
-        name = found(f"column {column.name!r}", column.name)
-        columns.append(f"{name}::{DUCKDB_TYPES[column.datatype]} AS {quoted(column.name)}")
+    for each in view.columns:
+        columns.append(typed(f"column {each.name!r}", each.name, each.datatype))
     return columns

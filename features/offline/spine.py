@@ -1,12 +1,22 @@
 """The spine of an export: which entities are asked about, and for what time each."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import duckdb
 
+from falaj.features.datatypes import accepts
 from falaj.features.errors import DataError
 from falaj.features.offline.point_in_time import SPINE_ROW, SPINE_TIME
-from falaj.features.offline.sql import blaming, csv_sql, micros_sql, parquet_sql, quoted
+from falaj.features.offline.sql import (
+    blaming,
+    csv_sql,
+    csv_type,
+    micros_sql,
+    parquet_sql,
+    quoted,
+    whole_sql,
+)
 
 _CSV = (".csv", ".csv.gz")
 
@@ -31,20 +41,26 @@ class Spine:
 
 
 def create_spine(
-    connection: duckdb.DuckDBPyConnection, spine: Spine, keys: list[str], name: str
+    connection: duckdb.DuckDBPyConnection, spine: Spine, keys: Mapping[str, str], name: str
 ) -> list[str]:
     """Create the temporary view `name`, the spine with SPINE_TIME and SPINE_ROW.
+
+    Args:
+        keys: That it has to have, and their datatypes.
 
     Returns:
         Its own columns.
 
     Raises:
-        DataError: It cannot be read, or lacks a column, or its times are naive.
+        DataError: It cannot be read, or lacks a column or has another type there, or its times are naive.
     """
+    whole: list[str] = []  # keys that are read as text
     if spine.file is None:
         rows = f"SELECT *, row_number() OVER () AS {SPINE_ROW} FROM ({spine.given})"
     elif spine.file.endswith(_CSV):
-        rows = csv_sql(spine.file, SPINE_ROW, [spine.time])
+        whole = [key for key, datatype in keys.items() if "INT" in datatype]
+        types = {**{key: csv_type(of) for key, of in keys.items()}, spine.time: "VARCHAR"}
+        rows = csv_sql(spine.file, SPINE_ROW, types)
     else:
         rows = parquet_sql(spine.file, SPINE_ROW)
     with blaming("spine"):
@@ -54,9 +70,13 @@ def create_spine(
     for needed in (spine.time, *keys):
         if needed not in columns:
             raise DataError(f"spine: no column {needed!r}, it has {', '.join(columns)}")
+    for key, datatype in keys.items():
+        if key not in whole and not accepts(datatype, types[key]):
+            raise DataError(f"spine: key {key!r}: expected {datatype}, got {types[key]}")
     times = micros_sql(quoted(spine.time), types[spine.time], f"spine, {spine.time}")
+    numbers = [f"{whole_sql(quoted(key), keys[key], f'spine, {key}')} AS {quoted(key)}" for key in whole]
+    every = f"* REPLACE ({', '.join(numbers)})" if numbers else "*"
+    select = f"SELECT {every}, {times} AS {SPINE_TIME} FROM ({rows})"
     with blaming("spine"):
-        connection.execute(
-            f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS SELECT *, {times} AS {SPINE_TIME} FROM ({rows})"
-        )
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS {select}")
     return columns

@@ -1,10 +1,11 @@
 """Pieces of SQL for DuckDB: names, texts, times, files."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import duckdb
 
+from falaj.features.datatypes import DUCKDB_TYPES
 from falaj.features.errors import DataError
 
 # Behind a time of day: what ends a mere date looks like an offset too.
@@ -60,12 +61,31 @@ def parquet_sql(glob: str, row: str) -> str:
     return f"SELECT *, (file_index << 40) + file_row_number AS {row} FROM read_parquet({literal(glob)})"
 
 
-def csv_sql(glob: str, row: str, times: Sequence[str]) -> str:
+def csv_sql(glob: str, row: str, columns: Mapping[str, str]) -> str:
     """Return SQL for all rows of CSV files with head lines, numbered in the column `row`.
 
-    An empty field is null, a quoted one is a text of nothing. The columns `times` are left as text: DuckDB
-    would take a time without an offset for one in UTC.
+    An empty field is null, a quoted one is a text of nothing.
+
+    Args:
+        columns: Those whose types are not to be guessed from their values, and DuckDB's types for them. Times
+            and whole numbers are best left as VARCHAR, and read by `micros_sql` and `whole_sql`: DuckDB takes
+            a time without an offset for UTC, and rounds 1.5 to an integer.
     """
-    kept = ", ".join(f"{literal(time)}: 'VARCHAR'" for time in times)
-    options = f"header = true, types = {{{kept}}}, nullstr = '', allow_quoted_nulls = false"
+    known = ", ".join(f"{literal(name)}: {literal(of)}" for name, of in columns.items())
+    options = f"header = true, types = {{{known}}}, nullstr = '', allow_quoted_nulls = false"
     return f"SELECT *, row_number() OVER () AS {row} FROM read_csv({literal(glob)}, {options})"
+
+
+def csv_type(datatype: str) -> str:
+    """Return the type as which a column of a datatype is best read from CSV, see `csv_sql`."""
+    return "VARCHAR" if "INT" in datatype else DUCKDB_TYPES[datatype]
+
+
+def whole_sql(column: str, datatype: str, where: str) -> str:
+    """Return SQL for a column of text as whole numbers; other text is an error."""
+    of = DUCKDB_TYPES[datatype]
+    wrong = literal(f"{where}: expected {datatype}, got ")
+    return (
+        f"CASE WHEN {column} IS NULL OR regexp_full_match({column}, '[+-]?[0-9]+') "
+        f"THEN {column}::{of} ELSE error({wrong} || {column})::{of} END"
+    )

@@ -128,6 +128,16 @@ def test_times_are_read_when_the_spine_is_a_csv_file_or_a_select(
         assert _query(f"SELECT profile__city FROM '{out}'") == [("Dubai",)] * rows
 
 
+@pytest.mark.parametrize("key", ["1.5", "1e3", "one", "99999999999999999999"])
+def test_key_is_refused_when_it_is_no_whole_number_in_a_csv_file(
+    key: str, profile: View, tmp_path: Path
+) -> None:
+    csv = tmp_path / "spine.csv"
+    csv.write_text(f"customer_id,asked_at\n1,2026-01-01T06:00:00Z\n{key},2026-01-01T06:00:00Z\n")
+    with pytest.raises(DataError, match=key.replace(".", "[.]")):
+        export(Spine(str(csv), "asked_at"), [profile], tmp_path / "set.parquet")
+
+
 def test_bytes_are_the_same_when_made_again_with_other_threads(profile: View, tmp_path: Path) -> None:
     rows = 300_000  # more than two groups of rows
     large = f"SELECT i::BIGINT AS n, i % 5 AS customer_id, i * 1000000 AS asked_at FROM range({rows}) AS t(i)"
@@ -216,7 +226,20 @@ def test_manifest_is_refused_when_it_is_none(tmp_path: Path, text: str) -> None:
             "spine, asked_at: expected a timestamp with",
         ),
         ("SELECT 1 AS customer_id, NULL::BIGINT AS asked_at", "spine, asked_at: a row has none"),
-        ("SELECT 'x' AS customer_id, 1::BIGINT AS asked_at", "export: .*x"),
+        (
+            "SELECT 'x' AS customer_id, 1::BIGINT AS asked_at",
+            "key 'customer_id': expected INT64, got VARCHAR",
+        ),
+        ("SELECT 1.5 AS customer_id, 1::BIGINT AS asked_at", "expected INT64, got DECIMAL"),
+        ("SELECT 2::HUGEINT ** 70 AS customer_id, 1::BIGINT AS asked_at", "expected INT64, got DOUBLE"),
+        (
+            "SELECT (1::HUGEINT << 70) AS customer_id, 1::BIGINT AS asked_at",
+            "export: .*1180591620717411303424",
+        ),
+        (
+            'SELECT 1 AS customer_id, 1::BIGINT AS asked_at, 1 AS "Profile__STATUS"',
+            "spine: has a column 'profile__status'",
+        ),
         (
             "SELECT 1 AS customer_id, 1::BIGINT AS asked_at, 1 AS profile__age",
             "spine: has a column 'profile__age', which is a feature's name",
@@ -240,6 +263,19 @@ def test_nothing_is_written_when_the_spine_cannot_be_used(
 def test_views_are_refused_when_two_have_one_name(spine: Spine, profile: View, tmp_path: Path) -> None:
     with pytest.raises(DefinitionError, match="view profile: is there more than once"):
         export(spine, [profile, replace(profile, version=4)], tmp_path / "set.parquet")
+
+
+def test_views_are_refused_when_they_differ_in_a_key(spine: Spine, profile: View, tmp_path: Path) -> None:
+    other = replace(profile, name="other", entity=Entity("customer", {"customer_id": "BYTES"}))
+    with pytest.raises(
+        DefinitionError, match="view other@3: key 'customer_id': is BYTES, and INT64 in another"
+    ):
+        export(spine, [profile, other], tmp_path / "set.parquet")
+
+
+def test_folder_is_named_when_it_is_not_there(spine: Spine, profile: View, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nowhere: no such folder"):
+        export(spine, [profile], tmp_path / "nowhere" / "set.parquet")
 
 
 def test_time_is_refused_when_it_is_naive(spine: Spine, profile: View, tmp_path: Path) -> None:

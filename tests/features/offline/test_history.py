@@ -150,6 +150,55 @@ def test_column_is_named_when_the_source_lacks_it(tmp_path: Path) -> None:
         _rows(view)
 
 
+@pytest.mark.parametrize(
+    ("datatype", "value", "complaint"),
+    [
+        ("INT8", "1.5::DOUBLE", "column 'value': is INT8, the source has DOUBLE"),
+        ("INT8", "'1'", "column 'value': is INT8, the source has VARCHAR"),
+        ("FP32", "true", "column 'value': is FP32, the source has BOOLEAN"),
+        ("BYTES", "1", "column 'value': is BYTES, the source has INTEGER"),
+        ("BOOL", "1", "column 'value': is BOOL, the source has INTEGER"),
+    ],
+)
+def test_column_is_refused_when_its_values_would_become_others(
+    tmp_path: Path, datatype: str, value: str, complaint: str
+) -> None:
+    view = _parquet(
+        tmp_path, f"SELECT 7 AS customer_id, 1::BIGINT AS event, 1::BIGINT AS known, {value} AS value"
+    )
+    with pytest.raises(DefinitionError, match=f"view profile@1: {complaint}"):
+        _rows(replace(view, columns=(Column("value", datatype),)))
+
+
+@pytest.mark.parametrize(
+    ("datatype", "value", "expected"),
+    [("INT8", "100::BIGINT", 100), ("FP64", "1.25::DECIMAL(5, 2)", 1.25), ("FP32", "3::UTINYINT", 3.0)],
+)
+def test_column_is_taken_when_its_values_stay_what_they_are(
+    tmp_path: Path, datatype: str, value: str, expected: float
+) -> None:
+    view = _parquet(
+        tmp_path, f"SELECT 7 AS customer_id, 1::BIGINT AS event, 1::BIGINT AS known, {value} AS value"
+    )
+    assert _rows(replace(view, columns=(Column("value", datatype),)))[0][-1] == expected
+
+
+def test_history_is_refused_when_a_value_is_out_of_range(tmp_path: Path) -> None:
+    view = _parquet(tmp_path, "SELECT 7 AS customer_id, 1::BIGINT AS event, 1::BIGINT AS known, 300 AS value")
+    with pytest.raises(duckdb.Error, match="300"):
+        _rows(replace(view, columns=(Column("value", "INT8"),)))
+
+
+def test_csv_is_read_by_its_definition_when_its_values_do_not_tell_their_type(tmp_path: Path) -> None:
+    time = "2026-01-31T08:00:00.000001Z"
+    view = _csv(tmp_path, "customer_id,event,known,value,city", f"7,{time},{time},,12")
+    text = replace(view, columns=(Column("value", "INT8"), Column("city", "BYTES")))
+    assert _rows(text) == [(7, _MICROS, _MICROS, 1, False, None, "12")]
+    broken = _csv(tmp_path, "customer_id,event,known,value", f"7,{time},{time},1.5")
+    with pytest.raises(duckdb.Error, match=r"view profile@1, value: expected INT8, got 1\.5"):
+        _rows(replace(broken, columns=(Column("value", "INT8"),)))
+
+
 def test_source_is_named_when_there_are_no_such_files(tmp_path: Path) -> None:
     view = replace(_VIEW, source=ParquetFiles(str(tmp_path / "none*.parquet")))
     with pytest.raises(DataError, match=r"view profile@1, source: .*none"):
