@@ -21,11 +21,15 @@ def _chosen(folder: Path, model: ZooModel, toml: str = "") -> tuple[int, int, in
 
 @pytest.mark.parametrize("toml", ["", "tune_ms = 50"])
 def test_run_is_not_shared_between_threads_when_it_is_short(tmp_path: Path, toml: str) -> None:
-    instances, threads, rows, why = _chosen(tmp_path, mlp(), toml)
+    for _ in range(5):  # other work on the machine may take the cores for all of a trial
+        instances, threads, rows, why = _chosen(tmp_path, mlp(), toml)
+        tried = rf"instances x threads at 8 rows: {instances} x 1: [\d,]+ rows/s, \d+ µs a run; "
+        if re.match(tried + _RATES, why):
+            break
+    else:
+        pytest.fail(why)
     assert threads == 1
     assert rows >= 8
-    tried = rf"instances x threads at 8 rows: {instances} x 1: [\d,]+ rows/s, \d+ µs a run; "
-    assert re.match(tried + _RATES, why), why
 
 
 def test_every_share_of_the_cores_is_tried_when_a_run_is_long(tmp_path: Path) -> None:
