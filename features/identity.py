@@ -26,8 +26,8 @@ def meaning(view: View) -> Plain:
         "source": _source(view.source),
         "event_time": view.event_time,
         "known_time": view.known_time,
-        "source_delay_us": _micros(view.source_delay),
-        "ttl_us": None if view.ttl is None else _micros(view.ttl),
+        "source_delay_us": micros(view.source_delay),
+        "ttl_us": None if view.ttl is None else micros(view.ttl),
         "sequence": view.sequence,
         "deleted": view.deleted,
         "sql": view.sql,
@@ -65,6 +65,11 @@ def stewardship(view: View) -> Plain:
         "sensitivity": tags.sensitivity,
         "jurisdiction": tags.jurisdiction,
     }
+
+
+def micros(span: timedelta) -> int:
+    """Return a span in whole microseconds."""
+    return span // timedelta(microseconds=1)
 
 
 def content_hash(told: Plain) -> str:
@@ -112,7 +117,3 @@ def _column(name: str, told: Mapping[str, Any]) -> Column:
     if default is not None and datatype in _FLOATS:
         default = float(default)
     return Column(name, datatype, default)
-
-
-def _micros(span: timedelta) -> int:
-    return span // timedelta(microseconds=1)

@@ -58,8 +58,8 @@ def tune(
     batchable: bool,
     axis_size: int | None,
 ) -> tuple[Choice, _core.Backend]:
-    """Choose by running the model itself, for about `config.tune_ms` in all; return the choice and the
-    backend loaded for it."""
+    """Choose by running the model itself, for about `config.tune_ms` in all, less where its runs are short;
+    return the choice and the backend loaded for it."""
     pairs = candidates(config, cores)
     fixed_batch = config.max_batch_size if config.max_batch_size is not None else (None if batchable else 0)
     instances, threads = pairs[0]

@@ -55,7 +55,7 @@ class Manifest:
     """Of one export.
 
     Attributes:
-        spine_files: None where the spine is a SELECT.
+        spine_files: Empty where the spine is a SELECT.
         as_of_known_us: UTC; None where all that is known was used.
         columns: Of the output, in order.
     """

@@ -14,9 +14,9 @@ for them too.)
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 from falaj.features.datatypes import DUCKDB_TYPES
+from falaj.features.identity import micros
 from falaj.features.offline.history import DELETED, EVENT, KNOWN, SEQUENCE
 from falaj.features.offline.sql import quoted
 from falaj.features.view import View
@@ -26,11 +26,6 @@ SPINE_TIME = "__spine_ts"  # of the spine: UTC microseconds
 SPINE_ROW = "__spine_row"  # its order
 # What a view has for a spine row. A feature that is null in a row that is present is a third thing.
 PRESENT, MISSING, EXPIRED = "present", "missing", "expired"
-
-
-def micros(span: timedelta) -> int:
-    """Return a span in whole microseconds."""
-    return span // timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -62,11 +57,10 @@ def frontier_sql(joined: Joined, known_until: int | None = None) -> str:
     # With no order of their own, rows of the same times are told apart by their values, so that every run
     # takes the same.
     order = f"{VISIBLE}, {EVENT}, {KNOWN}, {SEQUENCE}, {DELETED}, {features}"
-    known = "" if known_until is None else f" WHERE {KNOWN} <= {known_until}"
     visible = f"greatest({EVENT}, {KNOWN} + {micros(view.source_delay)})"
     return f"""
         SELECT {keys}, {VISIBLE}, {EVENT}, {DELETED}, {features}
-        FROM (SELECT *, {visible} AS {VISIBLE} FROM {quoted(joined.history)}{known})
+        FROM (SELECT *, {visible} AS {VISIBLE} FROM {_known(joined, known_until)})
         WINDOW in_order AS (PARTITION BY {keys} ORDER BY {order})
         QUALIFY {EVENT} >= max({EVENT}) OVER (in_order ROWS UNBOUNDED PRECEDING)
             AND lead({VISIBLE}) OVER in_order IS DISTINCT FROM {VISIBLE}"""
@@ -108,13 +102,17 @@ def late_sql(spine: str, joined: Joined, known_until: int | None = None) -> str:
     """Return SQL for the number of spine rows at whose time a newer row was true, but not yet usable."""
     view = joined.view
     keys = ", ".join(quoted(key) for key in view.entity.keys)
-    known = "" if known_until is None else f" WHERE {KNOWN} <= {known_until}"
-    newest = f"SELECT {keys}, {EVENT}, max({KNOWN}) AS {KNOWN} FROM {quoted(joined.history)}{known}"
+    history = _known(joined, known_until)
+    newest = f"SELECT {keys}, {EVENT}, max({KNOWN}) AS {KNOWN} FROM {history}"
     return (
         f"SELECT count(*) FILTER (v.{KNOWN} + {micros(view.source_delay)} > spine.{SPINE_TIME}) "
         f"FROM {quoted(spine)} AS spine ASOF LEFT JOIN ({newest} GROUP BY {keys}, {EVENT}) AS v "
         f"ON {_keys_match(view, 'v')} AND spine.{SPINE_TIME} >= v.{EVENT}"
     )
+
+
+def _known(joined: Joined, until: int | None) -> str:
+    return quoted(joined.history) + ("" if until is None else f" WHERE {KNOWN} <= {until}")
 
 
 def _keys_match(view: View, own: str) -> str:
