@@ -129,7 +129,7 @@ endef
 .PHONY: venv toolchain clang-tools native-release
 toolchain:
 	$(call need,g++ cmake ninja-build ccache libgtest-dev libgmock-dev libbenchmark-dev libsimdjson-dev \
-	  libboost-dev zlib1g-dev libnghttp2-dev libssl-dev openssl pkg-config $(python_headers) $(peers))
+	  libboost-dev zlib1g-dev libnghttp2-dev liblmdb-dev libssl-dev openssl pkg-config $(python_headers) $(peers))
 
 # curl, what gRPC's own C++ and JavaScript clients are built with, and the echo server of the benchmarks.
 peers := curl libgrpc++-dev protobuf-compiler-grpc protobuf-compiler \

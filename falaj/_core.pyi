@@ -157,3 +157,37 @@ class HttpInfer:
     def flush(self) -> None: ...
     def cancel(self, tag: int) -> None: ...
     def drain(self) -> None: ...
+
+class OnlineStore:
+    def __init__(self, path: str, map_bytes: int) -> None: ...
+    def open_view(
+        self,
+        name: str,
+        version: int,
+        content_hash: str,
+        keys: list[tuple[str, str]],
+        columns: list[tuple[str, str]],
+        delay_us: int,
+        ttl_us: int | None,
+    ) -> OnlineView: ...
+    def views(self) -> list[tuple[str, int]]: ...
+    def drop_view(self, name: str, version: int) -> None: ...
+
+class OnlineView:
+    def write(
+        self,
+        keys: list[npt.NDArray[Any]],
+        event: npt.NDArray[Any],
+        known: npt.NDArray[Any],
+        sequence: npt.NDArray[Any],
+        deleted: npt.NDArray[Any],
+        columns: list[npt.NDArray[Any]],
+        nulls: list[npt.NDArray[Any] | None],
+        now_us: int,
+        cursor: bytes | None,
+    ) -> int: ...
+    def read(
+        self, keys: list[npt.NDArray[Any]], now_us: int
+    ) -> tuple[npt.NDArray[Any], list[npt.NDArray[Any]], list[npt.NDArray[Any]]]: ...
+    def cursor(self) -> bytes | None: ...
+    def entities(self) -> int: ...

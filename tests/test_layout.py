@@ -16,7 +16,8 @@ PYTHON["features"] = {"features"}
 # What a folder of csrc may include of the others.
 NATIVE = {"core": {"core"}, "observe": {"core", "observe"}, "backend": {"core", "backend"}}
 NATIVE["batch"] = {"core", "observe", "backend", "batch"}
-NATIVE["route"] = NATIVE["batch"] | {"route"}
+NATIVE["join"] = {"core", "join"}
+NATIVE["route"] = NATIVE["batch"] | NATIVE["join"] | {"route"}
 NATIVE["wire"] = NATIVE["route"] | {"wire"}
 NATIVE["bind"] = NATIVE["wire"] | {"bind"}
 _INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)

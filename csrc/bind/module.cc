@@ -6,6 +6,7 @@
 #include "bind/errors.h"
 #include "bind/http_calls.h"
 #include "bind/model.h"
+#include "bind/online_store.h"
 #include "bind/runtime.h"
 #include "bind/wire_server.h"
 
@@ -18,4 +19,5 @@ PYBIND11_MODULE(_core, module) {
   falaj::BindAsyncSink(module);
   falaj::BindWireServer(module);
   falaj::BindHttpCalls(module);
+  falaj::BindOnlineStore(module);
 }

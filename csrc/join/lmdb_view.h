@@ -1,0 +1,49 @@
+// A view in an LMDB store.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "join/entity_key.h"
+#include "join/frontier.h"
+#include "join/lmdb_environment.h"
+#include "join/online_store.h"
+
+namespace falaj {
+
+// The keys of `meta`.
+std::string DescriptionKey(const std::string& name, uint32_t version);
+std::string CursorKey(const std::string& name, uint32_t version);
+
+// Fails where the description that a transaction found is not that of `spec`, naming the first line that
+// differs.
+Status CheckDescription(std::string_view found, const ViewSpec& spec);
+
+// Thread-safe; all but the environment's own state is constant.
+class LmdbView : public OnlineView {
+ public:
+  LmdbView(std::shared_ptr<LmdbEnvironment> env, MDB_dbi meta, MDB_dbi rows, ViewSpec spec)
+      : env_(std::move(env)), meta_(meta), rows_(rows), spec_(std::move(spec)), layout_(spec_.columns) {}
+
+  const ViewSpec& spec() const override { return spec_; }
+  Status Read(std::span<const ColumnData> keys, size_t count, int64_t now, FeatureColumns& out) override;
+  Result<size_t> Write(const WriteRows& rows, int64_t now, const std::optional<std::string>& cursor) override;
+  Result<std::optional<std::string>> Cursor() override;
+  Result<size_t> Entities() override;
+
+ private:
+  struct Scratch;
+  Status CheckRows(const WriteRows& rows) const;
+  Status CheckThere(MDB_txn* txn) const;
+  // Merges the rows `order` of one entity; `changed` tells whether that made a difference.
+  Status MergeEntity(LmdbWrite& txn, std::string_view key, const WriteRows& rows,
+                     std::span<const size_t> order, int64_t now, Scratch& scratch, bool& changed) const;
+
+  const std::shared_ptr<LmdbEnvironment> env_;
+  const MDB_dbi meta_;
+  const MDB_dbi rows_;
+  const ViewSpec spec_;
+  const RowLayout layout_;
+};
+
+}  // namespace falaj

@@ -1,0 +1,61 @@
+// The online stores behind one interface: what is known of an entity now.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/status.h"
+#include "join/columns.h"
+#include "join/feature_columns.h"
+
+namespace falaj {
+
+// A view in a store. Outlives its store where that is closed first. Thread-safe.
+class OnlineView {
+ public:
+  virtual ~OnlineView() = default;
+
+  virtual const ViewSpec& spec() const = 0;
+
+  // Looks `count` entities up as of `now` (UTC µs), all in one state of the store. Neither waits for a writer
+  // nor, with an `out` that was used before, allocates. A key too long to be stored is missing. REQUIRES:
+  // `keys` have the view's key types and `count` rows.
+  virtual Status Read(std::span<const ColumnData> keys, size_t count, int64_t now, FeatureColumns& out) = 0;
+
+  // Merges rows into what the store has, durably, all or none, with the cursor; nullopt leaves it. Returns
+  // how many entities changed. What is superseded as of `now` is dropped, so nothing may be read at an
+  // earlier time afterwards. May wait for another writer.
+  virtual Result<size_t> Write(const WriteRows& rows, int64_t now,
+                               const std::optional<std::string>& cursor) = 0;
+
+  // What the last Write that had one left: how far a source has been read.
+  virtual Result<std::optional<std::string>> Cursor() = 0;
+
+  // How many entities there are rows of, deleted ones included.
+  virtual Result<size_t> Entities() = 0;
+};
+
+// Thread-safe.
+class OnlineStore {
+ public:
+  virtual ~OnlineStore() = default;
+
+  // Makes the view where it is not there. Fails where it is, by another definition.
+  virtual Result<std::shared_ptr<OnlineView>> OpenView(const ViewSpec& spec) = 0;
+  // Name and version.
+  virtual Result<std::vector<std::pair<std::string, uint32_t>>> Views() = 0;
+  // Reads of a view that is open meanwhile find nothing, and writes to it fail.
+  virtual Status DropView(const std::string& name, uint32_t version) = 0;
+};
+
+// Fails, naming what is wrong, unless `spec` can be stored.
+Status CheckSpec(const ViewSpec& spec);
+// Fails unless `columns` have the types of `specs`. `what`: "key" or "column".
+Status CheckColumns(std::span<const ColumnData> columns, std::span<const ColumnSpec> specs, const char* what);
+// The spec as text, a line for each thing that must not change.
+std::string Describe(const ViewSpec& spec);
+
+}  // namespace falaj

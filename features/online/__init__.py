@@ -1,0 +1,1 @@
+"""Online stores: what is known of an entity now."""

@@ -1,0 +1,42 @@
+"""Opens online stores, and views in them, by their definitions."""
+
+from falaj._core import OnlineStore, OnlineView
+from falaj.features.errors import DefinitionError
+from falaj.features.identity import content_hash, meaning, micros
+from falaj.features.view import View
+
+MISSING, EXPIRED, PRESENT = 0, 1, 2  # statuses that a read tells
+MAP_BYTES = 1 << 40  # of addresses; the file grows as it is filled
+_SCHEME = "lmdb://"
+
+
+def open_store(url: str, map_bytes: int = MAP_BYTES) -> OnlineStore:
+    """Open the store at a URL.
+
+    Args:
+        url: `lmdb://` and a folder, which is made where its parent is there.
+        map_bytes: What the store may grow to. The same for all who have it open in one process.
+
+    Raises:
+        DefinitionError: No store is known by such a URL.
+    """
+    if not url.startswith(_SCHEME) or url == _SCHEME:
+        raise DefinitionError(f"online store: expected lmdb:// and a folder, got {url!r}")
+    return OnlineStore(url.removeprefix(_SCHEME), map_bytes)
+
+
+def open_view(store: OnlineStore, view: View) -> OnlineView:
+    """Open a view in a store, and make it where it is not there.
+
+    Raises:
+        InvalidInput: The store has it by another definition.
+    """
+    return store.open_view(
+        view.name,
+        view.version,
+        content_hash(meaning(view)),
+        list(view.entity.keys.items()),
+        [(column.name, column.datatype) for column in view.columns],
+        micros(view.source_delay),
+        None if view.ttl is None else micros(view.ttl),
+    )
