@@ -130,7 +130,7 @@ def export(
         raise DefinitionError("expected --spine and --views, or --manifest")
     else:
         chosen = [view_of(_find(data_dir, name.strip()).meaning) for name in views.split(",")]
-        known = None if as_of_known is None else _time(as_of_known)
+        known = None if as_of_known is None else _time(as_of_known, "--as-of-known")
         with _progress("joining") as tell:
             made = make(Spine(spine, time), chosen, out, as_of_known=known, resources=resources, tell=tell)
     if as_json:
@@ -142,6 +142,60 @@ def export(
         counts = f"{each.present} present, {each.missing} missing, {each.expired} expired; {each.late} late"
         nulls = ", ".join(f"{column} {count}" for column, count in each.null.items() if count)
         print(f"{name}: {counts}" + (f"; null: {nulls}" if nulls else ""))
+
+
+@features.command()
+def materialize(
+    views: Annotated[
+        str | None, typer.Option(metavar="A@1,B", help="By default the latest version of each.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only what had arrived by then; by default, by now.")
+    ] = None,
+    store: Annotated[
+        str | None, typer.Option(metavar="URL", help="lmdb://FOLDER; by default one in the data folder.")
+    ] = None,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Empty the views first.")] = False,
+    memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Such as 2GB; by default most of the machine's.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(metavar="N", help="By default one for each core.")] = None,
+    data_dir: DataDir = _DATA_DIR,
+    as_json: Json = False,
+) -> None:
+    """Bring the online store up to what the views' sources tell.
+
+    Reads what was not read before. It can be ended at any time and run again.
+    """
+    from falaj.features.identity import micros_of, view_of
+    from falaj.features.offline.export import Resources
+    from falaj.features.online.materialize import materialize_views
+    from falaj.features.online.store import open_store
+
+    names = sorted({found.name for found in _registry(data_dir).versions()}) if views is None else None
+    chosen = [_find(data_dir, name.strip()) for name in (names or (views or "").split(","))]
+    until_us = None if until is None else micros_of(_time(until, "--until"))
+    data_dir.mkdir(parents=True, exist_ok=True)
+    opened = open_store(store or f"lmdb://{data_dir / 'online'}")
+    with _progress("materializing") as tell:
+        done = materialize_views(
+            [view_of(found.meaning) for found in chosen],
+            opened,
+            data_dir,
+            until_us=until_us,
+            rebuild=rebuild,
+            resources=Resources(memory, threads),
+            tell=tell,
+        )
+    if as_json:
+        print(json.dumps([asdict(each) for each in done]))
+        return
+    for each in done:
+        ended = ", went on where another run was ended" if each.resumed else ""
+        nobody = f", {each.without_key} without a key" if each.without_key else ""
+        print(
+            f"{each.view}@{each.version}: {each.rows} rows, {each.entities} entities changed{nobody}{ended}"
+        )
 
 
 @contextmanager
@@ -159,13 +213,13 @@ def _progress(what: str) -> Iterator[Callable[[float], None] | None]:
         yield lambda share: bar.update(task, completed=share)
 
 
-def _time(text: str) -> "datetime":
+def _time(text: str, option: str) -> "datetime":
     from datetime import datetime
 
     try:
         return datetime.fromisoformat(text)
     except ValueError as error:
-        raise DefinitionError(f"--as-of-known: {error}") from error
+        raise DefinitionError(f"{option}: {error}") from error
 
 
 def _registry(data_dir: Path) -> "Registry":

@@ -3,14 +3,16 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from falaj.features.entity import Entity
+from falaj.features.errors import DataError
 from falaj.features.source import CsvFiles, ParquetFiles, Source
 from falaj.features.view import Column, View
 
 Plain = dict[str, Any]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KINDS: dict[str, type[Source]] = {"parquet": ParquetFiles, "csv": CsvFiles}
 
 
@@ -70,6 +72,13 @@ def stewardship(view: View) -> Plain:
 def micros(span: timedelta) -> int:
     """Return a span in whole microseconds."""
     return span // timedelta(microseconds=1)
+
+
+def micros_of(time: datetime) -> int:
+    """Return a time as UTC microseconds since 1970. Raises DataError where it is naive."""
+    if time.tzinfo is None:
+        raise DataError(f"expected a time with its time zone, got {time}")
+    return (time - _EPOCH) // timedelta(microseconds=1)
 
 
 def content_hash(told: Plain) -> str:

@@ -39,7 +39,7 @@ class Resources:
     threads: int | None = None
 
 
-_MOST = Resources()
+MOST = Resources()
 
 
 def export(
@@ -48,7 +48,7 @@ def export(
     out: Path,
     *,
     as_of_known: datetime | None = None,
-    resources: Resources = _MOST,
+    resources: Resources = MOST,
     tell: Tell | None = None,
 ) -> Manifest:
     """Write a spine with its features as Parquet, and its manifest beside it as `<out>.manifest.json`.
@@ -72,7 +72,7 @@ def export(
 
 
 def export_again(
-    manifest: Path, out: Path, *, resources: Resources = _MOST, tell: Tell | None = None
+    manifest: Path, out: Path, *, resources: Resources = MOST, tell: Tell | None = None
 ) -> Manifest:
     """Make an export again of the same files, as its manifest tells.
 
@@ -103,7 +103,7 @@ def _export(
     if not out.parent.is_dir():
         raise DataError(f"{out.parent}: no such folder")
     with tempfile.TemporaryDirectory(prefix=".falaj-export-", dir=out.parent) as scratch:
-        with _connect(resources, scratch) as connection:
+        with connect(resources, scratch) as connection:
             columns = create_spine(connection, spine, _keys(views), _SPINE)
             columns += _added(columns, joined)
             for each in joined:
@@ -134,7 +134,7 @@ def _export(
     return manifest
 
 
-def _connect(resources: Resources, scratch: str) -> duckdb.DuckDBPyConnection:
+def connect(resources: Resources, scratch: str) -> duckdb.DuckDBPyConnection:
     config: dict[str, str | bool | int | float | list[str]] = {"temp_directory": scratch}
     if resources.memory is not None:
         config["memory_limit"] = resources.memory

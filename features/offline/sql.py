@@ -58,7 +58,8 @@ def micros_sql(column: str, datatype: str, where: str) -> str:
 
 def parquet_sql(glob: str, row: str) -> str:
     """Return SQL for all rows of Parquet files, numbered in the column `row` by path and order."""
-    return f"SELECT *, (file_index << 40) + file_row_number AS {row} FROM read_parquet({literal(glob)})"
+    number = f"((file_index << 40) + file_row_number)::BIGINT AS {row}"
+    return f"SELECT *, {number} FROM read_parquet({literal(glob)})"
 
 
 def csv_sql(glob: str, row: str, columns: Mapping[str, str]) -> str:

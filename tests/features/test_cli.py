@@ -166,3 +166,36 @@ def test_reason_is_told_when_a_command_cannot_be_done(
     falaj: Commands, arguments: tuple[str, ...], complaint: str
 ) -> None:
     assert falaj.run(*arguments) == (2, "", complaint)
+
+
+def test_store_is_brought_up_to_date_when_materialized(falaj: Commands, tmp_path: Path) -> None:
+    (tmp_path / "profiles").mkdir()
+    source = tmp_path / "profiles" / "a.parquet"
+    duckdb.execute(
+        "COPY (SELECT i::BIGINT AS customer_id, i::TINYINT AS age, '2026-01-01T00:00:00Z'::TIMESTAMPTZ AS "
+        f"moved_at, '2026-01-02T00:00:00Z'::TIMESTAMPTZ AS loaded_at FROM range(5) AS t(i)) TO '{source}'"
+    )
+    falaj.write(_DEFINITIONS.replace("profiles/", f"{tmp_path}/profiles/"))
+    falaj.apply()
+    early = ("materialize", "--until", "2026-01-01T12:00:00Z")
+    assert falaj.run(*early) == (0, "profile@1: 0 rows, 0 entities changed\n", "")
+    assert falaj.run("materialize", "--memory", "1GB", "--threads", "1") == (
+        0,
+        "profile@1: 5 rows, 5 entities changed\n",
+        "",
+    )
+    code, told, _ = falaj.run("materialize", "--views", "profile@1", "--rebuild", "--json")
+    (done,) = json.loads(told)
+    assert (code, done["rows"], done["entities"], done["resumed"]) == (0, 5, 5, False)
+
+
+def test_materializing_tells_what_it_cannot_do(falaj: Commands) -> None:
+    falaj.apply()
+    code, _, told = falaj.run("materialize", "--until", "2026-01-01")
+    assert (code, "expected a time with its time zone" in told) == (2, True)
+    code, _, told = falaj.run("materialize", "--store", "mongodb://x")
+    assert (code, "expected lmdb:// and a folder" in told) == (2, True)
+    code, _, told = falaj.run("materialize", "--views", "orders")
+    assert (code, "view orders: is not registered" in told) == (2, True)
+    code, _, told = falaj.run("materialize")
+    assert (code, "no file matches 'profiles/*.parquet'" in told) == (2, True)

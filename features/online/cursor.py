@@ -1,0 +1,106 @@
+"""How far a view's source has been read into an online store; kept in the store, with the rows themselves."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from glob import glob
+from pathlib import Path
+
+from falaj.features.errors import DataError
+from falaj.features.view import View
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class FileRead:
+    """A file of a source as it was when it was read; another size or time of change makes it another file."""
+
+    path: str
+    bytes: int
+    changed_ns: int
+
+
+@dataclass(frozen=True)
+class Read:
+    """Everything in these files that had arrived by a time (UTC µs, inclusive)."""
+
+    files: tuple[FileRead, ...] = ()
+    until_us: int | None = None  # None: nothing yet
+
+
+@dataclass(frozen=True)
+class Going:
+    """A run that has begun: what will have been read when it is done, and how many of its chunks are in.
+
+    Attributes:
+        divided_by: What divides the rows into chunks; a run that divides them otherwise cannot go on here.
+    """
+
+    read: Read
+    chunks: int
+    done: int
+    divided_by: str
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """What has been read, and what is being read on top of it."""
+
+    read: Read = field(default_factory=Read)
+    going: Going | None = None
+
+    def to_bytes(self) -> bytes:
+        """Return it as `cursor_of` reads it."""
+        return json.dumps({"format": _FORMAT, **asdict(self)}, ensure_ascii=False).encode()
+
+
+def cursor_of(told: bytes | None) -> Cursor:
+    """Return the cursor of a store. Raises DataError where another version of Falaj wrote it."""
+    if told is None:
+        return Cursor()
+    plain = json.loads(told)
+    if plain["format"] != _FORMAT:
+        raise DataError(f"online store: its cursor is of format {plain['format']}, this Falaj has {_FORMAT}")
+    going = plain["going"]
+    return Cursor(
+        _read(plain["read"]),
+        None if going is None else Going(**{**going, "read": _read(going["read"])}),
+    )
+
+
+def files_now(view: View) -> tuple[FileRead, ...]:
+    """Return the files of a view's source, in the order of their paths. Raises DataError without any."""
+    paths = sorted(glob(view.source.glob, recursive=True))
+    if not paths:
+        raise DataError(f"{view}, source: no file matches {view.source.glob!r}")
+    stats = [(path, Path(path).stat()) for path in paths]
+    return tuple(FileRead(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats)
+
+
+def check_order(view: View, before: Sequence[FileRead], now: Sequence[FileRead]) -> None:
+    """Check that files which came since stand behind those that were read.
+
+    Where a view has no `sequence`, the order of its files decides between rows of the same two times, and the
+    rows in the store have been numbered by it.
+
+    Raises:
+        DataError: One stands before.
+    """
+    if view.sequence is not None or not before:
+        return
+    paths = [file.path for file in before]
+    moved = [file.path for place, file in enumerate(now) if place < len(paths) and file.path != paths[place]]
+    if moved:
+        raise DataError(
+            f"{view}, source: {moved[0]} does not stand where it did in the order of the files, which "
+            "decides between rows of the same times. Declare a `sequence`, name new files behind the old "
+            "ones, or use --rebuild"
+        )
+
+
+def _read(plain: dict[str, object]) -> Read:
+    files, until = plain["files"], plain["until_us"]
+    assert isinstance(files, list)
+    assert until is None or isinstance(until, int)
+    return Read(tuple(FileRead(**file) for file in files), until)

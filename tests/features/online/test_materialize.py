@@ -1,0 +1,205 @@
+"""Materialising: incremental, whatever the chunks, and whole after having been killed."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+
+from falaj.features import Column, CsvFiles, DataError, Entity, ParquetFiles, View
+from falaj.features.online.materialize import Materialized, materialize
+from falaj.features.online.store import open_store, open_view
+from tests.features.oracle import EXPIRED, MISSING, PRESENT, Answer, Row, Rules, answer
+
+_STATUS = {0: MISSING, 1: EXPIRED, 2: PRESENT}
+_MAP_BYTES = 256 << 20
+CUSTOMER = Entity("customer", {"customer_id": "INT64"})
+
+
+def _view(glob: Path, kind: type[ParquetFiles] | type[CsvFiles] = ParquetFiles, **more: object) -> View:
+    return View(
+        name="profile",
+        version=1,
+        entity=CUSTOMER,
+        source=kind(str(glob)),
+        columns=(Column("value", "FP64"),),
+        event_time="event_us",
+        known_time="known_us",
+        deleted="gone",
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def _write_parquet(path: Path, rows: list[Row]) -> None:
+    with duckdb.connect() as connection:
+        connection.execute(
+            "CREATE TABLE t (customer_id BIGINT, event_us BIGINT, known_us BIGINT, value DOUBLE, "
+            "gone BOOLEAN)"
+        )
+        for row in rows:
+            values = [row.key, row.event, row.known, row.value, row.deleted]
+            connection.execute("INSERT INTO t VALUES (?, ?, ?, ?, ?)", values)
+        connection.execute(f"COPY t TO '{path}'")
+
+
+def _rows(seed: int, count: int, first: int = 0) -> list[Row]:
+    """Rows in the order of their sequence, many of them ties."""
+    draw = random.Random(seed)
+    return [
+        Row(
+            draw.choice([None, *range(6)]),
+            draw.randrange(50),
+            draw.randrange(50),
+            draw.choice([None, draw.random()]),
+            sequence=first + number,
+            deleted=draw.random() < 0.1,
+        )
+        for number in range(count)
+    ]
+
+
+def _run(
+    view: View, store: Path, scratch: Path, until: int | None = None, chunk: int | None = None
+) -> Materialized:
+    scratch.mkdir()
+    online = open_view(open_store(f"lmdb://{store}", _MAP_BYTES), view)
+    with duckdb.connect() as connection:
+        return materialize(view, online, connection, scratch, until_us=until, chunk_rows=chunk)
+
+
+def _read(view: View, store: Path, at: int) -> list[Answer]:
+    online = open_view(open_store(f"lmdb://{store}", _MAP_BYTES), view)
+    status, (values,), (nulls,) = online.read([np.arange(6)], at)
+    return [
+        (_STATUS[of], None if null else value)
+        for of, value, null in zip(status.tolist(), values.tolist(), nulls.tolist(), strict=True)
+    ]
+
+
+def _expected(rows: list[Row], at: int, until: int | None = None) -> list[Answer]:
+    return [answer(rows, key, at, Rules(known_until=until)) for key in range(6)]
+
+
+@pytest.mark.parametrize("chunk", [None, 7])
+def test_store_has_what_the_oracle_says_when_a_source_was_read_at_once(
+    tmp_path: Path, chunk: int | None
+) -> None:
+    rows = _rows(1, 300)
+    _write_parquet(tmp_path / "a.parquet", rows[:200])
+    _write_parquet(tmp_path / "b.parquet", rows[200:])
+    view = _view(tmp_path / "*.parquet")
+    done = _run(view, tmp_path / "store", tmp_path / "scratch", chunk=chunk)
+    assert done.rows == sum(row.key is not None for row in rows)
+    assert done.without_key == sum(row.key is None for row in rows)
+    assert _read(view, tmp_path / "store", 100) == _expected(rows, 100)
+
+
+def test_only_what_is_new_is_read_when_time_goes_on_and_files_come(tmp_path: Path) -> None:
+    rows = _rows(2, 400)
+    _write_parquet(tmp_path / "a.parquet", rows[:200])
+    view, store = _view(tmp_path / "*.parquet"), tmp_path / "store"
+    first = _run(view, store, tmp_path / "s1", until=20)
+    assert first.rows == sum(row.key is not None and row.known <= 20 for row in rows[:200])
+    assert _read(view, store, 60) == _expected(rows[:200], 60, until=20)
+
+    second = _run(view, store, tmp_path / "s2", until=30)
+    assert second.rows == sum(row.key is not None and 20 < row.known <= 30 for row in rows[:200])
+
+    # A file that comes late has rows that were known before all that was read.
+    _write_parquet(tmp_path / "b.parquet", rows[200:])
+    third = _run(view, store, tmp_path / "s3", until=40)
+    from_old = sum(row.key is not None and 30 < row.known <= 40 for row in rows[:200])
+    assert third.rows == from_old + sum(row.key is not None and row.known <= 40 for row in rows[200:])
+    assert _read(view, store, 60) == _expected(rows, 60, until=40)
+
+    assert _run(view, store, tmp_path / "s4", until=40).rows == 0
+
+
+def test_csv_files_are_read_in_their_order_too(tmp_path: Path) -> None:
+    head = "customer_id,event_us,known_us,value,gone\n"
+    for name, value in (("a", 1.5), ("b", 2.5)):
+        line = f"3,1970-01-01T00:00:10Z,1970-01-01T00:00:10Z,{value},false\n"
+        (tmp_path / f"{name}.csv").write_text(head + line)
+    view = _view(tmp_path / "*.csv", CsvFiles)
+    _run(view, tmp_path / "store", tmp_path / "scratch")
+    assert _read(view, tmp_path / "store", 20_000_000)[3] == (PRESENT, 2.5)
+
+
+def test_files_that_are_put_before_others_are_refused_where_their_order_decides(tmp_path: Path) -> None:
+    _write_parquet(tmp_path / "b.parquet", _rows(3, 5))
+    view = _view(tmp_path / "*.parquet")
+    _run(view, tmp_path / "store", tmp_path / "s1")
+    _write_parquet(tmp_path / "a.parquet", _rows(4, 5))
+    with pytest.raises(DataError, match=r"a\.parquet does not stand where it did.*--rebuild"):
+        _run(view, tmp_path / "store", tmp_path / "s2")
+
+
+def test_a_source_without_files_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no file matches"):
+        _run(_view(tmp_path / "*.parquet"), tmp_path / "store", tmp_path / "scratch")
+
+
+_CHILD = """
+import sys, pathlib, duckdb
+sys.path.insert(0, sys.argv[4])
+from tests.features.online.test_materialize import _view, _MAP_BYTES
+from falaj.features.online.materialize import materialize
+from falaj.features.online.store import open_store, open_view
+source, store, scratch = map(pathlib.Path, sys.argv[1:4])
+scratch.mkdir()
+view = _view(source)
+online = open_view(open_store(f"lmdb://{store}", _MAP_BYTES), view)
+print("begun", flush=True)
+with duckdb.connect() as connection:
+    done = materialize(view, online, connection, scratch, until_us=10**15, chunk_rows=2000)
+print("done", done.resumed, flush=True)
+"""
+
+
+def test_state_is_the_same_when_runs_were_killed(tmp_path: Path) -> None:
+    """kill -9 at moments of a run that are spread over it, until one comes to its end."""
+    source = tmp_path / "a.parquet"
+    with duckdb.connect() as connection:
+        connection.execute(
+            "COPY (SELECT (hash(i) % 5000)::BIGINT AS customer_id, (hash(i * 3) % 900)::BIGINT AS event_us, "
+            "(hash(i * 7) % 900)::BIGINT AS known_us, i::DOUBLE AS value, hash(i * 5) % 20 = 0 AS gone "
+            f"FROM range(100_000) AS t(i)) TO '{source}'"
+        )
+    root = str(Path(__file__).resolve().parents[3])
+
+    def start(number: int) -> subprocess.Popen[str]:
+        arguments = [str(source), str(tmp_path / "killed"), str(tmp_path / f"scratch{number}"), root]
+        return subprocess.Popen(
+            [sys.executable, "-c", _CHILD, *arguments], stdout=subprocess.PIPE, text=True, cwd=root
+        )
+
+    draw, killed, resumed = random.Random(5), 0, False
+    for number in range(60):
+        with start(number) as child:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "begun\n"
+            time.sleep(draw.uniform(0.0, 0.4) if killed < 12 else 0)
+            if killed < 12:
+                os.kill(child.pid, signal.SIGKILL)
+            rest = child.stdout.read()
+        if rest.startswith("done"):
+            resumed = "True" in rest
+            break
+        killed += 1
+    assert killed > 0
+    assert resumed or killed < 12
+    view = _view(source)
+    _run(view, tmp_path / "undisturbed", tmp_path / "scratch", until=10**15)
+
+    def state(name: str) -> list[list[object]]:
+        online = open_view(open_store(f"lmdb://{tmp_path / name}", _MAP_BYTES), view)
+        status, columns, nulls = online.read([np.arange(5000)], 10**6)
+        return [status.tolist(), columns[0].tolist(), nulls[0].tolist()]
+
+    assert state("killed") == state("undisturbed")
