@@ -132,8 +132,8 @@ class Lowering:
 def _looks_idle(step: Step, at: int) -> bool:
     """Whether ONNX Runtime might drop an operation for what this operand is.
 
-    It takes x + 0.0 for x, which it is not where x is -0.0, and rounds constants to FP32 to find such: so FP64
-    1e-46 is 0, and 1 + 1e-9 is 1. A constant that becomes a column while it runs is left alone.
+    It takes x + 0.0 for x, which it is not where x is -0.0, and rounds constants to FP32 to find such:
+    so 1e-46 is 0, and 1 + 1e-9 is 1. A constant that becomes a column while it runs is left alone.
     """
     operand = step.operands[at]
     if not isinstance(operand, Constant) or step.datatype not in ("FP32", "FP64"):

@@ -204,7 +204,7 @@ class Namespace:
         self.refuse(name)
 
     def _lesser(self, name: str, x1: Value, x2: Value) -> Array:
-        # ONNX Runtime's Min and Max do not give NumPy's bits when an operand is a constant.
+        # The Min and Max of ONNX Runtime, and NumPy's, differ in which zero they choose.
         if not isinstance(x1, Array):
             x1, x2 = x2, x1
         self._operands(name, NUMBERS, (x1, x2))
