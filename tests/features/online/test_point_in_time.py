@@ -13,8 +13,6 @@ from tests.features.online.lmdb_engine import fresh_view, known, read, write
 from tests.features.oracle import Row, Rules, answer
 from tests.features.truth_table import CASES, Case
 
-pytestmark = pytest.mark.core
-
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:

@@ -18,8 +18,6 @@ from falaj.features.online.store import open_store
 from tests.features.online.lmdb_engine import MAP_BYTES, fresh_view, read, write
 from tests.features.oracle import Row, Rules
 
-pytestmark = pytest.mark.core
-
 _NUMPY = {
     "BOOL": np.bool_,
     "INT8": np.int8,
