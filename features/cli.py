@@ -21,6 +21,10 @@ features = typer.Typer(no_args_is_help=True)
 DataDir = Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of what Falaj keeps.")]
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 Reference = Annotated[str, typer.Argument(metavar="VIEW[@VERSION]", help="By default its latest version.")]
+Memory = Annotated[
+    str | None, typer.Option(metavar="SIZE", help="Such as 2GB; by default most of the machine's.")
+]
+Threads = Annotated[int | None, typer.Option(metavar="N", help="By default one for each core.")]
 _DATA_DIR = Path(".falaj")
 
 
@@ -107,17 +111,16 @@ def export(
         str | None,
         typer.Option(metavar="TIME", help="Use only what had arrived by then: 2026-01-31T08:00:00Z."),
     ] = None,
-    memory: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Such as 2GB; by default most of the machine's.")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(metavar="N", help="By default one for each core.")] = None,
+    memory: Memory = None,
+    threads: Threads = None,
     data_dir: DataDir = _DATA_DIR,
     as_json: Json = False,
 ) -> None:
     """Write a spine with the features that were known at its times."""
     from falaj.features.identity import view_of
-    from falaj.features.offline.export import Resources, export_again
     from falaj.features.offline.export import export as make
+    from falaj.features.offline.export import export_again
+    from falaj.features.offline.resources import Resources
     from falaj.features.offline.spine import Spine
 
     resources = Resources(memory, threads)
@@ -156,10 +159,8 @@ def materialize(
         str | None, typer.Option(metavar="URL", help="lmdb://FOLDER; by default one in the data folder.")
     ] = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Empty the views first.")] = False,
-    memory: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Such as 2GB; by default most of the machine's.")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(metavar="N", help="By default one for each core.")] = None,
+    memory: Memory = None,
+    threads: Threads = None,
     data_dir: DataDir = _DATA_DIR,
     as_json: Json = False,
 ) -> None:
@@ -168,12 +169,15 @@ def materialize(
     Reads what was not read before. It can be ended at any time and run again.
     """
     from falaj.features.identity import micros_of, view_of
-    from falaj.features.offline.export import Resources
+    from falaj.features.offline.resources import Resources
     from falaj.features.online.materialize import materialize_views
     from falaj.features.online.store import open_store
 
-    names = sorted({found.name for found in _registry(data_dir).versions()}) if views is None else None
-    chosen = [_find(data_dir, name.strip()) for name in (names or (views or "").split(","))]
+    if views is None:
+        latest = {found.name: found for found in _registry(data_dir).versions()}
+        chosen = list(latest.values())
+    else:
+        chosen = [_find(data_dir, name.strip()) for name in views.split(",")]
     until_us = None if until is None else micros_of(_time(until, "--until"))
     data_dir.mkdir(parents=True, exist_ok=True)
     opened = open_store(store or f"lmdb://{data_dir / 'online'}")

@@ -21,7 +21,8 @@ import duckdb
 from benchmarks.engine.machine import stamp
 from benchmarks.engine.report import Section, Spread, Target, column, ratios
 from falaj.features import Column, Entity, ParquetFiles, View
-from falaj.features.offline.export import Resources, export
+from falaj.features.offline.export import export
+from falaj.features.offline.resources import Resources
 from falaj.features.offline.spine import Spine
 
 MOST_SECONDS = 5.0  # for 10 M rows of history and 1 M of the spine

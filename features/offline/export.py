@@ -3,43 +3,25 @@
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
 
 from falaj.features.errors import DataError, DefinitionError
-from falaj.features.identity import content_hash, meaning, view_of
+from falaj.features.identity import content_hash, meaning, micros_of, view_of
 from falaj.features.offline.history import EVENT, KNOWN, create_history
 from falaj.features.offline.manifest import FileSeen, Manifest, ViewJoined, read_manifest, see, see_all
 from falaj.features.offline.point_in_time import EXPIRED, MISSING, PRESENT, Joined, join_sql, late_sql
 from falaj.features.offline.progress import Tell, told_how_far
+from falaj.features.offline.resources import MOST, Resources, connect
 from falaj.features.offline.spine import Spine, create_spine
 from falaj.features.offline.sql import blaming, literal, quoted
 from falaj.features.view import View
 
 _SPINE = "__spine"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Of Parquet; fixed, so that the same rows are the same bytes.
 _ROW_GROUP = 122_880
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What an export may take.
-
-    Args:
-        memory: As DuckDB has it, such as `2GB`; what does not fit is put beside the output meanwhile. None:
-            four fifths of the machine's.
-        threads: None: as many as there are cores.
-    """
-
-    memory: str | None = None
-    threads: int | None = None
-
-
-MOST = Resources()
 
 
 def export(
@@ -67,7 +49,7 @@ def export(
     """
     if as_of_known is not None and as_of_known.tzinfo is None:
         raise DataError(f"as_of_known: expected a time with its time zone, got {as_of_known}")
-    until = None if as_of_known is None else (as_of_known - _EPOCH) // timedelta(microseconds=1)
+    until = None if as_of_known is None else micros_of(as_of_known)
     return _export(spine, views, out, until, resources, tell)
 
 
@@ -132,16 +114,6 @@ def _export(
         os.replace(beside, f"{out}.manifest.json")
         os.replace(made, out)
     return manifest
-
-
-def connect(resources: Resources, scratch: str) -> duckdb.DuckDBPyConnection:
-    config: dict[str, str | bool | int | float | list[str]] = {"temp_directory": scratch}
-    if resources.memory is not None:
-        config["memory_limit"] = resources.memory
-    if resources.threads is not None:
-        config["threads"] = resources.threads
-    with blaming("resources"):
-        return duckdb.connect(config=config)
 
 
 def _keys(views: Sequence[View]) -> dict[str, str]:

@@ -16,8 +16,8 @@ import duckdb
 import numpy as np
 
 from falaj._core import OnlineStore, OnlineView
-from falaj.features.offline.export import MOST, Resources, connect
 from falaj.features.offline.history import DELETED, EVENT, KNOWN, SEQUENCE, create_history
+from falaj.features.offline.resources import MOST, Resources, connect
 from falaj.features.offline.sql import blaming, literal, quoted
 from falaj.features.online.cursor import Cursor, Going, Read, check_order, cursor_of, files_now
 from falaj.features.online.store import open_view

@@ -10,8 +10,9 @@ import duckdb
 import pytest
 
 from falaj.features import Column, DataError, DefinitionError, Entity, ParquetFiles, View
-from falaj.features.offline.export import Resources, export, export_again
+from falaj.features.offline.export import export, export_again
 from falaj.features.offline.manifest import read_manifest
+from falaj.features.offline.resources import Resources
 from falaj.features.offline.spine import Spine
 
 _CUSTOMER = Entity("customer", {"customer_id": "INT64"})
