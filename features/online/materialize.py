@@ -5,9 +5,11 @@ since. The store merges rows in any order and any number of times to the same st
 is run again; it goes on behind the last chunk that is in.
 """
 
-import tempfile
+import fcntl
+import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import duckdb
 import numpy as np
 
 from falaj._core import OnlineStore, OnlineView
+from falaj.features.errors import DataError
 from falaj.features.offline.history import DELETED, EVENT, KNOWN, SEQUENCE, create_history
 from falaj.features.offline.resources import MOST, Resources, connect
 from falaj.features.offline.sql import blaming, literal, quoted
@@ -69,24 +72,41 @@ def materialize_views(
         rebuild: Empty the views first; until they are full again their entities are missing.
 
     Raises:
-        DataError, DefinitionError: See `materialize`; the views before are in.
+        DataError, DefinitionError: See `materialize`; the views before are in. Or another run is in `folder`.
     """
-    done = []
-    for place, view in enumerate(views):
-        if rebuild and (view.name, view.version) in store.views():
-            store.drop_view(view.name, view.version)
+    with _alone(folder) as scratch:
+        done = []
+        for place, view in enumerate(views):
+            if rebuild and (view.name, view.version) in store.views():
+                store.drop_view(view.name, view.version)
 
-        def told(share: float, place: int = place) -> None:
-            if tell is not None:
-                tell((place + share) / len(views))
+            def told(share: float, place: int = place) -> None:
+                if tell is not None:
+                    tell((place + share) / len(views))
 
-        with (
-            tempfile.TemporaryDirectory(prefix=".falaj-materialize-", dir=folder) as scratch,
-            connect(resources, scratch) as connection,
-        ):
-            online = open_view(store, view)
-            done.append(materialize(view, online, connection, Path(scratch), until_us=until_us, tell=told))
-    return done
+            own = scratch / str(place)
+            own.mkdir()
+            with connect(resources, str(own)) as connection:
+                online = open_view(store, view)
+                done.append(materialize(view, online, connection, own, until_us=until_us, tell=told))
+        return done
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[Path]:
+    """A folder for chunks, which is not left behind for good by a run that is killed."""
+    scratch = folder / ".materialize"
+    with (folder / ".materialize.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataError(f"{folder}: another run of materialize is under way there") from error
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def materialize(

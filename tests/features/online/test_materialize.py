@@ -1,5 +1,6 @@
 """Materialising: incremental, whatever the chunks, and whole after having been killed."""
 
+import fcntl
 import os
 import random
 import signal
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from falaj.features import Column, CsvFiles, DataError, Entity, ParquetFiles, View
-from falaj.features.online.materialize import Materialized, materialize
+from falaj.features.online.materialize import Materialized, materialize, materialize_views
 from falaj.features.online.store import open_store, open_view
 from tests.features.oracle import EXPIRED, MISSING, PRESENT, Answer, Row, Rules, answer
 
@@ -143,6 +144,23 @@ def test_files_that_are_put_before_others_are_refused_where_their_order_decides(
 def test_a_source_without_files_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no file matches"):
         _run(_view(tmp_path / "*.parquet"), tmp_path / "store", tmp_path / "scratch")
+
+
+def test_what_a_killed_run_left_is_removed_and_two_runs_do_not_mix(tmp_path: Path) -> None:
+    _write_parquet(tmp_path / "a.parquet", _rows(6, 5))
+    store = open_store(f"lmdb://{tmp_path / 'store'}", _MAP_BYTES)
+    view = _view(tmp_path / "*.parquet")
+    left = tmp_path / ".materialize" / "0"
+    left.mkdir(parents=True)
+    (left / "data.parquet").write_bytes(b"left")
+    with (tmp_path / ".materialize.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(DataError, match="another run of materialize is under way"):
+            materialize_views([view], store, tmp_path)
+    assert left.exists()
+    (done,) = materialize_views([view], store, tmp_path)
+    assert done.rows == sum(row.key is not None for row in _rows(6, 5))
+    assert not left.parent.exists()
 
 
 _CHILD = """
