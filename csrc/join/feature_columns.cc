@@ -17,7 +17,7 @@ void FeatureColumns::Reset(const RowLayout& layout, size_t count) {
   }
   status_.assign(count, Presence::kMissing);
   data_.assign(bytes, std::byte{0});
-  nulls_.assign(layout.slots().size() * count, 1);
+  nulls_.assign(layout.slots().size() * count, 0);
   text_.clear();
   pending_.clear();
 }
@@ -27,10 +27,9 @@ void FeatureColumns::SetPresent(size_t i, std::span<const std::byte> row) {
   const auto slots = layout_->slots();
   for (size_t c = 0; c < slots.size(); ++c) {
     const RowLayout::Slot& slot = slots[c];
-    const bool null = RowLayout::IsNull(row, c);
-    nulls_[c * count_ + i] = null ? 1 : 0;
-    if (slot.type == DataType::kBytes) {
-      if (null) continue;
+    if (RowLayout::IsNull(row, c)) {
+      nulls_[c * count_ + i] = 1;
+    } else if (slot.type == DataType::kBytes) {
       const std::string_view text = RowLayout::Text(row, slot);
       pending_.push_back({begins_[c] + i * sizeof(text), text_.size(), text.size()});
       text_.insert(text_.end(), text.begin(), text.end());
@@ -43,6 +42,10 @@ void FeatureColumns::SetPresent(size_t i, std::span<const std::byte> row) {
 }
 
 void FeatureColumns::Finish() {
+  for (size_t i = 0; i < count_; ++i) {
+    if (status_[i] == Presence::kPresent) continue;
+    for (size_t at = i; at < nulls_.size(); at += count_) nulls_[at] = 1;
+  }
   for (const PendingText& pending : pending_) {
     const std::string_view text(text_.data() + pending.offset, pending.length);
     std::memcpy(&data_[pending.at], &text, sizeof(text));

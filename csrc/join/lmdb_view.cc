@@ -1,6 +1,7 @@
 #include "join/lmdb_view.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <numeric>
 
@@ -11,6 +12,17 @@ std::string Name(const ViewSpec& spec) { return "view " + spec.name + "@" + std:
 
 std::span<const std::byte> Bytes(const MDB_val& val) {
   return {static_cast<const std::byte*>(val.mv_data), val.mv_size};
+}
+
+// So many entities are found before the first is read, so that the memory of one comes while another is
+// looked for.
+constexpr size_t kAhead = 16;
+constexpr size_t kCacheLine = 64;
+constexpr size_t kMostAhead = 4096;  // bytes of one entity
+
+void Prefetch(std::span<const std::byte> value) {
+  const size_t bytes = std::min(value.size(), kMostAhead);
+  for (size_t at = 0; at < bytes; at += kCacheLine) __builtin_prefetch(value.data() + at);
 }
 
 Status Damaged(const ViewSpec& spec) { return Internal(Name(spec) + ": a stored entity is damaged"); }
@@ -55,25 +67,40 @@ Status LmdbView::Read(std::span<const ColumnData> keys, size_t count, int64_t no
   LmdbRead txn(*env_);
   FALAJ_RETURN_IF_ERROR(txn.Begin());
   EntityKey key;
-  std::optional<Entry> entry;
-  for (size_t i = 0; i < count; ++i) {
-    if (!key.Encode(keys, i)) continue;
-    MDB_val at = ToVal(key.bytes()), value;
-    const int code = mdb_get(txn.get(), rows_, &at, &value);
-    if (code == MDB_NOTFOUND) continue;
-    if (code != 0) return env_->Failed(code, "reading");
-    if (!FindVisible(Bytes(value), layout_, now, entry)) return Damaged(spec_);
-    if (!entry || entry->deleted) continue;
-    // visible_ts <= now and event <= visible_ts: what has passed since is not negative, but may be 2^63 and
-    // more.
-    const uint64_t age = static_cast<uint64_t>(now) - static_cast<uint64_t>(entry->event);
-    if (spec_.ttl_us && age > static_cast<uint64_t>(*spec_.ttl_us)) {
-      out.SetExpired(i);
-    } else {
-      out.SetPresent(i, entry->row);
+  std::array<MDB_val, kAhead> values;
+  for (size_t begin = 0; begin < count; begin += kAhead) {
+    const size_t end = std::min(count, begin + kAhead);
+    for (size_t i = begin; i < end; ++i) {
+      MDB_val& value = values[i - begin];
+      value = {0, nullptr};
+      if (!key.Encode(keys, i)) continue;
+      MDB_val at = ToVal(key.bytes());
+      const int code = mdb_get(txn.get(), rows_, &at, &value);
+      if (code != 0 && code != MDB_NOTFOUND) return env_->Failed(code, "reading");
+      if (code == MDB_NOTFOUND) value = {0, nullptr};
+      Prefetch(Bytes(value));
+    }
+    for (size_t i = begin; i < end; ++i) {
+      if (values[i - begin].mv_data == nullptr) continue;
+      FALAJ_RETURN_IF_ERROR(Take(Bytes(values[i - begin]), now, i, out));
     }
   }
   out.Finish();
+  return Status::Ok();
+}
+
+Status LmdbView::Take(std::span<const std::byte> value, int64_t now, size_t i, FeatureColumns& out) const {
+  std::optional<Entry> entry;
+  if (!FindVisible(value, layout_, now, entry)) return Damaged(spec_);
+  if (!entry || entry->deleted) return Status::Ok();
+  // visible_ts <= now and event <= visible_ts: what has passed since is not negative, but may be 2^63 and
+  // more.
+  const uint64_t age = static_cast<uint64_t>(now) - static_cast<uint64_t>(entry->event);
+  if (spec_.ttl_us && age > static_cast<uint64_t>(*spec_.ttl_us)) {
+    out.SetExpired(i);
+  } else {
+    out.SetPresent(i, entry->row);
+  }
   return Status::Ok();
 }
 

@@ -33,6 +33,8 @@ class LmdbView : public OnlineView {
 
  private:
   struct Scratch;
+  // Sets entity `i` of `out` to what its stored `value` tells as of `now`.
+  Status Take(std::span<const std::byte> value, int64_t now, size_t i, FeatureColumns& out) const;
   Status CheckRows(const WriteRows& rows) const;
   Status CheckThere(MDB_txn* txn) const;
   // Merges the rows `order` of one entity; `changed` tells whether that made a difference.
