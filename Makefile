@@ -67,12 +67,13 @@ fuzz: venv clang-tools  ## fuzz each parser for FUZZ_SECONDS (60)
 	printf '%s\n' $${fuzzers[@]} | xargs -P $$(nproc) -I{} bash -euo pipefail -c 'fuzz {}'; \
 	echo "$${#fuzzers[@]} fuzz targets ran, $(FUZZ_SECONDS) s each"
 
-bench: native-release venv  ## measure the engine, the wire and the export against their baselines
+bench: native-release venv  ## measure the engine, the wire, the export and look-ups
 	$(PY) benchmarks/engine/run.py
 	-$(PY) benchmarks/wire/run.py
 	-$(PY) benchmarks/features/run.py
+	-$(PY) benchmarks/features/lookup.py
 	@for bench in build/release/*_bench; do \
-	  [ "$$(basename $$bench)" = falaj_engine_bench ] || $$bench --benchmark_min_time=0.2; \
+	  case $$bench in */falaj_*) ;; *) $$bench --benchmark_min_time=0.2 ;; esac; \
 	done
 
 docs: venv  ## run the examples of the documentation
