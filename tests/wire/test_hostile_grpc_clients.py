@@ -211,7 +211,8 @@ def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Servin
     folder = echo_folder(tmp_path_factory.mktemp("encrypted"))
     authority = Authority(folder)
     own = authority.issue("server")
-    bounds = settings(http__header_timeout_seconds=1, grpc__handshake_timeout_seconds=1)
+    # Good clients greet in that time too, with all that encryption and a sanitizer add to it.
+    bounds = settings(http__header_timeout_seconds=5, grpc__handshake_timeout_seconds=5)
     files = ("--tls-certificate", str(own.certificate), "--tls-key", str(own.key))
     with Serving(folder, *files, *bounds) as server:
         yield server, authority

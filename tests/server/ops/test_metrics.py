@@ -24,6 +24,7 @@ from falaj.server.ops.buckets import ROW_LADDER, TIME_LADDER, row_buckets, time_
 from falaj.server.ops.machine_metrics import Gpus, Machine
 from falaj.server.ops.metrics import MetricsCollector
 from tests import zoo
+from tests.server.serving_process import until
 from tests.serving import GATED, QUICK, add_model, add_python, x_of
 
 pytestmark = pytest.mark.core
@@ -48,6 +49,11 @@ def engine(tmp_path: Path) -> Iterator[falaj.Engine]:
     add_model(tmp_path, zoo.tokens(), QUICK)
     with falaj.Engine(tmp_path, cores=2, strict=True) as engine:
         yield engine
+
+
+def _settled(engine: falaj.Engine, model: str) -> None:
+    """Wait until all is counted: a batch's last phase ends after its clients have their answers."""
+    until(lambda: engine.stats(model)[0]["inflight_requests"] == 0, "all batches have ended")
 
 
 def _families(collector: MetricsCollector, accept: str = "") -> dict[str, Metric]:
@@ -82,6 +88,7 @@ def test_page_counts_what_was_asked_when_models_answer(engine: falaj.Engine, acc
         engine.infer("mlp", {"x": np.zeros((1, 31), dtype=np.float32)})
     with pytest.raises(falaj.DeadlineExceeded):
         engine.infer("mlp", _ROWS, timeout=0)
+    _settled(engine, "mlp")
     samples = _samples(_collector(engine), accept)
     [stats] = engine.stats("mlp")
     mlp = {"model": "mlp", "version": "1"}
@@ -105,6 +112,7 @@ def test_page_counts_what_was_asked_when_models_answer(engine: falaj.Engine, acc
 
 def test_histograms_equal_the_engines_when_models_answer(engine: falaj.Engine) -> None:
     engine.infer_many("mlp", [_ROWS] * 50)
+    _settled(engine, "mlp")
     samples = _samples(_collector(engine))
     [stats] = engine.stats("mlp")
     mlp = {"model": "mlp", "version": "1"}
