@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/request_features.h"
 #include "core/status.h"
 #include "core/tensor.h"
 
@@ -30,6 +31,16 @@ struct ModelSignature {
   }
 };
 
+// One request of a batch, to a backend that answers for each by itself: its rows of the batch, and what is
+// told back of it alone.
+struct BatchMember {
+  int64_t first_row = 0;
+  int64_t rows = 0;
+  RequestFeatures* features = nullptr;  // null where the request says nothing of features
+  Status status;                        // set where this request fails and the others do not
+  bool features_stale = false;          // set where it was answered from older features than the store has
+};
+
 // One batch, in the order of the signature. Inputs are read-only for the backend. An output whose view has
 // data is written there and must come out with exactly that shape; one without is allocated by the backend,
 // which fills in the view and appends what owns the memory to `owners`.
@@ -37,6 +48,9 @@ struct BatchIo {
   std::span<const TensorView> inputs;
   std::span<TensorView> outputs;
   std::vector<std::shared_ptr<void>>* owners;
+  // Empty but for a model with BatcherOptions::tells_members. In the order of the requests, not of their
+  // rows.
+  std::span<BatchMember> members{};
 };
 
 // Used by one thread at a time; different instances of one backend run at once.

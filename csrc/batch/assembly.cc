@@ -99,6 +99,7 @@ Status BatchAssembly::Assemble(std::span<Request* const> members, SlabPool& slab
       FALAJ_RETURN_IF_ERROR(GatherInput(i, members));
     }
   }
+  if (options_->tells_members) TellMembers(members);
   const SlabLayout& layout = slabs.layout();
   for (size_t i = 0; i < layout.outputs.size(); ++i) {
     if (layout.outputs[i].row_bytes > 0 && rows_ <= layout.rows) {
@@ -108,6 +109,13 @@ Status BatchAssembly::Assemble(std::span<Request* const> members, SlabPool& slab
     }
   }
   return Status::Ok();
+}
+
+void BatchAssembly::TellMembers(std::span<Request* const> members) {
+  members_.clear();
+  for (size_t i = 0; i < members.size(); ++i) {
+    members_.push_back({first_rows_[i], members[i]->rows_, members[i]->features.get(), Status(), false});
+  }
 }
 
 bool BatchAssembly::CanJoin(const Request& first, const Request& other) const {
@@ -254,6 +262,10 @@ Status BatchAssembly::CheckOutputs() const {
 
 Status BatchAssembly::Extract(size_t index, Request& member) {
   member.outputs_.clear();
+  if (options_->tells_members) {
+    FALAJ_RETURN_IF_ERROR(members_[index].status);
+    member.features_stale_ = members_[index].features_stale;
+  }
   for (size_t i = 0; i < outputs_.size(); ++i) {
     TensorView view = outputs_[i];
     if (options_->max_batch_rows > 0) {

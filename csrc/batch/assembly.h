@@ -19,6 +19,7 @@ class BatchAssembly {
     inputs_.reserve(options->inputs.size());
     outputs_.reserve(options->outputs.size());
     first_rows_.reserve(max_members);
+    if (options->tells_members) members_.reserve(max_members);
   }
 
   // Lays out the batch. Requests whose rows lie side by side in one slab are taken as they lie; a request
@@ -26,7 +27,7 @@ class BatchAssembly {
   // REQUIRES: members share a signature and have at most max_batch_rows rows.
   Status Assemble(std::span<Request* const> members, SlabPool& slabs);
 
-  BatchIo io() { return {inputs_, outputs_, &slab_->owners}; }
+  BatchIo io() { return {inputs_, outputs_, &slab_->owners, members_}; }
 
   // Whether two requests of equal signature hash really have the shapes of one batch.
   bool CanJoin(const Request& first, const Request& other) const;
@@ -35,6 +36,7 @@ class BatchAssembly {
   Status CheckOutputs() const;
 
   // Gives `member` (the index-th of Assemble's members) its part of the outputs, and its share in the memory.
+  // Fails with what the backend said of this member alone.
   Status Extract(size_t index, Request& member);
 
   // Drops this batch's hold on the memory.
@@ -53,6 +55,7 @@ class BatchAssembly {
     if (in_place_) slab_->running.store(false, std::memory_order_release);
     in_place_ = false;
   }
+  void TellMembers(std::span<Request* const> members);
   Status GatherInput(size_t backend_input, std::span<Request* const> members);
   Status GatherMask(size_t backend_input, std::span<Request* const> members);
   Status GatherPadded(size_t backend_input, std::span<Request* const> members);
@@ -63,6 +66,7 @@ class BatchAssembly {
   std::vector<TensorView> inputs_;
   std::vector<TensorView> outputs_;
   std::vector<int64_t> first_rows_;  // of each member in the batch
+  std::vector<BatchMember> members_;
   RefPtr<Slab> slab_;
   bool in_place_ = false;  // slab_->running is ours
   int64_t rows_ = 0;

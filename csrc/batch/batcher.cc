@@ -147,6 +147,8 @@ void Batcher::Recycle(Request* request) {
   request->keep_alive_.reset();
   request->own_outputs_.clear();
   request->status_ = Status::Ok();
+  request->features.reset();
+  request->features_stale_ = false;
   request->state_.store(Request::State::kPreparing, std::memory_order_relaxed);
   MutexLock lock(mu_);
   if (abandoned) {

@@ -53,7 +53,8 @@ struct BatcherOptions {
   std::vector<LevelPolicy> levels{LevelPolicy{}};
   int default_level = 1;
   bool run_on_submitter = true;
-  Nanos short_work{50'000};  // a hand-over to another thread costs about this much
+  bool tells_members = false;  // the backend looks at the requests of a batch one by one, see BatchMember
+  Nanos short_work{50'000};    // a hand-over to another thread costs about this much
 };
 
 }  // namespace falaj

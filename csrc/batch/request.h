@@ -8,6 +8,7 @@
 
 #include "batch/slab.h"
 #include "core/ref_counted.h"
+#include "core/request_features.h"
 #include "core/status.h"
 #include "core/tensor.h"
 
@@ -34,10 +35,11 @@ class Request : public RefCounted<Request> {
  public:
   // Set by the submitter before Enqueue.
   std::shared_ptr<CompletionSink> sink;
-  uint64_t tag = 0;                       // the submitter's own; not looked at
-  int priority = 0;                       // 1 is highest; 0 the model's default level
-  TimePoint deadline = TimePoint::max();  // set before Reserve or Attach
-  TimePoint arrived{};                    // set by Reserve and Attach
+  uint64_t tag = 0;                           // the submitter's own; not looked at
+  int priority = 0;                           // 1 is highest; 0 the model's default level
+  TimePoint deadline = TimePoint::max();      // set before Reserve or Attach
+  TimePoint arrived{};                        // set by Reserve and Attach
+  std::unique_ptr<RequestFeatures> features;  // null: says nothing of features
 
   // After Reserve: writable views to fill. Nothing may block between Reserve and Enqueue.
   std::span<TensorView> inputs() { return inputs_; }
@@ -49,6 +51,7 @@ class Request : public RefCounted<Request> {
   std::span<const TensorView> outputs() const { return outputs_; }
   TimePoint started() const { return started_; }  // its batch began to be assembled
   TimePoint finished() const { return finished_; }
+  bool features_stale() const { return features_stale_; }
   int64_t rows() const { return rows_; }
   Batcher& batcher() const { return *batcher_; }
 
@@ -87,6 +90,7 @@ class Request : public RefCounted<Request> {
   std::shared_ptr<void> keep_alive_;                // of attached memory
   std::vector<std::shared_ptr<void>> own_outputs_;  // outputs cut out of padding
   Status status_;
+  bool features_stale_ = false;
   TimePoint started_{};
   TimePoint finished_{};
 

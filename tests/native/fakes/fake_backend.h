@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstring>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -59,14 +60,24 @@ class Script {
 };
 
 constexpr float kPoison = -666;
+constexpr float kRefused = -667;
+constexpr float kStale = -668;
 
-// FP32 and INT64: y = 2x + 1, kPoison fails the run. BYTES: the same characters.
+// FP32 and INT64: y = 2x + 1, kPoison fails the run. BYTES: the same characters. Where it is told of the
+// batch's members, kRefused as the first value of one fails that alone, and kStale says that its features
+// are.
 class FakeInstance final : public Instance {
  public:
   explicit FakeInstance(Script* script) : script_(script) {}
 
   Status Run(const BatchIo& io) override {
     if (script_ != nullptr) script_->Enter(io);
+    for (BatchMember& member : io.members) {
+      const float first = static_cast<const float*>(io.inputs[0].data)[member.first_row];
+      if (first == kRefused)
+        member.status = InvalidInput("refused: " + std::to_string(member.rows) + " rows");
+      member.features_stale = first == kStale;
+    }
     for (size_t i = 0; i < io.outputs.size(); ++i) {
       const TensorView& in = io.inputs[i % io.inputs.size()];
       TensorView& out = io.outputs[i];

@@ -26,6 +26,7 @@ class CollectingSink final : public CompletionSink {
       ++times_[request->tag];
       order_.push_back(request->tag);
       codes_[request->tag] = request->status().code();
+      stale_[request->tag] = request->features_stale();
       if (request->status().ok()) {
         const TensorView& view = request->outputs()[0];
         if (view.type == DataType::kFp32 && view.elements() > 0) {
@@ -46,6 +47,7 @@ class CollectingSink final : public CompletionSink {
   std::vector<uint64_t> order() const { return Copy(order_); }
   Code code(uint64_t tag) const { return Copy(codes_).at(tag); }
   std::vector<float> values(uint64_t tag) const { return Copy(values_).at(tag); }
+  bool stale(uint64_t tag) const { return Copy(stale_).at(tag); }
   Shape shape(uint64_t tag) const { return Copy(shapes_).at(tag); }
   int calls() const { return Copy(calls_); }
 
@@ -61,6 +63,7 @@ class CollectingSink final : public CompletionSink {
   std::map<uint64_t, int> times_;
   std::vector<uint64_t> order_;
   std::map<uint64_t, Code> codes_;
+  std::map<uint64_t, bool> stale_;
   std::map<uint64_t, std::vector<float>> values_;
   std::map<uint64_t, Shape> shapes_;
   int calls_ = 0;
