@@ -19,7 +19,8 @@ class InternalError(Error, RuntimeError): ...
 
 _Convert: TypeAlias = Callable[[Any, str], npt.NDArray[Any]]
 _Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
-_Described: TypeAlias = list[tuple[str, str, tuple[int, ...], tuple[str, ...]]]
+_Described: TypeAlias = list[tuple[str, str, tuple[int, ...], tuple[str, ...], bool]]
+_Spec: TypeAlias = tuple[str, str, Sequence[int]] | tuple[str, str, Sequence[int], bool]
 
 class Runtime:
     def __init__(self, cores: int, convert: _Convert) -> None: ...
@@ -81,6 +82,13 @@ class Backend:
         self, inputs: dict[str, Any], rows: int, instances: int, seconds: float, convert: _Convert
     ) -> tuple[float, float]: ...
 
+def join_features(
+    model: Backend,
+    views: Sequence[tuple[OnlineView, str]],
+    features: Sequence[tuple[int, str, bytes | None]],
+    inputs: Sequence[tuple[str, Sequence[tuple[int] | tuple[str, str]]]],
+) -> Backend: ...
+
 class Model:
     def __init__(self, runtime: Runtime, backend: Backend, options: dict[str, Any]) -> None: ...
     def warm_up(self, inputs: dict[str, Any], times: int, instances: int, convert: _Convert) -> None: ...
@@ -99,8 +107,8 @@ def load_onnx(
     beside_traffic: bool,
 ) -> Backend: ...
 def load_python(
-    inputs: Sequence[tuple[str, str, Sequence[int]]],
-    outputs: Sequence[tuple[str, str, Sequence[int]]],
+    inputs: Sequence[_Spec],
+    outputs: Sequence[_Spec],
     factory: Callable[[], Any],
 ) -> Backend: ...
 def onnxruntime_version(library: str) -> str: ...

@@ -202,6 +202,39 @@ def materialize(
         )
 
 
+@features.command()
+def bind(
+    version_folder: Annotated[Path, typer.Argument(metavar="MODEL/VERSION", help="Its folder.")],
+    views: Annotated[str, typer.Option(metavar="A@1,B", help="Whose columns the model takes.")],
+    inputs: Annotated[
+        list[str],
+        typer.Option(
+            "--input",
+            metavar="X=A__INCOME,AMOUNT:FP32",
+            help="The columns of an input of the model: features, and values of requests with their "
+            "datatypes. X alone: all columns of the views.",
+        ),
+    ],
+    on_missing: Annotated[
+        str, typer.Option(metavar="default|nan|reject", help="For entities that are missing or expired.")
+    ] = "default",
+    data_dir: DataDir = _DATA_DIR,
+) -> None:
+    """Have a model look its features up: requests then bring its entities' keys.
+
+    Written into the version's bundle.json, with the views' definitions.
+    """
+    from falaj.features.binding import BoundView, as_on_missing, binding_from, write_binding
+    from falaj.features.identity import view_of
+
+    missing = as_on_missing(on_missing)
+    bound = [BoundView(view_of(_find(data_dir, name.strip()).meaning), missing) for name in views.split(",")]
+    binding = binding_from(bound, inputs)
+    write_binding(version_folder, binding)
+    for each in binding.inputs:
+        print(f"{each.name}: {', '.join(str(column) for column in each.columns)}")
+
+
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[float], None] | None]:
     """A bar on standard error while the context lasts; none where that is no terminal."""

@@ -17,6 +17,7 @@ from falaj import _core
 from falaj.server.arrays import from_python
 from falaj.server.describe import describe, statistics
 from falaj.server.event_loop import LoopSink
+from falaj.server.online_features import OnlineFeatures
 from falaj.server.override import Override
 from falaj.server.repository import Repository
 from falaj.server.watcher import Watcher
@@ -35,6 +36,8 @@ class Engine:
         cores: executor threads; by default as many cores as affinity and cgroup quota let the process use.
         watch: seconds between looks at the folder for changes; None (default) looks only when told to.
         models: the models to be loaded now; None (default) for all that are there.
+        features: URL of the online store that models look features up in, such as `lmdb://.falaj/online`;
+            None (default) where none does.
         strict: raise where a model fails to load; by default the others are served, and `models()` and any
             request to it say why it failed.
 
@@ -49,13 +52,14 @@ class Engine:
         cores: int | None = None,
         watch: float | None = None,
         models: Sequence[str] | None = None,
+        features: str | None = None,
         strict: bool = False,
     ) -> None:
         cores = cores if cores is not None else _core.usable_cores()
         if cores < 1:
             raise _core.InvalidInput(f"cores: expected 1 or more, got {cores}")
         self._runtime = _core.Runtime(cores, from_python)
-        self._repository = Repository(Path(repository), self._runtime, cores)
+        self._repository = Repository(Path(repository), self._runtime, cores, OnlineFeatures(features))
         self._sinks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopSink] = (
             weakref.WeakKeyDictionary()
         )

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 
 from falaj import _core
+from falaj.features.binding import BUNDLE, read_binding
+from falaj.features.errors import DefinitionError
 from falaj.server import arrays
 from falaj.server.errors import ConfigError
 from falaj.server.give_way import give_way
 from falaj.server.labels import read_labels
 from falaj.server.model_config import InputConfig, ModelConfig, Warmup
+from falaj.server.online_features import OnlineFeatures
 from falaj.server.onnxruntime_library import find_onnxruntime
 from falaj.server.probe import Probe, probe, sample
 from falaj.server.python_model import model_factory
@@ -55,7 +58,11 @@ class Source:
 
 
 def load_version(
-    runtime: _core.Runtime, source: Source, cores: int, kept: LoadedVersion | None
+    runtime: _core.Runtime,
+    source: Source,
+    cores: int,
+    kept: LoadedVersion | None,
+    features: OnlineFeatures,
 ) -> LoadedVersion:
     """Load one version and warm it up beside whatever serves now. Nothing is published.
 
@@ -66,10 +73,12 @@ def load_version(
     begin = time.monotonic()
     path = model_file(source)
     if path.suffix == ".py":
-        loaded = _finish(runtime, source, *_load_python(source, path), platform="python")
+        backend, choice, found = _load_python(source, path)
     else:
-        onnx = _load_onnx(source, path, cores, kept)
-        loaded = _finish(runtime, source, *onnx, platform="onnxruntime_onnx")
+        backend, choice, found = _load_onnx(source, path, cores, kept)
+    platform = "python" if path.suffix == ".py" else "onnxruntime_onnx"
+    joined = _joined(source, backend, choice, features)
+    loaded = _finish(runtime, source, joined, choice, found, platform)
     return replace(loaded, load_seconds=time.monotonic() - begin)
 
 
@@ -158,6 +167,20 @@ def _declared(tensor: Any, kind: str, source: Source) -> Tensor:
     return Tensor(tensor.name, tensor.datatype, tuple(tensor.shape))
 
 
+def _joined(source: Source, model: _core.Backend, choice: Choice, features: OnlineFeatures) -> _core.Backend:
+    """The model behind the look-ups that its bundle names; itself where there are none."""
+    where = f"{source.name}: {BUNDLE}"
+    try:
+        binding = read_binding(source.folder)
+        if binding is None:
+            return model
+        if choice.max_batch_size == 0:
+            raise ConfigError(f"{where}: a model that looks features up needs a batch dimension")
+        return features.join(model, binding)
+    except (DefinitionError, _core.InvalidInput) as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
 def _finish(
     runtime: _core.Runtime,
     source: Source,
@@ -171,9 +194,10 @@ def _finish(
     _check_batching(source, choice, inputs)
     masks = {tensor.mask: tensor for tensor in config.input if tensor.mask is not None}
     public = tuple(_configured(t, config) for t in inputs if t.name not in masks)
+    looked_up = tuple(tensor for tensor in declared if tensor.optional)
     outputs = tuple(
         tensor if choice.max_batch_size == 0 else tensor.with_shape((-1, *tensor.shape[1:]))
-        for tensor in found.outputs
+        for tensor in (*found.outputs, *looked_up)
     )
     placement, notes = backend.placement, list(backend.fallbacks)
     if config.max_batch_size and not found.batchable and found.axis_size is not None:
@@ -187,8 +211,8 @@ def _finish(
         version=source.version,
         model=model,
         config=config,
-        inputs=public,
-        outputs=outputs,
+        inputs=tuple(tensor for tensor in public if not tensor.optional),
+        outputs=tuple(tensor for tensor in outputs if not tensor.optional),
         platform=platform,
         placement=placement,
         choice=choice,
@@ -248,6 +272,7 @@ def _batcher_options(
         "default_level": config.default_priority,
         # Code that may wait for anything is not run on a thread that came to ask.
         "run_on_submitter": config.run_on_submitter and platform != "python",
+        "tells_members": any(tensor.optional for tensor in outputs),
     }
 
 

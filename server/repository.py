@@ -23,6 +23,7 @@ from falaj.server.folder import (
 from falaj.server.give_way import give_way
 from falaj.server.loader import LoadedVersion, Source, load_version
 from falaj.server.model_config import ModelConfig
+from falaj.server.online_features import OnlineFeatures
 from falaj.server.override import Override, OverrideFolders
 
 _log = logging.getLogger("falaj.repository")
@@ -48,10 +49,11 @@ class Repository:
     nothing for what is in service.
     """
 
-    def __init__(self, root: Path, runtime: _core.Runtime, cores: int) -> None:
+    def __init__(self, root: Path, runtime: _core.Runtime, cores: int, features: OnlineFeatures) -> None:
         self._root = root
         self._runtime = runtime
         self._cores = cores
+        self._features = features
         self._entries: dict[str, _Entry] = {}
         self._table_lock = threading.Lock()  # of _entries and of publishing; never held while loading
         self._overrides = OverrideFolders()
@@ -234,7 +236,7 @@ class Repository:
                 continue
             try:
                 source = Source(name, version, path, config)
-                serving[version] = load_version(self._runtime, source, self._cores, kept)
+                serving[version] = load_version(self._runtime, source, self._cores, kept, self._features)
                 prints[version] = seen
             except _core.Error as failure:
                 error = _without(folder.path, failure) if folder.path in entry.folders else failure

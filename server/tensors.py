@@ -15,14 +15,16 @@ class Tensor:
     datatype: str
     shape: tuple[int, ...]
     symbols: tuple[str, ...] = ()
+    optional: bool = False
+    """An input that may be left out, or an output for those who ask: features that are looked up."""
 
     def with_shape(self, shape: tuple[int, ...]) -> "Tensor":
         """The same tensor with another shape; names of dimensions stay where the rank does."""
         return replace(self, shape=shape, symbols=self.symbols if len(shape) == len(self.shape) else ())
 
-    def as_tuple(self) -> tuple[str, str, tuple[int, ...]]:
+    def as_tuple(self) -> tuple[str, str, tuple[int, ...], bool]:
         """As the native core takes it."""
-        return (self.name, self.datatype, self.shape)
+        return (self.name, self.datatype, self.shape, self.optional)
 
 
 def of_backend(backend: _core.Backend) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:

@@ -16,7 +16,7 @@ PYTHON["features"] = {"features"}
 # What a folder of csrc may include of the others.
 NATIVE = {"core": {"core"}, "observe": {"core", "observe"}, "backend": {"core", "backend"}}
 NATIVE["batch"] = {"core", "observe", "backend", "batch"}
-NATIVE["join"] = {"core", "join"}
+NATIVE["join"] = NATIVE["backend"] | {"join"}
 NATIVE["route"] = NATIVE["batch"] | NATIVE["join"] | {"route"}
 NATIVE["wire"] = NATIVE["route"] | {"wire"}
 NATIVE["bind"] = NATIVE["wire"] | {"bind"}

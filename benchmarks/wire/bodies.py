@@ -3,8 +3,8 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from tests.zoo.model import Arrays, ZooModel
@@ -12,11 +12,12 @@ from tests.zoo.model import Arrays, ZooModel
 _GRPC_METHOD = "/inference.GRPCInferenceService/ModelInfer"
 # Rounding depends on the size of a batch: the text of a number may be so much longer or shorter.
 _DIGITS = 4
+_DATATYPES = {"<f4": "FP32", "<i8": "INT64"}
 
 
 @dataclass(frozen=True)
 class Body:
-    """A request as the load generator is given it, all inputs FP32.
+    """A request as the load generator is given it.
 
     `length_slack` is what the length of its answers may vary by.
     """
@@ -56,7 +57,12 @@ def grpc_raw(model: ZooModel, inputs: Arrays) -> Body:
     fields = [_field(1, model.name.encode())]
     for name, array in inputs.items():
         dims = b"".join(_varint(dim) for dim in array.shape)
-        fields.append(_field(5, _field(1, name.encode()) + _field(2, b"FP32") + _field(3, dims)))
+        fields.append(
+            _field(
+                5,
+                _field(1, name.encode()) + _field(2, _DATATYPES[array.dtype.str].encode()) + _field(3, dims),
+            )
+        )
     fields += [_field(7, _raw(array)) for array in inputs.values()]
     return Body("grpc", _GRPC_METHOD, (), b"".join(fields))
 
@@ -65,21 +71,21 @@ def _path(model: ZooModel) -> str:
     return f"/v2/models/{model.name}/infer"
 
 
-def _tensor_json(name: str, array: npt.NDArray[np.float32], rest: str) -> str:
+def _tensor_json(name: str, array: npt.NDArray[Any], rest: str) -> str:
     shape = json.dumps(list(array.shape), separators=(",", ":"))
-    return f'{{"name":{json.dumps(name)},"shape":{shape},"datatype":"FP32",{rest}}}'
+    return f'{{"name":{json.dumps(name)},"shape":{shape},"datatype":"{_DATATYPES[array.dtype.str]}",{rest}}}'
 
 
-def _numbers(array: npt.NDArray[np.float32]) -> str:
+def _numbers(array: npt.NDArray[Any]) -> str:
     return ",".join(_texts(array))
 
 
-def _texts(array: npt.NDArray[np.float32]) -> Iterator[str]:
-    return map(str, array.astype("<f4").ravel())
+def _texts(array: npt.NDArray[Any]) -> Iterator[str]:
+    return map(str, array.ravel())
 
 
-def _raw(array: npt.NDArray[np.float32]) -> bytes:
-    return array.astype("<f4").tobytes()
+def _raw(array: npt.NDArray[Any]) -> bytes:
+    return array.tobytes()
 
 
 def _field(number: int, payload: bytes) -> bytes:

@@ -13,6 +13,7 @@ from onnx import helper
 
 from benchmarks.engine.setup import Setup, falaj_settings, prepare
 from benchmarks.wire.bodies import Body
+from benchmarks.wire.keyed_model import KEYED, write_keyed
 from benchmarks.wire.servers import Server, started
 from falaj import Engine
 from tests import zoo
@@ -119,6 +120,7 @@ def write_models(programs: Path, folder: Path, seconds: float, rounds: int, quic
     zoo.save(million, folder)
     (folder / million.name / "model.toml").write_text("tune_ms = 0\nmax_batch_size = 2\n")
     engine.models[million.name] = million
+    engine.models[KEYED] = write_keyed(folder, engine.models["mlp"], folder.parent / "data" / "online")
     return Models(engine, chosen)
 
 

@@ -36,9 +36,9 @@ struct ModelSignature {
 struct BatchMember {
   int64_t first_row = 0;
   int64_t rows = 0;
-  RequestFeatures* features = nullptr;  // null where the request says nothing of features
-  Status status;                        // set where this request fails and the others do not
-  bool features_stale = false;          // set where it was answered from older features than the store has
+  const RequestFeatures* features = nullptr;
+  Status status;                // set where this request fails and the others do not
+  bool features_stale = false;  // set where it was answered from older features than the store has
 };
 
 // One batch, in the order of the signature. Inputs are read-only for the backend. An output whose view has

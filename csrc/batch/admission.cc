@@ -37,14 +37,14 @@ std::string Batcher::Name() const {
 
 Status Batcher::CheckShapes(Request& request, std::span<const Shape> shapes) const {
   const auto& specs = signature().inputs;
-  if (shapes.size() != specs.size()) {
-    return InvalidInput(Name() + ": expected " + std::to_string(specs.size()) + " inputs, got " +
+  if (shapes.size() != specs.size() && shapes.size() != required_inputs_) {
+    return InvalidInput(Name() + ": expected " + std::to_string(required_inputs_) + " inputs, got " +
                         std::to_string(shapes.size()));
   }
   const bool batches = options_.max_batch_rows > 0;
   const int64_t rows = batches && !shapes.empty() && shapes[0].rank() > 0 ? shapes[0][0] : 1;
   size_t bytes = 0;
-  for (size_t i = 0; i < specs.size(); ++i) {
+  for (size_t i = 0; i < shapes.size(); ++i) {
     const auto where = [&] { return Name() + ", input '" + specs[i].name + "': "; };
     if (!Matches(specs[i], shapes[i])) {
       return InvalidInput(where() + "expected " + specs[i].ToString() + ", got " +
@@ -69,13 +69,11 @@ Status Batcher::CheckShapes(Request& request, std::span<const Shape> shapes) con
   }
   request.rows_ = rows;
   request.signature_ = 0;
-  for (size_t i = 0; i < specs.size(); ++i) {
-    int padded = -1;
-    for (const InputPlan& plan : options_.inputs) {
-      if (!plan.is_mask && plan.source == static_cast<int>(i)) padded = plan.pad_axis;
-    }
+  for (size_t i = 0; i < shapes.size(); ++i) {
+    if (specs[i].optional) break;  // those have but one shape
     for (size_t d = batches ? 1 : 0; d < shapes[i].rank(); ++d) {
-      request.signature_ = Mix(request.signature_, static_cast<int>(d) == padded ? -1 : shapes[i][d]);
+      const bool padded = static_cast<int>(d) == padded_axes_[i];
+      request.signature_ = Mix(request.signature_, padded ? -1 : shapes[i][d]);
     }
   }
   return Status::Ok();

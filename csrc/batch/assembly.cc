@@ -114,12 +114,13 @@ Status BatchAssembly::Assemble(std::span<Request* const> members, SlabPool& slab
 void BatchAssembly::TellMembers(std::span<Request* const> members) {
   members_.clear();
   for (size_t i = 0; i < members.size(); ++i) {
-    members_.push_back({first_rows_[i], members[i]->rows_, members[i]->features.get(), Status(), false});
+    members_.push_back({first_rows_[i], members[i]->rows_, &members[i]->features, Status(), false});
   }
 }
 
 bool BatchAssembly::CanJoin(const Request& first, const Request& other) const {
   for (const InputPlan& plan : options_->inputs) {
+    if (options_->signature.inputs[static_cast<size_t>(plan.source)].optional) break;
     const Shape& a = first.inputs_[static_cast<size_t>(plan.source)].shape;
     const Shape& b = other.inputs_[static_cast<size_t>(plan.source)].shape;
     if (plan.is_mask) continue;
@@ -169,6 +170,7 @@ Status BatchAssembly::GatherInput(size_t backend_input, std::span<Request* const
   if (plan.is_mask) return GatherMask(backend_input, members);
   const auto source = static_cast<size_t>(plan.source);
   if (plan.pad_axis >= 0) return GatherPadded(backend_input, members);
+  if (options_->signature.inputs[source].optional) return GatherOptional(backend_input, members);
   const TensorView& first = members[0]->inputs_[source];
   if (members.size() == 1) {
     inputs_.push_back(first);
@@ -189,6 +191,30 @@ Status BatchAssembly::GatherInput(size_t backend_input, std::span<Request* const
     const TensorView& from = members[m]->inputs_[source];
     const size_t bytes = row_bytes * static_cast<size_t>(members[m]->rows_);
     if (bytes > 0) std::memcpy(to + row_bytes * static_cast<size_t>(first_rows_[m]), from.data, bytes);
+  }
+  inputs_.push_back(*view);
+  return Status::Ok();
+}
+
+// The rows of members that did not bring it are left as they are.
+Status BatchAssembly::GatherOptional(size_t backend_input, std::span<Request* const> members) {
+  const auto source = static_cast<size_t>(options_->inputs[backend_input].source);
+  const TensorSpec& spec = options_->signature.inputs[source];
+  Result<TensorView> view = TensorView();
+  if (slab_->HoldsInput(source, rows_)) {
+    view = slab_->Input(source, 0, rows_);
+  } else {
+    view = NewInput(backend_input, spec.type, spec.OfRows(rows_));
+    if (!view.ok()) return view.status();
+  }
+  const size_t row_bytes = TailBytes(*view, 1);
+  auto* to = static_cast<std::byte*>(view->data);
+  for (size_t m = 0; m < members.size(); ++m) {
+    const std::vector<size_t>& given = members[m]->features.given;
+    if (std::find(given.begin(), given.end(), source) == given.end()) continue;
+    const size_t bytes = row_bytes * static_cast<size_t>(members[m]->rows_);
+    std::memcpy(to + row_bytes * static_cast<size_t>(first_rows_[m]), members[m]->inputs_[source].data,
+                bytes);
   }
   inputs_.push_back(*view);
   return Status::Ok();
@@ -251,7 +277,7 @@ Status BatchAssembly::CheckOutputs() const {
   if (options_->max_batch_rows == 0) return Status::Ok();
   for (size_t i = 0; i < outputs_.size(); ++i) {
     const Shape& shape = outputs_[i].shape;
-    if (shape.rank() > 0 && shape[0] == rows_) continue;
+    if (options_->signature.outputs[i].optional || (shape.rank() > 0 && shape[0] == rows_)) continue;
     return Internal("model '" + options_->model + "' version " + std::to_string(options_->version) +
                     ", output '" + options_->signature.outputs[i].name +
                     "': expected one result for each of " + std::to_string(rows_) + " rows, got shape " +
@@ -263,10 +289,14 @@ Status BatchAssembly::CheckOutputs() const {
 Status BatchAssembly::Extract(size_t index, Request& member) {
   member.outputs_.clear();
   if (options_->tells_members) {
-    FALAJ_RETURN_IF_ERROR(members_[index].status);
+    if (const Status& status = members_[index].status; !status.ok()) {
+      return Status(status.code(), "model '" + options_->model + "' version " +
+                                       std::to_string(options_->version) + ": " + status.message());
+    }
     member.features_stale_ = members_[index].features_stale;
   }
   for (size_t i = 0; i < outputs_.size(); ++i) {
+    if (options_->signature.outputs[i].optional && !member.features.wanted) break;
     TensorView view = outputs_[i];
     if (options_->max_batch_rows > 0) {
       if (options_->outputs[i].unpad_axis >= 0) {

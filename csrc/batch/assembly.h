@@ -57,6 +57,7 @@ class BatchAssembly {
   }
   void TellMembers(std::span<Request* const> members);
   Status GatherInput(size_t backend_input, std::span<Request* const> members);
+  Status GatherOptional(size_t backend_input, std::span<Request* const> members);
   Status GatherMask(size_t backend_input, std::span<Request* const> members);
   Status GatherPadded(size_t backend_input, std::span<Request* const> members);
   Result<TensorView> NewInput(size_t backend_input, DataType type, const Shape& shape);

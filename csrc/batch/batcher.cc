@@ -32,6 +32,20 @@ bool FitsInPlace(const BatcherOptions& options, const SlabLayout& layout) {
   return true;
 }
 
+size_t RequiredInputs(const ModelSignature& signature) {
+  size_t required = 0;
+  while (required < signature.inputs.size() && !signature.inputs[required].optional) ++required;
+  return required;
+}
+
+std::vector<int> PaddedAxes(const BatcherOptions& options) {
+  std::vector<int> axes(options.signature.inputs.size(), -1);
+  for (const InputPlan& plan : options.inputs) {
+    if (!plan.is_mask) axes[static_cast<size_t>(plan.source)] = plan.pad_axis;
+  }
+  return axes;
+}
+
 SlabLimits LimitsOf(int instances) {
   const auto running = static_cast<size_t>(instances);
   return {running + 64, running + 2, kKeepSlabBytes};
@@ -65,6 +79,8 @@ Batcher::Batcher(BatcherOptions options, std::unique_ptr<Backend> backend, SlabL
       timer_(timer),
       clock_(clock),
       in_place_(FitsInPlace(options_, layout)),
+      required_inputs_(RequiredInputs(options_.signature)),
+      padded_axes_(PaddedAxes(options_)),
       slabs_(std::move(layout), LimitsOf(options_.instances)),
       backend_(std::move(backend)),
       queue_(options_.levels.size()) {
@@ -147,7 +163,7 @@ void Batcher::Recycle(Request* request) {
   request->keep_alive_.reset();
   request->own_outputs_.clear();
   request->status_ = Status::Ok();
-  request->features.reset();
+  request->features.Clear();
   request->features_stale_ = false;
   request->state_.store(Request::State::kPreparing, std::memory_order_relaxed);
   MutexLock lock(mu_);

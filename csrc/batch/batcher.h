@@ -45,13 +45,15 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   const BatcherOptions& options() const { return options_; }
   const ModelSignature& signature() const { return options_.signature; }
   std::string Placement() const { return placement_; }
-  std::string Name() const;  // for messages: "model 'm' version 3"
+  std::string Name() const;                                    // for messages: "model 'm' version 3"
+  size_t required_inputs() const { return required_inputs_; }  // those before the optional ones
 
   // --- Submitting. All calls for one request come from one thread at a time.
 
   RefPtr<Request> NewRequest() EXCLUDES(mu_);
 
-  // Admits a request of the given shapes (one per public input) and gives it memory to fill: rows of an open
+  // Admits a request of the given shapes (one per public input, or per required one where no optional one is
+  // there: most requests bring none of many) and gives it memory to fill: rows of an open
   // batch where they fit, its own otherwise, and `payload_bytes` for the characters of BYTES elements.
   // Fails with InvalidInput (shapes), Unavailable (queue full, shed, closed) or DeadlineExceeded, and the
   // request may then only be dropped.
@@ -175,6 +177,8 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   DeadlineTimer* const timer_;
   Clock* const clock_;
   const bool in_place_;  // requests' rows live in slabs
+  const size_t required_inputs_;
+  const std::vector<int> padded_axes_;  // of the public inputs; -1: none
   SlabPool slabs_;
 
   // Freed by Close, when nothing runs any more.

@@ -35,11 +35,11 @@ class Request : public RefCounted<Request> {
  public:
   // Set by the submitter before Enqueue.
   std::shared_ptr<CompletionSink> sink;
-  uint64_t tag = 0;                           // the submitter's own; not looked at
-  int priority = 0;                           // 1 is highest; 0 the model's default level
-  TimePoint deadline = TimePoint::max();      // set before Reserve or Attach
-  TimePoint arrived{};                        // set by Reserve and Attach
-  std::unique_ptr<RequestFeatures> features;  // null: says nothing of features
+  uint64_t tag = 0;                       // the submitter's own; not looked at
+  int priority = 0;                       // 1 is highest; 0 the model's default level
+  TimePoint deadline = TimePoint::max();  // set before Reserve or Attach
+  TimePoint arrived{};                    // set by Reserve and Attach
+  RequestFeatures features;               // of a model that looks features up
 
   // After Reserve: writable views to fill. Nothing may block between Reserve and Enqueue.
   std::span<TensorView> inputs() { return inputs_; }

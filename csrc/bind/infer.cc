@@ -11,6 +11,8 @@ namespace {
 
 // From here on a tensor is run where it lies, rather than copied into the batch's rows.
 constexpr size_t kAttachBytes = 64 * 1024;
+// So many shapes need no memory of their own.
+constexpr size_t kFewInputs = 64;
 // How long a blocking call may keep Ctrl-C waiting.
 constexpr Nanos kSignalCheck = std::chrono::milliseconds(100);
 
@@ -53,20 +55,32 @@ std::string Names(const std::vector<TensorSpec>& specs) {
   return text;
 }
 
-std::vector<InputTensor> ReadInputs(const Batcher& batcher, const py::dict& inputs,
-                                    const py::object& convert) {
+// Appends to `given` which of the inputs that may be left out are there; the others have a shape and no data.
+std::vector<InputTensor> ReadInputs(const Batcher& batcher, const py::dict& inputs, const py::object& convert,
+                                    std::vector<size_t>& given) {
   const auto& specs = batcher.signature().inputs;
+  const size_t needed = inputs.size() == batcher.required_inputs() ? inputs.size() : specs.size();
+  size_t absent = specs.size() - needed;
   std::vector<InputTensor> tensors;
   tensors.reserve(specs.size());
-  for (const TensorSpec& spec : specs) {
+  for (const TensorSpec& spec : std::span(specs).first(needed)) {
     PyObject* value = PyDict_GetItemString(inputs.ptr(), spec.name.c_str());
+    if (value == nullptr && spec.optional) {
+      const Shape& first = tensors[0].shape;
+      InputTensor& left_out = tensors.emplace_back();
+      left_out.shape = spec.OfRows(first.rank() > 0 ? first[0] : 0);
+      left_out.type = spec.type;
+      ++absent;
+      continue;
+    }
     if (value == nullptr) {
       ThrowIfError(InvalidInput(Where(batcher, spec, "input") + "expected " + spec.ToString() +
                                 ", it is missing from the request"));
     }
+    if (spec.optional) given.push_back(tensors.size());
     tensors.push_back(ReadInput(value, spec, convert, Where(batcher, spec, "input")));
   }
-  if (inputs.size() == specs.size()) return tensors;
+  if (inputs.size() + absent == specs.size()) return tensors;
   for (const auto& [key, value] : inputs) {
     const std::string name = py::str(key).cast<std::string>();
     if (batcher.signature().InputIndex(name) < 0) {
@@ -88,12 +102,18 @@ size_t OutputIndex(const Batcher& batcher, const std::string& name) {
   return static_cast<size_t>(index);
 }
 
-// What is asked for in vain is said before the model is run for it.
-void CheckOutputNames(const Batcher& batcher, const InferOptions& options) {
+// What is asked for in vain is said before the model is run for it. Returns whether any output is among them
+// that is made for those who ask.
+bool CheckOutputNames(const Batcher& batcher, const InferOptions& options) {
+  bool optional = false;
   for (const py::object& names : {options.outputs, options.out}) {
     if (names.is_none()) continue;
-    for (const py::handle name : names) OutputIndex(batcher, py::str(name).cast<std::string>());
+    for (const py::handle name : names) {
+      const size_t index = OutputIndex(batcher, py::str(name).cast<std::string>());
+      optional = optional || batcher.signature().outputs[index].optional;
+    }
   }
+  return optional;
 }
 
 // Objects whose last reference may be dropped on any thread.
@@ -107,6 +127,7 @@ std::shared_ptr<void> KeepAlive(std::vector<InputTensor>& tensors) {
 }
 
 bool ShouldAttach(const std::vector<InputTensor>& tensors) {
+  if (tensors.size() > kFewInputs) return false;
   size_t bytes = 0;
   for (const InputTensor& tensor : tensors) {
     if (tensor.ready == nullptr) return false;
@@ -123,17 +144,19 @@ Status Fill(Batcher& batcher, Request& request, std::vector<InputTensor>& tensor
     }
     return batcher.Attach(request, views, KeepAlive(tensors));
   }
-  std::array<Shape, 64> shapes;
-  if (tensors.size() > shapes.size()) return InvalidInput("more than 64 inputs");
+  std::array<Shape, kFewInputs> few;
+  std::vector<Shape> many(tensors.size() > few.size() ? tensors.size() : 0);
+  const std::span<Shape> shapes = many.empty() ? std::span(few).first(tensors.size()) : std::span(many);
   size_t payload_bytes = 0;
   for (size_t i = 0; i < tensors.size(); ++i) {
     shapes[i] = tensors[i].shape;
     payload_bytes += tensors[i].payload_bytes;
   }
-  FALAJ_RETURN_IF_ERROR(
-      batcher.Reserve(request, std::span<const Shape>(shapes.data(), tensors.size()), payload_bytes));
+  FALAJ_RETURN_IF_ERROR(batcher.Reserve(request, shapes, payload_bytes));
   std::byte* payload = request.payload();
-  for (size_t i = 0; i < tensors.size(); ++i) CopyInput(tensors[i], request.inputs()[i], payload);
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    if (tensors[i].owner) CopyInput(tensors[i], request.inputs()[i], payload);
+  }
   return Status::Ok();
 }
 
@@ -192,9 +215,10 @@ Prepared Prepare(RuntimeCore& core, const std::string& model, const py::dict& in
   auto found = core.table.Find(model, options.version);
   if (!found.ok()) ThrowIfError(found.status());
   ModelLease lease = std::move(found).value();
-  CheckOutputNames(*lease, options);
-  std::vector<InputTensor> tensors = ReadInputs(*lease, inputs, convert);
+  const bool wants_features = CheckOutputNames(*lease, options);
   RefPtr<Request> request = lease->NewRequest();
+  std::vector<InputTensor> tensors = ReadInputs(*lease, inputs, convert, request->features.given);
+  request->features.wanted = wants_features;
   request->sink = std::move(sink);
   request->tag = tag;
   request->priority = options.priority;
@@ -220,7 +244,9 @@ py::object ToAnswer(const Request& request, const py::object& outputs, const py:
     }
   };
   if (outputs.is_none()) {
-    for (size_t i = 0; i < specs.size(); ++i) add(i);
+    for (size_t i = 0; i < specs.size(); ++i) {
+      if (!specs[i].optional || (!out.is_none() && out.contains(py::str(specs[i].name)))) add(i);
+    }
     return answer;
   }
   for (const py::handle wanted : outputs) {

@@ -16,17 +16,17 @@ namespace {
 
 Nanos Seconds(double seconds) { return Nanos(static_cast<int64_t>(seconds * 1e9)); }
 
-// (name, datatype, shape, symbols)
+// (name, datatype, shape, symbols, optional)
 py::list ToPython(const std::vector<TensorSpec>& specs) {
   py::list list;
   for (const TensorSpec& spec : specs) {
     list.append(py::make_tuple(spec.name, DataTypeName(spec.type), py::tuple(py::cast(spec.shape)),
-                               py::tuple(py::cast(spec.symbols))));
+                               py::tuple(py::cast(spec.symbols)), spec.optional));
   }
   return list;
 }
 
-// (name, datatype, shape)
+// (name, datatype, shape), and perhaps whether it is optional
 std::vector<TensorSpec> FromPython(const py::handle& list) {
   std::vector<TensorSpec> specs;
   for (const py::handle item : list) {
@@ -39,6 +39,7 @@ std::vector<TensorSpec> FromPython(const py::handle& list) {
       ThrowIfError(InvalidInput("tensor '" + spec.name + "': unknown data type '" + type_name + "'"));
     spec.type = *type;
     spec.shape = row[2].cast<std::vector<int64_t>>();
+    spec.optional = row.size() > 3 && row[3].cast<bool>();
     if (spec.shape.size() > Shape::kMaxRank) {
       ThrowIfError(Unsupported("tensor '" + spec.name + "': more than 8 dimensions"));
     }
@@ -84,6 +85,7 @@ BatcherOptions ReadOptions(const py::dict& from) {
   }
   options.default_level = from["default_level"].cast<int>();
   options.run_on_submitter = from["run_on_submitter"].cast<bool>();
+  options.tells_members = from["tells_members"].cast<bool>();
   return options;
 }
 

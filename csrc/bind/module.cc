@@ -5,6 +5,7 @@
 #include "bind/async_sink.h"
 #include "bind/errors.h"
 #include "bind/http_calls.h"
+#include "bind/join.h"
 #include "bind/model.h"
 #include "bind/online_store.h"
 #include "bind/runtime.h"
@@ -20,4 +21,5 @@ PYBIND11_MODULE(_core, module) {
   falaj::BindWireServer(module);
   falaj::BindHttpCalls(module);
   falaj::BindOnlineStore(module);
+  falaj::BindJoin(module);
 }

@@ -168,6 +168,11 @@ class PyOnlineView {
 
   size_t Entities() { return ValueOrThrow(Get().Entities()); }
 
+  const std::shared_ptr<OnlineView>& view() const {
+    (void)Get();
+    return view_.shared();
+  }
+
  private:
   OnlineView& Get() const {
     if (!view_.usable())
@@ -247,6 +252,10 @@ class PyOnlineStore {
 };
 
 }  // namespace
+
+std::shared_ptr<OnlineView> OnlineViewOf(const py::handle& view) {
+  return view.cast<const PyOnlineView&>().view();
+}
 
 void BindOnlineStore(py::module_& module) {
   py::class_<PyOnlineStore>(module, "OnlineStore")

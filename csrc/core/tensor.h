@@ -71,7 +71,16 @@ struct TensorSpec {
   std::vector<std::string> symbols;
   // Names of the classes that a classifying output scores, by index; empty where none were given.
   std::vector<std::string> labels{};
+  // An input that requests may leave out, or an output that is made for those who ask for it. Behind all
+  // others, with a batch and no other variable dimension.
+  bool optional = false;
 
+  // The shape of so many rows. REQUIRES: only the first dimension is variable.
+  Shape OfRows(int64_t rows) const {
+    Shape whole(shape);
+    whole[0] = rows;
+    return whole;
+  }
   std::string ToString() const;  // "FP32 [-1, 32]"
 };
 

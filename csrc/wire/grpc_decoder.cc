@@ -209,6 +209,7 @@ Status GrpcDecoder::ReadParameter(std::span<const std::byte> entry, RequestReser
   if (key == "priority") reserved.priority = read.value;
   if (key == "timeout") reserved.timeout = read.value;
   if (key == "binary_data_output") reserved.binary_output = read.value;
+  if (key == "return_features") reserved.return_features = read.value;
   return Status::Ok();
 }
 
@@ -220,6 +221,8 @@ Status GrpcDecoder::TakeParameters(const RequestReserved& reserved) {
   FALAJ_RETURN_IF_ERROR(reserved.timeout.ReadCount(kParametersPath.Key("timeout"), timeout_us));
   parameters.priority = static_cast<int>(std::min<int64_t>(priority, INT32_MAX));
   if (timeout_us > 0) parameters.timeout_us = timeout_us;
+  FALAJ_RETURN_IF_ERROR(
+      reserved.return_features.ReadBool(kParametersPath.Key("return_features"), parameters.return_features));
   return reserved.binary_output.ReadBool(kParametersPath.Key("binary_data_output"), parameters.binary_output);
 }
 

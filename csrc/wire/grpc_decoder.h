@@ -55,7 +55,7 @@ class GrpcDecoder {
   };
   // Reserved parameters, of which the last counts.
   struct RequestReserved {
-    GrpcParameter priority, timeout, binary_output;
+    GrpcParameter priority, timeout, binary_output, return_features;
   };
   struct OutputReserved {
     GrpcParameter binary, classification;

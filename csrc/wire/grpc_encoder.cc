@@ -18,6 +18,7 @@ namespace {
 constexpr uint32_t kModelName = TagOf(1, WireType::kBytes);
 constexpr uint32_t kModelVersion = TagOf(2, WireType::kBytes);
 constexpr uint32_t kId = TagOf(3, WireType::kBytes);
+constexpr uint32_t kParameters = TagOf(4, WireType::kBytes);
 constexpr uint32_t kOutputs = TagOf(5, WireType::kBytes);
 constexpr uint32_t kRawOutputContents = TagOf(6, WireType::kBytes);
 // InferOutputTensor
@@ -27,6 +28,12 @@ constexpr uint32_t kOutputShape = TagOf(3, WireType::kBytes);
 // ModelStreamInferResponse
 constexpr uint32_t kErrorMessage = TagOf(1, WireType::kBytes);
 constexpr uint32_t kInferResponse = TagOf(2, WireType::kBytes);
+
+// An entry of the map of parameters: the key, and an InferParameter whose bool_param is true.
+constexpr std::string_view kFeaturesStale =
+    "\x0a\x0e"
+    "features_stale"
+    "\x12\x02\x08\x01";
 
 constexpr size_t kTagBytes = 1;
 constexpr size_t kMostVarintBytes = 10;
@@ -87,6 +94,7 @@ size_t OutputBytes(const OutputTensor& output, size_t shape) {
 // Of all that stands before raw_output_contents.
 size_t HeadBytes(const InferReply& reply, std::string_view version) {
   size_t bytes = TextBytes(reply.model_name) + TextBytes(version) + TextBytes(reply.id);
+  if (reply.features_stale) bytes += FieldBytes(kFeaturesStale.size());
   for (const OutputTensor& output : reply.outputs) {
     bytes += FieldBytes(OutputBytes(output, ShapeBytes(output.view.shape)));
   }
@@ -135,6 +143,7 @@ void AppendReserved(const InferReply& reply, size_t bytes, std::string& out) {
   to = WriteText(kModelName, reply.model_name, to);
   to = WriteText(kModelVersion, version.text(), to);
   to = WriteText(kId, reply.id, to);
+  if (reply.features_stale) to = WriteText(kParameters, kFeaturesStale, to);
   for (const OutputTensor& output : reply.outputs) to = WriteOutput(output, to);
   for (const OutputTensor& output : reply.outputs) {
     AppendHead(kRawOutputContents, BinaryBytes(output.view), out);

@@ -40,8 +40,8 @@ Status InferCall::CheckInputs(const Batcher& batcher, const InferHeader& header)
     order_.push_back(index);
   }
   if (order_.size() == specs.size()) return Status::Ok();  // names are distinct, so none is missing
-  for (size_t i = 0; i < specs.size(); ++i) {
-    if (std::find(order_.begin(), order_.end(), static_cast<int>(i)) == order_.end()) {
+  for (size_t i = 0; i < specs.size() && !specs[i].optional; ++i) {
+    if (!IsGiven(i)) {
       return InvalidInput(batcher.Name() + ", input '" + specs[i].name + "': expected " +
                           specs[i].ToString() + ", it is missing from the request");
     }
@@ -62,11 +62,38 @@ Status InferCall::ChooseOutputs(const Batcher& batcher, const InferHeader& heade
     wanted_.push_back(
         {index, output.binary.value_or(header.parameters.binary_output), output.classification});
   }
-  if (!header.outputs.empty()) return Status::Ok();
+  const bool features = header.parameters.return_features;
+  if (features && (specs.empty() || !specs.back().optional)) {
+    return InvalidInput(batcher.Name() + ": return_features: it looks no features up");
+  }
   for (size_t i = 0; i < specs.size(); ++i) {
-    wanted_.push_back({static_cast<int>(i), header.parameters.binary_output, 0});
+    const bool wanted = specs[i].optional ? features : header.outputs.empty();
+    if (wanted && !IsChosen(static_cast<int>(i))) {
+      wanted_.push_back({static_cast<int>(i), header.parameters.binary_output, 0});
+    }
   }
   return Status::Ok();
+}
+
+bool InferCall::IsChosen(int output) const {
+  return std::any_of(wanted_.begin(), wanted_.end(),
+                     [&](const Wanted& wanted) { return wanted.index == output; });
+}
+
+bool InferCall::IsGiven(size_t input) const {
+  return std::find(order_.begin(), order_.end(), static_cast<int>(input)) != order_.end();
+}
+
+void InferCall::TellFeatures(const Batcher& batcher, const InferHeader& header) {
+  const ModelSignature& signature = batcher.signature();
+  for (const int index : order_) {
+    const auto input = static_cast<size_t>(index);
+    if (signature.inputs[input].optional) request_->features.given.push_back(input);
+  }
+  for (const Wanted& wanted : wanted_) {
+    if (signature.outputs[static_cast<size_t>(wanted.index)].optional) request_->features.wanted = true;
+  }
+  request_->features.id.assign(header.id);
 }
 
 Status UnknownToTriton(std::string_view model, int64_t version) {
@@ -100,14 +127,26 @@ Status InferCall::Admit(const ModelTable& models, std::string_view model, int64_
   }
   request_->deadline = timeout > Nanos(0) ? std::min(deadline, now + timeout) : deadline;
 
-  shapes_.resize(order_.size());
-  for (size_t i = 0; i < order_.size(); ++i) {
-    shapes_[static_cast<size_t>(order_[i])] = header.inputs[i].shape;
-  }
+  if (batcher.options().tells_members) TellFeatures(batcher, header);
+  SetShapes(batcher, header);
   FALAJ_RETURN_IF_ERROR(batcher.Reserve(*request_, shapes_, payload_bytes));
   inputs_.clear();
   for (const int index : order_) inputs_.push_back(request_->inputs()[static_cast<size_t>(index)]);
   return Status::Ok();
+}
+
+void InferCall::SetShapes(const Batcher& batcher, const InferHeader& header) {
+  const auto& specs = batcher.signature().inputs;
+  shapes_.resize(order_.size() == batcher.required_inputs() ? order_.size() : specs.size());
+  for (size_t i = 0; i < order_.size(); ++i) {
+    shapes_[static_cast<size_t>(order_[i])] = header.inputs[i].shape;
+  }
+  if (order_.size() == shapes_.size()) return;
+  // Only optional ones are missing, and those have as many rows as the first.
+  const int64_t rows = shapes_[0].rank() > 0 ? shapes_[0][0] : 0;
+  for (size_t i = 0; i < specs.size(); ++i) {
+    if (specs[i].optional && !IsGiven(i)) shapes_[i] = specs[i].OfRows(rows);
+  }
 }
 
 void InferCall::Enqueue() {
@@ -141,7 +180,7 @@ Status InferCall::Take(RefPtr<Request> request) {
 
 InferReply InferCall::reply() const {
   const BatcherOptions& options = request_->batcher().options();
-  return {options.model, options.version, id_, outputs_};
+  return {options.model, options.version, id_, outputs_, request_->features_stale()};
 }
 
 }  // namespace falaj::wire

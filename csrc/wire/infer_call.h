@@ -56,6 +56,10 @@ class InferCall {
   };
   Status CheckInputs(const Batcher& batcher, const InferHeader& header);
   Status ChooseOutputs(const Batcher& batcher, const InferHeader& header);
+  bool IsChosen(int output) const;
+  void SetShapes(const Batcher& batcher, const InferHeader& header);
+  bool IsGiven(size_t input) const;
+  void TellFeatures(const Batcher& batcher, const InferHeader& header);
 
   std::string id_;
   std::optional<ModelLease> lease_;  // until Enqueue

@@ -35,6 +35,7 @@ struct RequestParameters {
   int priority = 0;                   // 1 is highest, 0 the model's default
   std::optional<int64_t> timeout_us;  // none, or 0 in the request: none
   bool binary_output = false;
+  bool return_features = false;  // ours: answers with the features that were looked up
 };
 
 // Views point into memory of the decoder that made it, and hold until its next request.

@@ -187,6 +187,7 @@ Result<Encoded> EncodeReply(const InferReply& reply, std::string& out) {
     out.append(",\"id\":");
     AppendJsonString(reply.id, out);
   }
+  if (reply.features_stale) out.append(",\"parameters\":{\"features_stale\":true}");
   out.append(",\"outputs\":[");
   Encoded encoded;
   for (size_t i = 0; i < reply.outputs.size(); ++i) {

@@ -22,6 +22,7 @@ struct InferReply {
   int64_t model_version = 0;
   std::string_view id;  // empty: none was given
   std::span<const OutputTensor> outputs;
+  bool features_stale = false;  // its parameter of that name
 };
 
 // Where the JSON of an encoded reply ends. The header of its length is sent only if there are binary tensors.

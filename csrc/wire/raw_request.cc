@@ -1,14 +1,17 @@
 #include "wire/raw_request.h"
 
+#include <algorithm>
 #include <string>
 
 namespace falaj::wire {
 
 Status DescribeRaw(const Batcher& batcher, size_t bytes, InferHeader& header) {
   const auto& specs = batcher.signature().inputs;
-  if (specs.size() != 1) {
+  const auto needed = static_cast<size_t>(
+      std::count_if(specs.begin(), specs.end(), [](const TensorSpec& input) { return !input.optional; }));
+  if (needed != 1) {
     return InvalidInput(batcher.Name() + ": a raw binary request carries one input, and the model has " +
-                        std::to_string(specs.size()));
+                        std::to_string(needed));
   }
   const TensorSpec& spec = specs[0];
   const std::string where = batcher.Name() + ", input '" + spec.name + "': ";

@@ -80,6 +80,7 @@ def _load(settings: Settings) -> Engine:
         cores=server.cores,
         watch=server.watch_seconds,
         models=None if server.load == ("*",) else server.load,
+        features=settings.online_store(),
         strict=server.strict,
     )
     ready = sum(row["state"] == "READY" for row in engine.models())

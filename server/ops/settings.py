@@ -163,6 +163,18 @@ class Metrics(Section, frozen=True):
     """Whether GPUs are asked for their load, where the package nvidia-ml-py is installed. Default: true."""
 
 
+class Features(Section, frozen=True):
+    """Where models look their features up."""
+
+    store: str | None = None
+    """URL of the online store, such as `lmdb://FOLDER`. Default: the one of `falaj features materialize`, in
+    server.data_dir; it is opened when a model needs it."""
+
+    def __post_init__(self) -> None:
+        if self.store == "":
+            raise ConfigError("expected the URL of a store, got ''", key="store")
+
+
 class Settings(Section, frozen=True):
     """The whole tree; each table is one attribute."""
 
@@ -174,6 +186,11 @@ class Settings(Section, frozen=True):
     tls: Tls = Tls()
     log: Log = Log()
     metrics: Metrics = Metrics()
+    features: Features = Features()
+
+    def online_store(self) -> str:
+        """Return the URL of the online store."""
+        return self.features.store or f"lmdb://{Path(self.server.data_dir) / 'online'}"
 
     def wire_options(self) -> dict[str, Any]:
         """Return the options of the native WireServer, whose names csrc/wire/wire_options.h gives."""

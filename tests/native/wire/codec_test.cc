@@ -105,5 +105,12 @@ TEST(Binary, SizesAndTruthsMustFit) {
   EXPECT_NE(read("\1\2").message().find("BOOL element 1: expected 0 or 1, got 2"), std::string::npos);
 }
 
+TEST(JsonEncoder, SaysThatFeaturesAreStale) {
+  std::string body;
+  ASSERT_TRUE(EncodeReply({"m", 1, "", {}, true}, body).ok());
+  EXPECT_EQ(body,
+            R"({"model_name":"m","model_version":"1","parameters":{"features_stale":true},"outputs":[]})");
+}
+
 }  // namespace
 }  // namespace falaj::wire::test

@@ -285,6 +285,7 @@ TEST(GrpcDecoder, ChecksReservedParameters) {
       {request("sequence_start", BoolValue(true)), "sequences", Code::kUnsupported},
       {request("sequence_end", BoolValue(false)), "sequences", Code::kUnsupported},
       {request("binary_data_output", IntValue(1)), "parameters.binary_data_output: expected true or false"},
+      {request("return_features", IntValue(1)), "parameters.return_features: expected true or false"},
       {request("mine", TextValue("\xff")), "parameters: expected UTF-8"},
       {request("\xff", IntValue(1)), "parameters: expected UTF-8"},
       {request("mine", "\x0b"), "parameters: malformed protobuf"},
@@ -320,11 +321,13 @@ TEST(GrpcDecoder, TakesReservedParametersOfEveryFittingKind) {
   }
   ASSERT_TRUE(Decode(decoder, kModel + Parameter(4, "timeout", IntValue(0)) +
                                   Parameter(4, "priority", UintValue(INT64_MAX)) +
-                                  Parameter(4, "binary_data_output", BoolValue(true)))
+                                  Parameter(4, "binary_data_output", BoolValue(true)) +
+                                  Parameter(4, "return_features", BoolValue(true)))
                   .ok());
   EXPECT_FALSE(parameters.timeout_us.has_value());
   EXPECT_EQ(parameters.priority, INT32_MAX);
   EXPECT_TRUE(parameters.binary_output);
+  EXPECT_TRUE(parameters.return_features);
   // Those that are not reserved may be anything.
   for (const std::string& value : {IntValue(-1), UintValue(UINT64_MAX), RealValue(0.5), TextValue("x"),
                                    BoolValue(true), std::string()}) {

@@ -23,6 +23,14 @@ TEST(GrpcEncoder, WritesAResponse) {
                          Bytes(6, ""));
 }
 
+TEST(GrpcEncoder, SaysThatFeaturesAreStale) {
+  const InferReply reply{"m", 1, "7", {}, true};
+  std::string message;
+  AppendInferResponse(reply, InferResponseBytes(reply), message);
+  const std::string entry = Bytes(1, "features_stale") + Bytes(2, "\x08\x01");
+  EXPECT_EQ(message, Bytes(1, "m") + Bytes(2, "1") + Bytes(3, "7") + Bytes(4, entry));
+}
+
 TEST(GrpcEncoder, LeavesOutWhatIsNotThere) {
   const uint8_t one = 1;
   const OutputTensor scalar{"y", {DataType::kBool, Shape{}, const_cast<uint8_t*>(&one)}, false};

@@ -123,7 +123,7 @@ TEST(JsonDecoder, ReadsWhatComesInAnyOrderAndNesting) {
   const Status status = Decode(decoder, R"({"outputs":[{"parameters":{"classification":3},"name":"y"}],
     "inputs":[{"data":[[1,2],[3.5,-4e1]],"datatype":"FP32","extra":{"a":[{}]},"name":"\u0078","shape":[2,2]},
               {"shape":[],"data":["a\u0000b"],"name":"s","datatype":"BYTES"}],
-    "parameters":{"priority":2,"timeout":1500,"mine":"x","binary_data_output":true},"id":"7"})",
+    "parameters":{"priority":2,"timeout":1500,"mine":"x","binary_data_output":true,"return_features":true},"id":"7"})",
                                "", &decoded);
   ASSERT_TRUE(status.ok()) << status.message();
   const InferHeader& header = decoder.header();
@@ -131,6 +131,7 @@ TEST(JsonDecoder, ReadsWhatComesInAnyOrderAndNesting) {
   EXPECT_EQ(header.parameters.priority, 2);
   EXPECT_EQ(header.parameters.timeout_us, 1500);
   EXPECT_TRUE(header.parameters.binary_output);
+  EXPECT_TRUE(header.parameters.return_features);
   EXPECT_EQ(header.inputs[0].name, "x");
   EXPECT_EQ(header.outputs[0].name, "y");
   EXPECT_EQ(header.outputs[0].classification, 3);

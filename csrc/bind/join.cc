@@ -1,0 +1,62 @@
+#include "bind/join.h"
+
+#include <pybind11/stl.h>
+
+#include "bind/errors.h"
+#include "bind/model.h"
+#include "bind/online_store.h"
+#include "join/join_backend.h"
+
+namespace falaj {
+namespace {
+
+OnMissing ReadOnMissing(const std::string& text) {
+  if (text == "nan") return OnMissing::kNan;
+  if (text == "reject") return OnMissing::kReject;
+  if (text != "default") {
+    ThrowIfError(InvalidInput("on_missing: expected default, nan or reject, got '" + text + "'"));
+  }
+  return OnMissing::kDefault;
+}
+
+JoinedColumn ReadColumn(const py::tuple& row) {
+  if (py::isinstance<py::int_>(row[0])) return {row[0].cast<size_t>(), "", DataType::kFp32};
+  const auto datatype = row[1].cast<std::string>();
+  const auto type = ParseDataType(datatype);
+  if (!type) ThrowIfError(InvalidInput("no such datatype: '" + datatype + "'"));
+  return {std::nullopt, row[0].cast<std::string>(), *type};
+}
+
+// views: (view, on_missing); features: (index of the view, column, default's bytes or None); inputs: (name,
+// columns), each column (index of the feature,) or (name of a request's input, datatype).
+PyBackend JoinFeatures(PyBackend& model, const py::list& views, const py::list& features,
+                       const py::list& inputs) {
+  JoinRequest request;
+  for (const py::handle item : views) {
+    const auto row = item.cast<py::tuple>();
+    request.views.push_back({OnlineViewOf(row[0]), ReadOnMissing(row[1].cast<std::string>())});
+  }
+  for (const py::handle item : features) {
+    const auto row = item.cast<py::tuple>();
+    std::optional<std::string> fallback;
+    if (!row[2].is_none()) fallback = row[2].cast<std::string>();
+    request.features.push_back({row[0].cast<size_t>(), row[1].cast<std::string>(), std::move(fallback)});
+  }
+  for (const py::handle item : inputs) {
+    const auto row = item.cast<py::tuple>();
+    JoinedInput input{row[0].cast<std::string>(), {}};
+    for (const py::handle column : row[1]) input.columns.push_back(ReadColumn(column.cast<py::tuple>()));
+    request.inputs.push_back(std::move(input));
+  }
+  JoinPlan plan = ValueOrThrow(JoinPlan::Make(request, model.Get().Describe()));
+  return PyBackend(NewJoinBackend(std::move(plan), model.Release()), model.fallbacks(), model.share());
+}
+
+}  // namespace
+
+void BindJoin(py::module_& module) {
+  module.def("join_features", &JoinFeatures, py::arg("model"), py::arg("views"), py::arg("features"),
+             py::arg("inputs"));
+}
+
+}  // namespace falaj
