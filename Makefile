@@ -130,11 +130,15 @@ endef
 .PHONY: venv toolchain clang-tools native-release
 toolchain:
 	$(call need,g++ cmake ninja-build ccache libgtest-dev libgmock-dev libbenchmark-dev libsimdjson-dev \
-	  libboost-dev zlib1g-dev libnghttp2-dev liblmdb-dev libssl-dev openssl pkg-config $(python_headers) $(peers))
+	  libboost-dev zlib1g-dev libnghttp2-dev liblmdb-dev libssl-dev openssl pkg-config $(python_headers) $(peers) \
+	  $(java))
 
 # curl, what gRPC's own C++ and JavaScript clients are built with, and the echo server of the benchmarks.
 peers := curl libgrpc++-dev protobuf-compiler-grpc protobuf-compiler \
   $(shell command -v node >/dev/null && command -v npm >/dev/null || echo nodejs npm)
+
+# Spark runs on it.
+java := $(shell command -v java >/dev/null || echo default-jre-headless)
 
 # An interpreter of Debian's comes without them.
 python_headers := $(shell $(PYTHON) -c 'import os, sysconfig; \
@@ -156,5 +160,5 @@ venv: .venv/installed
 .venv/installed: $(core_sources) .venv/bin/python | toolchain
 	$(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
 	  | $(PY) -m pip install -q -r /dev/stdin
-	$(PY) -m pip install -q --no-build-isolation -e '.[cpu,features,demo,test,lint,build]'
+	$(PY) -m pip install -q --no-build-isolation -e '.[cpu,features,spark,demo,test,lint,build]'
 	@touch $@

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,7 +14,11 @@ from falaj.features.errors import DefinitionError
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from falaj.features.offline.manifest import Manifest
+    from falaj.features.offline.resources import Resources
+    from falaj.features.offline.spine import Spine
     from falaj.features.registry import Registered, Registry
+    from falaj.features.view import View
 
 features = typer.Typer(no_args_is_help=True)
 
@@ -113,6 +117,9 @@ def export(
     ] = None,
     memory: Memory = None,
     threads: Threads = None,
+    engine: Annotated[
+        Literal["duckdb", "spark"], typer.Option(help="What joins; Spark's output is a folder.")
+    ] = "duckdb",
     data_dir: DataDir = _DATA_DIR,
     as_json: Json = False,
 ) -> None:
@@ -127,6 +134,8 @@ def export(
     if manifest is not None:
         if spine is not None or views is not None or as_of_known is not None:
             raise DefinitionError("--manifest: tells the spine, the views and the time itself")
+        if engine != "duckdb":
+            raise DefinitionError("--manifest: makes the same bytes again, which only DuckDB can")
         with _progress("joining") as tell:
             made = export_again(manifest, out, resources=resources, tell=tell)
     elif spine is None or views is None:
@@ -134,8 +143,13 @@ def export(
     else:
         chosen = [view_of(_find(data_dir, name.strip()).meaning) for name in views.split(",")]
         known = None if as_of_known is None else _time(as_of_known, "--as-of-known")
-        with _progress("joining") as tell:
-            made = make(Spine(spine, time), chosen, out, as_of_known=known, resources=resources, tell=tell)
+        if engine == "spark":
+            made = _on_spark(Spine(spine, time), chosen, out, known, resources)
+        else:
+            with _progress("joining") as tell:
+                made = make(
+                    Spine(spine, time), chosen, out, as_of_known=known, resources=resources, tell=tell
+                )
     if as_json:
         print(json.dumps(asdict(made), ensure_ascii=False))
         return
@@ -145,6 +159,20 @@ def export(
         counts = f"{each.present} present, {each.missing} missing, {each.expired} expired; {each.late} late"
         nulls = ", ".join(f"{column} {count}" for column, count in each.null.items() if count)
         print(f"{name}: {counts}" + (f"; null: {nulls}" if nulls else ""))
+
+
+def _on_spark(
+    spine: "Spine", views: "list[View]", out: Path, known: "datetime | None", resources: "Resources"
+) -> "Manifest":
+    from importlib.util import find_spec
+
+    for module in ("pyspark", "sqlglot"):
+        if find_spec(module) is None:
+            raise DefinitionError(f"--engine spark: no package {module}: pip install 'falaj[spark]'")
+    from falaj.features.offline import spark
+
+    with spark.local_session(resources) as session:
+        return spark.export(spine, views, out, as_of_known=known, session=session)
 
 
 @features.command()

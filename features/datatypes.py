@@ -52,7 +52,7 @@ def check_value(value: object, datatype: str, where: str) -> Value:
         if datatype in ("FP32", "FP64") and isinstance(value, int | float):
             return _float(value, datatype, where)
         if "INT" in datatype and isinstance(value, int):
-            low, high = _range(datatype)
+            low, high = range_of(datatype)
             if low <= value <= high:
                 return value
             raise DefinitionError(f"{where}: expected {datatype}, {low} to {high}, got {value}")
@@ -67,6 +67,7 @@ def _float(value: int | float, datatype: str, where: str) -> float:
     return float(value)
 
 
-def _range(datatype: str) -> tuple[int, int]:
+def range_of(datatype: str) -> tuple[int, int]:
+    """Return the least and the greatest value of a datatype of whole numbers."""
     bits = int(datatype.rpartition("INT")[2])
     return (0, 2**bits - 1) if datatype.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)

@@ -47,10 +47,7 @@ def export(
         DataError: The spine or a source cannot be read, or does not fit.
         DefinitionError: Two views have one name, or a view's definition does not fit its source.
     """
-    if as_of_known is not None and as_of_known.tzinfo is None:
-        raise DataError(f"as_of_known: expected a time with its time zone, got {as_of_known}")
-    until = None if as_of_known is None else micros_of(as_of_known)
-    return _export(spine, views, out, until, resources, tell)
+    return _export(spine, views, out, known_until(as_of_known), resources, tell)
 
 
 def export_again(
@@ -62,6 +59,8 @@ def export_again(
         DataError: A source has changed since, or what was made now has other bytes.
     """
     told = read_manifest(manifest)
+    if told.spark is not None:
+        raise DataError(f"{manifest}: tells what Spark made, whose bytes differ from run to run")
     for seen in (*told.spine_files, *(file for view in told.views for file in view.files)):
         if not Path(seen.path).exists() or see(seen.path) != seen:
             raise DataError(f"{seen.path}: is not what it was when {manifest} was written")
@@ -86,8 +85,8 @@ def _export(
         raise DataError(f"{out.parent}: no such folder")
     with tempfile.TemporaryDirectory(prefix=".falaj-export-", dir=out.parent) as scratch:
         with connect(resources, scratch) as connection:
-            columns = create_spine(connection, spine, _keys(views), _SPINE)
-            columns += _added(columns, joined)
+            columns = create_spine(connection, spine, keys_of(views), _SPINE)
+            columns += added_columns(columns, joined)
             for each in joined:
                 create_history(connection, each.view, each.history)
             made = Path(scratch) / "out.parquet"
@@ -116,7 +115,17 @@ def _export(
     return manifest
 
 
-def _keys(views: Sequence[View]) -> dict[str, str]:
+def known_until(as_of_known: datetime | None) -> int | None:
+    """Return a time in UTC microseconds. Raises DataError where it is naive."""
+    if as_of_known is None:
+        return None
+    if as_of_known.tzinfo is None:
+        raise DataError(f"as_of_known: expected a time with its time zone, got {as_of_known}")
+    return micros_of(as_of_known)
+
+
+def keys_of(views: Sequence[View]) -> dict[str, str]:
+    """Return the keys of all views and their datatypes. Raises DefinitionError where two views differ."""
     keys: dict[str, str] = {}
     for view in views:
         for key, datatype in view.entity.keys.items():
@@ -125,7 +134,8 @@ def _keys(views: Sequence[View]) -> dict[str, str]:
     return keys
 
 
-def _added(columns: list[str], joined: Sequence[Joined]) -> list[str]:
+def added_columns(columns: list[str], joined: Sequence[Joined]) -> list[str]:
+    """Return the columns that views add to a spine's. Raises an error where a name would be there twice."""
     names = [each.view.name for each in joined]
     for name in names:
         if names.count(name) > 1:

@@ -25,7 +25,7 @@ EVENT = "__event_ts"
 KNOWN = "__known_ts"
 SEQUENCE = "__sequence"
 DELETED = "__deleted"
-_ROW = "__row"  # of the source's files, in order
+ROW = "__row"  # of the source's files, in order
 
 
 def create_history(connection: duckdb.DuckDBPyConnection, view: View, name: str) -> None:
@@ -36,7 +36,7 @@ def create_history(connection: duckdb.DuckDBPyConnection, view: View, name: str)
         DefinitionError: A column that the definition names is not in the source, or of another type there.
     """
     connection.execute("SET TimeZone = 'UTC'")
-    source = _source_sql(view)
+    source = source_sql(view)
     rows = source if view.sql is None else f"WITH source AS ({source}) SELECT * FROM ({view.sql})"
     with blaming(f"{view}, source"):
         described = connection.execute(f"DESCRIBE {rows}").fetchall()
@@ -51,20 +51,21 @@ def _is_plain_csv(view: View) -> bool:
     return isinstance(view.source, CsvFiles) and view.sql is None
 
 
-def _source_sql(view: View) -> str:
+def source_sql(view: View) -> str:
+    """Return SQL for the rows of a view's files, before its transformation."""
     if not isinstance(view.source, CsvFiles):
-        return parquet_sql(view.source.glob, _ROW)
+        return parquet_sql(view.source.glob, ROW)
     types = {time: "VARCHAR" for time in (view.event_time, view.known_time) if time is not None}
     if _is_plain_csv(view):
         types.update({key: csv_type(of) for key, of in view.entity.keys.items()})
         types.update({column.name: csv_type(column.datatype) for column in view.columns})
-    return csv_sql(view.source.glob, _ROW, types)
+    return csv_sql(view.source.glob, ROW, types)
 
 
 def _columns(view: View, types: dict[str, str]) -> list[str]:
     def found(role: str, name: str) -> str:
         if name not in types:
-            there = ", ".join(each for each in types if each != _ROW)
+            there = ", ".join(each for each in types if each != ROW)
             raise DefinitionError(f"{view}: {role}: no column {name!r} in the source, which has {there}")
         return quoted(name)
 
@@ -90,7 +91,7 @@ def _columns(view: View, types: dict[str, str]) -> list[str]:
     if view.sequence is not None:
         columns.append(f"{found('sequence', view.sequence)}::BIGINT AS {SEQUENCE}")
     else:
-        columns.append(f"{_ROW if _ROW in types else '0::BIGINT'} AS {SEQUENCE}")
+        columns.append(f"{ROW if ROW in types else '0::BIGINT'} AS {SEQUENCE}")
     gone = "false" if view.deleted is None else f"coalesce({found('deleted', view.deleted)}::BOOLEAN, false)"
     columns.append(f"{gone} AS {DELETED}")
     for each in view.columns:

@@ -58,6 +58,8 @@ class Manifest:
         spine_files: Empty where the spine is a SELECT.
         as_of_known_us: UTC; None where all that is known was used.
         columns: Of the output, in order.
+        spark: The version of Spark that made it; None where DuckDB did. A folder's `out` has the bytes of all
+            its files, and the hash of their hashes in hex, in order.
     """
 
     spine: str
@@ -69,6 +71,7 @@ class Manifest:
     columns: tuple[str, ...]
     out: FileSeen
     duckdb: str
+    spark: str | None = None
 
     def write(self, path: Path) -> None:
         """Write it as JSON."""
@@ -100,6 +103,13 @@ def see(path: str | Path) -> FileSeen:
 def see_all(pattern: str) -> tuple[FileSeen, ...]:
     """Return those of all files of a glob, by path."""
     return tuple(see(path) for path in sorted(glob(pattern, recursive=True)))
+
+
+def see_folder(path: Path, pattern: str) -> FileSeen:
+    """Return the size of a folder's files that match, and the hash of their hashes."""
+    seen = [see(file) for file in sorted(path.glob(pattern))]
+    digest = hashlib.sha256("".join(file.sha256 for file in seen).encode()).hexdigest()
+    return FileSeen(str(path), sum(file.bytes for file in seen), digest)
 
 
 def _files(told: list[Mapping[str, Any]]) -> tuple[FileSeen, ...]:

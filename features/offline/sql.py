@@ -9,7 +9,7 @@ from falaj.features.datatypes import DUCKDB_TYPES
 from falaj.features.errors import DataError
 
 # Behind a time of day: what ends a mere date looks like an offset too.
-_OFFSET = r":\d{2}(\.\d+)? ?(Z|[+-]\d{2}(:?\d{2})?)$"
+OFFSET = r":\d{2}(\.\d+)? ?(Z|[+-]\d{2}(:?\d{2})?)$"
 
 
 def quoted(name: str) -> str:
@@ -47,7 +47,7 @@ def micros_sql(column: str, datatype: str, where: str) -> str:
     if datatype == "VARCHAR":
         wrong = literal(f"{where}: expected a time with its offset, such as 2026-01-31T08:00:00Z, got ")
         return (
-            f"CASE {missing} WHEN regexp_matches({column}, {literal(_OFFSET)}) "
+            f"CASE {missing} WHEN regexp_matches({column}, {literal(OFFSET)}) "
             f"THEN epoch_us({column}::TIMESTAMPTZ) ELSE error({wrong} || {column})::BIGINT END"
         )
     raise DataError(

@@ -1,0 +1,191 @@
+"""The same export on Spark: for histories that one machine does not hold."""
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as fn
+
+from falaj.features.errors import DataError
+from falaj.features.identity import content_hash, meaning
+from falaj.features.offline.export import added_columns, keys_of, known_until
+from falaj.features.offline.history import EVENT, KNOWN
+from falaj.features.offline.manifest import Manifest, ViewJoined, see_all, see_folder
+from falaj.features.offline.point_in_time import EXPIRED, MISSING, PRESENT, SPINE_ROW, Joined
+from falaj.features.offline.resources import MOST, Resources
+from falaj.features.offline.spark_history import (
+    blaming_spark,
+    column_of,
+    path_of,
+    read_history,
+    read_spine,
+)
+from falaj.features.offline.spark_join import join, late_of
+from falaj.features.offline.spine import Spine
+from falaj.features.view import View
+
+_PARTS = "part-*.parquet"
+# Of the export's own session, whatever those of the one that was given.
+_SETTINGS = {
+    "spark.sql.ansi.enabled": "true",  # what does not fit is an error, not a null
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
+    "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
+}
+
+
+def export(
+    spine: Spine,
+    views: Sequence[View],
+    out: Path,
+    *,
+    as_of_known: datetime | None = None,
+    session: SparkSession | None = None,
+) -> Manifest:
+    """Write a spine with its features as a folder of Parquet files, and its manifest beside it.
+
+    The rows, their order, the columns and the counts are those of the export by DuckDB. Unsigned integers
+    come in the next wider type, UINT64 as DECIMAL(20, 0). The files `part-*.parquet`, in the order of their
+    names, have the rows in theirs.
+
+    Args:
+        out: The folder. It and the sources are where this machine and all of Spark's find them by the same
+            paths. An earlier export there is replaced.
+        as_of_known: Use only what had arrived by then, with its time zone; None: all that is there.
+        session: Where it runs; its runtime settings are not used or changed. None: a local one, made for it.
+
+    Raises:
+        DataError: The spine or a source cannot be read, or does not fit.
+        DefinitionError: Two views have one name, a view's definition does not fit its source, or its SQL
+            cannot be translated for Spark.
+    """
+    if session is None:
+        with local_session() as made:
+            return export(spine, views, out, as_of_known=as_of_known, session=made)
+    until = known_until(as_of_known)
+    if not out.parent.is_dir():
+        raise DataError(f"{out.parent}: no such folder")
+    if out.is_dir() and not Path(f"{out}.manifest.json").exists():
+        raise DataError(f"{out}: is a folder that no export made")
+    session = session.newSession()
+    for name, value in _SETTINGS.items():
+        session.conf.set(name, value)
+    with tempfile.TemporaryDirectory(prefix=".falaj-export-", dir=out.parent) as scratch:
+        manifest = _export(session, spine, views, out, until, Path(scratch))
+        manifest.write(Path(scratch) / "manifest.json")
+        if out.exists():
+            os.replace(out, Path(scratch) / "before")
+        os.replace(Path(scratch) / "manifest.json", f"{out}.manifest.json")
+        os.replace(Path(scratch) / "out", out)
+    return manifest
+
+
+@contextmanager
+def local_session(resources: Resources = MOST) -> Iterator[SparkSession]:
+    """A session on this machine alone, not heard by others; stopped when the context is left."""
+    if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
+        raise DataError("Spark: no `java` in PATH, and no JAVA_HOME; it needs Java 17 or newer")
+    threads = resources.threads or os.cpu_count() or 1
+    builder = (
+        SparkSession.Builder()
+        .master(f"local[{threads}]")
+        .appName("falaj")
+        .config("spark.ui.enabled", "false")
+        .config("spark.ui.showConsoleProgress", "false")
+        .config("spark.driver.host", "127.0.0.1")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.sql.shuffle.partitions", str(2 * threads))
+    )
+    if resources.memory is not None:
+        builder = builder.config("spark.driver.memory", _memory(resources.memory))
+    session = builder.getOrCreate()
+    try:
+        yield session
+    finally:
+        session.stop()
+
+
+def _memory(size: str) -> str:
+    found = re.fullmatch(r"(\d+) ?([KMGT])i?B", size, re.IGNORECASE)
+    if found is None:
+        raise DataError(f"resources: expected memory such as 2GB, got {size!r}")
+    return found[1] + found[2].lower()
+
+
+def _export(
+    session: SparkSession,
+    spine: Spine,
+    views: Sequence[View],
+    out: Path,
+    until: int | None,
+    scratch: Path,
+) -> Manifest:
+    keys = keys_of(views)
+    with duckdb.connect(config={"temp_directory": str(scratch)}) as connection, blaming_spark("export"):
+        asked, columns = read_spine(session, connection, spine, keys, scratch)
+        joined = [Joined(view, view.name) for view in views]
+        columns = [*columns, *added_columns(columns, joined)]
+        histories = [read_history(session, connection, view, scratch) for view in views]
+        # Written first as it comes: counting and sorting would each join again.
+        found = join(asked, list(zip(joined, histories, strict=True)), until)
+        found.write.parquet(path_of(scratch / "found"))
+        found = session.read.parquet(path_of(scratch / "found"))
+        counted = _counted(found, joined)
+        ordered = found.orderBy(SPINE_ROW).select(*map(column_of, columns))
+        ordered.write.option("compression", "zstd").parquet(path_of(scratch / "out"))
+        told = tuple(
+            _view_joined(view, history, counted) for view, history in zip(joined, histories, strict=True)
+        )
+    made = see_folder(scratch / "out", _PARTS)
+    return Manifest(
+        spine=spine.given,
+        spine_time=spine.time,
+        spine_files=() if spine.file is None else see_all(spine.file),
+        as_of_known_us=until,
+        views=told,
+        rows=counted["rows"],
+        columns=tuple(columns),
+        out=type(made)(str(out), made.bytes, made.sha256),
+        duckdb=duckdb.__version__,
+        spark=session.version,
+    )
+
+
+def _counted(found: DataFrame, views: Sequence[Joined]) -> Row:
+    counts = [fn.count("*").alias("rows")]
+    for joined in views:
+        status = column_of(joined.status)
+        for each in (PRESENT, MISSING, EXPIRED):
+            counts.append(fn.count_if(status == each).alias(f"{joined.status}:{each}"))
+        counts.append(fn.count_if(column_of(late_of(joined))).alias(late_of(joined)))
+        for column in joined.view.columns:
+            name = joined.column(column.name)
+            counts.append(fn.count_if((status == PRESENT) & column_of(name).isNull()).alias(f"{name}:null"))
+    return found.agg(*counts).collect()[0]
+
+
+def _view_joined(joined: Joined, history: DataFrame, counted: Row) -> ViewJoined:
+    view = joined.view
+    told = meaning(view)
+    ahead = fn.count_if(fn.col(EVENT) > fn.col(KNOWN))
+    rows = history.agg(fn.count("*").alias("rows"), ahead.alias("ahead")).collect()[0]
+    return ViewJoined(
+        content_hash=content_hash(told),
+        meaning=told,
+        files=see_all(view.source.glob),
+        history_rows=rows["rows"],
+        ahead=rows["ahead"],
+        present=counted[f"{joined.status}:{PRESENT}"],
+        missing=counted[f"{joined.status}:{MISSING}"],
+        expired=counted[f"{joined.status}:{EXPIRED}"],
+        late=counted[late_of(joined)],
+        null={column.name: counted[f"{joined.column(column.name)}:null"] for column in view.columns},
+    )

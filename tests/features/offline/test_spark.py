@@ -1,0 +1,331 @@
+"""The export on Spark answers as the truth table, the oracle and the export by DuckDB do."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyspark.sql import DataFrame, SparkSession
+
+from falaj.features import Column, CsvFiles, DataError, DefinitionError, Entity, ParquetFiles, View
+from falaj.features.offline import export as by_duckdb
+from falaj.features.offline import spark as by_spark
+from falaj.features.offline.history import DELETED, EVENT, KNOWN, SEQUENCE
+from falaj.features.offline.manifest import read_manifest
+from falaj.features.offline.point_in_time import SPINE_ROW, SPINE_TIME, Joined
+from falaj.features.offline.resources import Resources
+from falaj.features.offline.spark_history import key_of
+from falaj.features.offline.spark_join import join
+from falaj.features.offline.spine import Spine
+from falaj.features.offline.sql import literal
+from tests.features.offline.duckdb_engine import view_of
+from tests.features.oracle import Answer, Row, Rules, answer
+from tests.features.truth_table import CASES, Case
+
+Asked = tuple[list[Row], list[tuple[int | None, int]], Rules]
+_KEY = key_of("customer_id")
+
+
+def _few(patch: pytest.MonkeyPatch) -> Resources:
+    # In jobs this short, what the JVM would compile further pays nothing back.
+    patch.setenv("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+    return Resources(threads=1)
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[SparkSession]:
+    with pytest.MonkeyPatch.context() as patch, by_spark.local_session(_few(patch)) as session:
+        session.sparkContext.setLogLevel("ERROR")
+        yield session
+
+
+def ask(session: SparkSession, asked: Sequence[Asked]) -> list[list[Answer]]:
+    """Return the join's answers to several histories and spines, in order, by one job."""
+    answers: list[list[Answer]] = [[] for _ in asked]
+    groups: dict[Rules, list[int]] = {}
+    for i, (_, _, rules) in enumerate(asked):
+        groups.setdefault(rules, []).append(i)
+    frames = []
+    for rules, members in groups.items():
+        # Each history has keys of its own. The last row is nobody's: VALUES cannot be empty.
+        history = [
+            (_own(i, row.key), row.event, row.known, row.sequence, row.deleted, row.value)
+            for i in members
+            for row in asked[i][0]
+        ]
+        spine = [
+            (_own(i, key), time, number, i) for i in members for number, (key, time) in enumerate(asked[i][1])
+        ]
+        columns = {_KEY: "BIGINT", EVENT: "BIGINT", KNOWN: "BIGINT", SEQUENCE: "BIGINT"}
+        columns |= {DELETED: "BOOLEAN", "value": "DOUBLE"}
+        asking = {_KEY: "BIGINT", SPINE_TIME: "BIGINT", SPINE_ROW: "BIGINT", "asked": "INT"}
+        known = _frame(session, columns, [*history, (None, 0, 0, 0, False, None)])
+        unknown = _frame(session, asking, [*spine, (None, 0, 0, -1)])
+        view = Joined(view_of(rules), "unused")
+        frames.append(join(unknown, [(view, known)], rules.known_until).where("asked >= 0"))
+    every = frames[0]
+    for frame in frames[1:]:
+        every = every.unionByName(frame)
+    found = sorted(every.collect(), key=lambda row: (row["asked"], row[SPINE_ROW]))
+    for row in found:
+        answers[row["asked"]].append((row["profile__status"], row["profile__value"]))
+    return answers
+
+
+def _frame(session: SparkSession, columns: dict[str, str], rows: Sequence[Sequence[object]]) -> DataFrame:
+    values = ", ".join(str(tuple(None if v is None else str(v) for v in row)) for row in rows)
+    cast = ", ".join(f"CAST({name} AS {of}) AS {name}" for name, of in columns.items())
+    return session.sql(
+        f"SELECT {cast} FROM VALUES {values.replace('None', 'NULL')} AS t({', '.join(columns)})"
+    )
+
+
+def _own(history: int, key: int | None) -> int | None:
+    return None if key is None else history * 1000 + key
+
+
+@pytest.fixture(scope="module")
+def table(session: SparkSession) -> dict[str, list[Answer]]:
+    asked = [(case.history, [(1, time) for time, _ in case.answers], case.rules) for case in CASES]
+    return dict(zip((case.name for case in CASES), ask(session, asked), strict=True))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_join_answers_as_the_table(table: dict[str, list[Answer]], case: Case) -> None:
+    assert table[case.name] == [expected for _, expected in case.answers]
+
+
+# As in test_point_in_time.py: most of what is drawn is a tie of something.
+_KEYS = st.one_of(st.none(), st.integers(1, 3))
+_TIMES = st.integers(0, 12)
+
+
+@st.composite
+def _histories(draw: st.DrawFn) -> list[Row]:
+    numbers = draw(st.permutations(range(draw(st.integers(0, 12)))))
+    values = st.one_of(st.none(), st.floats(allow_nan=False))
+    return [
+        Row(draw(_KEYS), draw(_TIMES), draw(_TIMES), draw(values), number, draw(st.booleans()))
+        for number in numbers
+    ]
+
+
+_SPINES = st.lists(st.tuples(_KEYS, _TIMES), max_size=12)
+_RULES = st.builds(
+    Rules,
+    delay=st.integers(0, 4),
+    ttl=st.one_of(st.none(), st.integers(0, 8)),
+    known_until=st.one_of(st.none(), _TIMES),
+)
+
+
+@settings(
+    max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+@given(asked=st.lists(st.tuples(_histories(), _SPINES), min_size=25, max_size=25), rules=_RULES)
+def test_join_answers_as_the_oracle(
+    session: SparkSession, asked: list[tuple[list[Row], list[tuple[int | None, int]]]], rules: Rules
+) -> None:
+    expected = [[answer(history, key, time, rules) for key, time in spine] for history, spine in asked]
+    assert ask(session, [(history, spine, rules) for history, spine in asked]) == expected
+
+
+def _query(sql: str) -> list[tuple[Any, ...]]:
+    with duckdb.connect() as connection:
+        return connection.execute(sql).fetchall()
+
+
+_COLUMNS = (Column("age", "UINT8"), Column("score", "FP32"), Column("city", "BYTES"), Column("big", "UINT64"))
+
+
+@pytest.fixture
+def views(tmp_path: Path) -> list[View]:
+    """One of Parquet files of several row groups, one with SQL, one of CSV with late and tied rows."""
+    folder = tmp_path / "it's [1] 100% {data}"
+    folder.mkdir()
+    for part in (2, 1):  # the second is written first, and is larger
+        _query(
+            f"COPY (SELECT (hash(i, {part}) % 40)::INTEGER AS customer_id, "
+            f"make_timestamptz(1767225600000000 + (hash(i, 7) % 50 * 3600000000)::BIGINT) AS moved_at, "
+            f"1767225600000000 + (hash(i, 8) % 60 * 3600000000)::BIGINT AS loaded_at, "
+            f"(i % 256)::UTINYINT AS age, CASE WHEN i % 7 > 0 THEN i / 3 END AS score, "
+            f"'city ' || i || ' é' AS city, 18446744073709551615::UBIGINT - i::UBIGINT AS big, "
+            f"i % 11 = 0 AS gone "
+            f"FROM range({1000 * part}) AS t(i)) TO {literal(f'{folder}/{part}.parquet')} "
+            f"(ROW_GROUP_SIZE 2048)"
+        )
+    first = View(
+        name="profile",
+        version=1,
+        entity=Entity("customer", {"customer_id": "INT64"}),
+        source=ParquetFiles(f"{str(folder).replace('[', '?').replace(']', '?')}/*.parquet"),
+        columns=_COLUMNS,
+        event_time="moved_at",
+        known_time="loaded_at",
+        source_delay=timedelta(minutes=5),
+        ttl=timedelta(minutes=30),
+        deleted="gone",
+    )
+    sql = (
+        "SELECT customer_id, moved_at, loaded_at, age / 2 AS half, upper(city) AS name, "
+        "CASE WHEN age % 2 = 0 THEN length(city) END AS size FROM source WHERE age > 10"
+    )
+    derived = (Column("half", "FP64"), Column("name", "BYTES"), Column("size", "INT32"))
+    second = replace(first, name="derived", columns=derived, deleted=None, ttl=None, sql=sql)
+    lines = ["customer_id,at,points,note"]
+    lines += [f'{i % 40},2026-01-0{1 + i % 3}T0{i % 10}:00:00+04:00,{i},"a, ""{i}"""' for i in range(300)]
+    lines += ["7,2026-01-01T05:00:00Z,,", '8,2026-01-01T05:00:00Z,,""']
+    (tmp_path / "points.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    third = View(
+        name="points",
+        version=1,
+        entity=first.entity,
+        source=CsvFiles(str(tmp_path / "points.csv")),
+        columns=(Column("points", "INT16"), Column("note", "BYTES")),
+        event_time="at",
+        known_time=None,
+    )
+    fourth = replace(
+        third,
+        name="doubled",
+        columns=(Column("twice", "INT64"),),
+        sql="SELECT *, points * 2 AS twice FROM source",
+    )
+    return [first, second, third, fourth]
+
+
+_SPINE = (
+    "SELECT i AS n, DATE '2026-01-01' + i::INTEGER AS day, i * 1.25 AS \"a `price`. of\", "
+    "TIMESTAMP '2026-01-01 00:00:00' AS naive, nullif(hash(i, 1) % 45, 44)::BIGINT AS customer_id, "
+    "make_timestamptz(1767225600000000 + (hash(i, 3) % 100 * 1800000000)::BIGINT) AS asked_at "
+    "FROM range(5000) AS t(i)"
+)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_export_is_that_of_duckdb_when_made_of_the_same_files(
+    session: SparkSession, views: list[View], tmp_path: Path, kind: str
+) -> None:
+    given_spine = str(tmp_path / f"spine.{kind}")
+    options = "FORMAT parquet" if kind == "parquet" else "FORMAT csv, TIMESTAMPFORMAT '%Y-%m-%dT%H:%M:%SZ'"
+    _query(f"COPY ({_SPINE}) TO '{given_spine}' ({options})")
+    spine = Spine(given_spine, "asked_at")
+    until = None if kind == "parquet" else datetime(2026, 1, 2, tzinfo=UTC)
+    one = by_duckdb.export(spine, views, tmp_path / "one.parquet", as_of_known=until)
+    two = by_spark.export(spine, views, tmp_path / "two.parquet", as_of_known=until, session=session)
+    assert two.rows == 5000
+    rows = _query(f"SELECT * FROM '{tmp_path}/two.parquet/part-*.parquet'")
+    assert rows == _query(f"SELECT * FROM '{tmp_path}/one.parquet'")
+    assert two.columns == one.columns
+    assert two.views == one.views
+    assert min(two.views[0].present, two.views[0].expired, two.views[0].missing) > 0
+    assert two.views[0].late > 0 or until is not None
+    assert read_manifest(tmp_path / "two.parquet.manifest.json") == two
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> View:
+    return View(
+        name="profile",
+        version=1,
+        entity=Entity("customer", {"customer_id": "INT64"}),
+        source=ParquetFiles(str(tmp_path / "*.parquet")),
+        columns=(Column("value", "INT8"),),
+        event_time="event",
+        known_time="known",
+    )
+
+
+_ASKED = Spine("SELECT 7 AS customer_id, 2000000000000000 AS asked_at", "asked_at")
+
+
+def _write(folder: Path, **columns: str) -> None:
+    given_columns = {"customer_id": "7", "event": "1::BIGINT", "known": "1::BIGINT", "value": "1", **columns}
+    select = ", ".join(f"{sql} AS {name}" for name, sql in given_columns.items())
+    _query(f"COPY (SELECT {select}) TO '{folder / 'rows.parquet'}'")
+
+
+@pytest.mark.parametrize("time", ["'2026-01-31 12:00:00.000001+04'", "'2026-01-31T03:30:00.000001-0430'"])
+def test_written_times_are_read_when_their_offset_is_known(
+    session: SparkSession, profile: View, tmp_path: Path, time: str
+) -> None:
+    (tmp_path / "out").mkdir()
+    _write(tmp_path, event=time, known=time)
+    for at, expected in ((1769846400000000, "missing"), (1769846400000001, "present")):
+        spine = Spine(f"SELECT 7 AS customer_id, {at} AS asked_at", "asked_at")
+        by_spark.export(spine, [profile], tmp_path / "out" / "set", session=session)
+        found = _query(f"SELECT profile__status FROM '{tmp_path}/out/set/part-*.parquet'")
+        assert found == [(expected,)]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["set", "set.manifest.json"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "complaint"),
+    [
+        (
+            {"event": "TIMESTAMP '2026-01-31 08:00:00'"},
+            "view profile@1, event: expected a timestamp with time",
+        ),
+        (
+            {"event": "'2026-01-31T08:00:00'"},
+            "event: expected a time with its offset, .* got 2026-01-31T08:00",
+        ),
+        ({"known": "NULL::BIGINT"}, "view profile@1, known: a row has none"),
+        ({"value": "300"}, "view profile@1, value: expected INT8, got 300"),
+        ({"value": "1.5::DOUBLE"}, "column 'value': is INT8, the source has DOUBLE"),
+        (
+            {"customer_id": "18446744073709551615::UBIGINT"},
+            "customer_id: expected INT64, got 184467440737095516",
+        ),
+    ],
+)
+def test_source_is_refused_when_its_values_do_not_fit(
+    session: SparkSession, profile: View, tmp_path: Path, columns: dict[str, str], complaint: str
+) -> None:
+    _write(tmp_path, **columns)
+    (tmp_path / "out").mkdir()
+    with pytest.raises((DataError, DefinitionError), match=complaint):
+        by_spark.export(_ASKED, [profile], tmp_path / "out" / "set", session=session)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_source_is_refused_when_one_of_its_files_lacks_a_column(
+    session: SparkSession, profile: View, tmp_path: Path
+) -> None:
+    _write(tmp_path)
+    _query(f"COPY (SELECT 7 AS customer_id, 1 AS event, 1 AS known) TO '{tmp_path / 'second.parquet'}'")
+    with pytest.raises(DataError, match=r"second\.parquet: no column 'value', which .*rows\.parquet has"):
+        by_spark.export(_ASKED, [profile], tmp_path / "set", session=session)
+
+
+def test_definition_is_refused_when_its_sql_is_of_duckdb_alone(
+    session: SparkSession, profile: View, tmp_path: Path
+) -> None:
+    _write(tmp_path)
+    only = replace(profile, sql="SELECT *, strlen('x') AS size FROM source")
+    with pytest.raises(
+        DefinitionError, match=r"view profile@1: sql: cannot be translated for Spark: .*STRLEN"
+    ):
+        by_spark.export(_ASKED, [only], tmp_path / "set", session=session)
+
+
+def test_folder_is_left_alone_when_no_export_made_it(
+    session: SparkSession, profile: View, tmp_path: Path
+) -> None:
+    (tmp_path / "kept").mkdir()
+    with pytest.raises(DataError, match="kept: is a folder that no export made"):
+        by_spark.export(_ASKED, [profile], tmp_path / "kept", session=session)
+
+
+def test_export_is_not_made_again_by_duckdb_when_spark_made_it(
+    session: SparkSession, profile: View, tmp_path: Path
+) -> None:
+    _write(tmp_path)
+    by_spark.export(_ASKED, [profile], tmp_path / "set", session=session)
+    with pytest.raises(DataError, match="tells what Spark made"):
+        by_duckdb.export_again(tmp_path / "set.manifest.json", tmp_path / "again.parquet")
