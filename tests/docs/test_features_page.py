@@ -29,7 +29,7 @@ def test_page_tells_what_really_happens_when_it_is_followed(tmp_path: Path) -> N
                     env=env,
                     stdout=subprocess.PIPE,
                     text=True,
-                    timeout=60,
+                    timeout=180,  # a JVM on a busy machine
                     check=True,
                 ).stdout
                 pattern = re.escape(expected).replace("…", r"\w+")
