@@ -7,9 +7,11 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import reduce
 from pathlib import Path
 
 import duckdb
+from pyspark import SparkContext
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as fn
 
@@ -60,7 +62,8 @@ def export(
         out: The folder. It and the sources are where this machine and all of Spark's find them by the same
             paths. An earlier export there is replaced.
         as_of_known: Use only what had arrived by then, with its time zone; None: all that is there.
-        session: Where it runs; its runtime settings are not used or changed. None: a local one, made for it.
+        session: Where it runs; its runtime settings are not used or changed. None: the one that this
+            process has, or else a local one, made for it.
 
     Raises:
         DataError: The spine or a source cannot be read, or does not fit.
@@ -90,9 +93,27 @@ def export(
 
 @contextmanager
 def local_session(resources: Resources = MOST) -> Iterator[SparkSession]:
-    """A session on this machine alone, not heard by others; stopped when the context is left."""
+    """A session on this machine alone, not heard by others; stopped when the context is left.
+
+    A process has one Spark at most: where it runs one already, the session is of that, as it is, and goes on.
+
+    Raises:
+        DataError: Spark cannot be started.
+    """
+    if SparkContext._active_spark_context is not None:
+        yield SparkSession.Builder().getOrCreate()
+        return
+    session = _start(resources)
+    try:
+        yield session
+    finally:
+        session.stop()
+
+
+def _start(resources: Resources) -> SparkSession:
+    needed = "it needs Java 17 or newer"
     if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
-        raise DataError("Spark: no `java` in PATH, and no JAVA_HOME; it needs Java 17 or newer")
+        raise DataError(f"Spark: no `java` in PATH, and no JAVA_HOME; {needed}")
     threads = resources.threads or os.cpu_count() or 1
     builder = (
         SparkSession.Builder()
@@ -106,11 +127,8 @@ def local_session(resources: Resources = MOST) -> Iterator[SparkSession]:
     )
     if resources.memory is not None:
         builder = builder.config("spark.driver.memory", _memory(resources.memory))
-    session = builder.getOrCreate()
-    try:
-        yield session
-    finally:
-        session.stop()
+    with blaming_spark(f"Spark cannot be started; {needed}"):
+        return builder.getOrCreate()
 
 
 def _memory(size: str) -> str:
@@ -141,9 +159,7 @@ def _export(
         counted = _counted(found, joined)
         ordered = found.orderBy(SPINE_ROW).select(*map(column_of, columns))
         ordered.write.option("compression", "zstd").parquet(path_of(scratch / "out"))
-        told = tuple(
-            _view_joined(view, history, counted) for view, history in zip(joined, histories, strict=True)
-        )
+        told = _views_joined(joined, histories, counted)
     made = see_folder(scratch / "out", _PARTS)
     return Manifest(
         spine=spine.given,
@@ -172,17 +188,27 @@ def _counted(found: DataFrame, views: Sequence[Joined]) -> Row:
     return found.agg(*counts).collect()[0]
 
 
-def _view_joined(joined: Joined, history: DataFrame, counted: Row) -> ViewJoined:
+def _views_joined(
+    views: Sequence[Joined], histories: Sequence[DataFrame], counted: Row
+) -> tuple[ViewJoined, ...]:
+    ahead = fn.count_if(fn.col(EVENT) > fn.col(KNOWN))
+    counts = [
+        history.agg(fn.lit(i).alias("view"), fn.count("*").alias("rows"), ahead.alias("ahead"))
+        for i, history in enumerate(histories)
+    ]
+    rows = {row["view"]: row for row in reduce(DataFrame.unionByName, counts).collect()} if counts else {}
+    return tuple(_view_joined(view, rows[i], counted) for i, view in enumerate(views))
+
+
+def _view_joined(joined: Joined, history: Row, counted: Row) -> ViewJoined:
     view = joined.view
     told = meaning(view)
-    ahead = fn.count_if(fn.col(EVENT) > fn.col(KNOWN))
-    rows = history.agg(fn.count("*").alias("rows"), ahead.alias("ahead")).collect()[0]
     return ViewJoined(
         content_hash=content_hash(told),
         meaning=told,
         files=see_all(view.source.glob),
-        history_rows=rows["rows"],
-        ahead=rows["ahead"],
+        history_rows=history["rows"],
+        ahead=history["ahead"],
         present=counted[f"{joined.status}:{PRESENT}"],
         missing=counted[f"{joined.status}:{MISSING}"],
         expired=counted[f"{joined.status}:{EXPIRED}"],

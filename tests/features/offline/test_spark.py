@@ -322,10 +322,13 @@ def test_folder_is_left_alone_when_no_export_made_it(
         by_spark.export(_ASKED, [profile], tmp_path / "kept", session=session)
 
 
-def test_export_is_not_made_again_by_duckdb_when_spark_made_it(
+def test_session_of_the_caller_goes_on_as_it_was_when_none_was_given(
     session: SparkSession, profile: View, tmp_path: Path
 ) -> None:
     _write(tmp_path)
-    by_spark.export(_ASKED, [profile], tmp_path / "set", session=session)
+    settings = session.conf.getAll
+    by_spark.export(_ASKED, [profile], tmp_path / "set")
+    assert session.conf.getAll == settings
+    assert session.range(3).count() == 3
     with pytest.raises(DataError, match="tells what Spark made"):
         by_duckdb.export_again(tmp_path / "set.manifest.json", tmp_path / "again.parquet")
