@@ -24,6 +24,7 @@ from falaj.features.offline.point_in_time import EXPIRED, MISSING, PRESENT, SPIN
 from falaj.features.offline.resources import MOST, Resources
 from falaj.features.offline.spark_history import (
     blaming_spark,
+    check_view,
     column_of,
     path_of,
     read_history,
@@ -67,12 +68,14 @@ def export(
 
     Raises:
         DataError: The spine or a source cannot be read, or does not fit.
-        DefinitionError: Two views have one name, a view's definition does not fit its source, or its SQL
-            cannot be translated for Spark.
+        DefinitionError: Two views have one name, a view's definition does not fit its source, or is not for
+            Spark: its SQL cannot be translated, its kind of source is unknown there.
     """
     if session is None:
         with local_session() as made:
             return export(spine, views, out, as_of_known=as_of_known, session=made)
+    for view in views:
+        check_view(view)
     until = known_until(as_of_known)
     if not out.parent.is_dir():
         raise DataError(f"{out.parent}: no such folder")

@@ -8,6 +8,7 @@ first, by DuckDB: so they are read by the same rules.
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from decimal import Decimal
 from glob import glob
 from pathlib import Path
@@ -28,7 +29,8 @@ from falaj.features.offline.history import DELETED, EVENT, KNOWN, ROW, SEQUENCE,
 from falaj.features.offline.point_in_time import SPINE_ROW, SPINE_TIME
 from falaj.features.offline.spine import Spine, create_spine
 from falaj.features.offline.sql import OFFSET, blaming, literal, quoted
-from falaj.features.source import CsvFiles
+from falaj.features.source import CsvFiles, ParquetFiles
+from falaj.features.view import Column as ViewColumn
 from falaj.features.view import View
 
 # Spark has no unsigned types: the next wider one has room for their values.
@@ -61,6 +63,26 @@ _DUCKDB_NAMES: Mapping[type[t.DataType], str] = MappingProxyType(
     }
 )
 
+# What the export on Spark heeds; what else is set in a definition is refused, not passed over.
+_SOURCES = (ParquetFiles, CsvFiles)
+_OF_VIEW = frozenset(
+    (
+        *(
+            "name",
+            "version",
+            "entity",
+            "source",
+            "columns",
+            "event_time",
+            "known_time",
+            "source_delay",
+            "ttl",
+        ),
+        *("sequence", "deleted", "sql", "owner", "tags"),
+    )
+)
+_OF_COLUMN = frozenset(("name", "datatype", "default"))
+
 
 @contextmanager
 def blaming_spark(what: str) -> Iterator[None]:
@@ -69,6 +91,25 @@ def blaming_spark(what: str) -> Iterator[None]:
         yield
     except PySparkException as error:
         raise DataError(f"{what}: {_said(error)}") from error
+
+
+def check_view(view: View) -> None:
+    """Raise DefinitionError where a view has what the export on Spark does not heed."""
+    if type(view.source) not in _SOURCES:
+        expected = " or ".join(source.__name__ for source in _SOURCES)
+        raise DefinitionError(
+            f"{view}: source: Spark reads {expected}, got {type(view.source).__name__}; DuckDB may read it"
+        )
+    _check_fields(view, _OF_VIEW, str(view))
+    for column in view.columns:
+        _check_fields(column, _OF_COLUMN, f"{view}, column {column.name!r}")
+
+
+def _check_fields(definition: View | ViewColumn, heeded: frozenset[str], where: str) -> None:
+    for field in fields(definition):
+        value = getattr(definition, field.name)
+        if field.name not in heeded and value and value != field.default:
+            raise DefinitionError(f"{where}: {field.name}: is not for Spark; DuckDB may export it")
 
 
 def key_of(key: str) -> str:

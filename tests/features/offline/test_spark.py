@@ -1,8 +1,9 @@
 """The export on Spark answers as the truth table, the oracle and the export by DuckDB do."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as fn
 
 from falaj.features import Column, CsvFiles, DataError, DefinitionError, Entity, ParquetFiles, View
 from falaj.features.offline import export as by_duckdb
@@ -19,7 +21,7 @@ from falaj.features.offline.history import DELETED, EVENT, KNOWN, SEQUENCE
 from falaj.features.offline.manifest import read_manifest
 from falaj.features.offline.point_in_time import SPINE_ROW, SPINE_TIME, Joined
 from falaj.features.offline.resources import Resources
-from falaj.features.offline.spark_history import key_of
+from falaj.features.offline.spark_history import check_view, key_of, path_of
 from falaj.features.offline.spark_join import join
 from falaj.features.offline.spine import Spine
 from falaj.features.offline.sql import literal
@@ -32,8 +34,10 @@ _KEY = key_of("customer_id")
 
 
 def _few(patch: pytest.MonkeyPatch) -> Resources:
-    # In jobs this short, what the JVM would compile further pays nothing back.
-    patch.setenv("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+    # In jobs this short, what the JVM would compile further, or verify, pays nothing back.
+    options = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+    options += " -XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote"
+    patch.setenv("JDK_JAVA_OPTIONS", options)
     return Resources(threads=1)
 
 
@@ -44,45 +48,44 @@ def session() -> Iterator[SparkSession]:
         yield session
 
 
-def ask(session: SparkSession, asked: Sequence[Asked]) -> list[list[Answer]]:
+def ask(session: SparkSession, asked: Sequence[Asked], folder: Path) -> list[list[Answer]]:
     """Return the join's answers to several histories and spines, in order, by one job."""
     answers: list[list[Answer]] = [[] for _ in asked]
-    groups: dict[Rules, list[int]] = {}
-    for i, (_, _, rules) in enumerate(asked):
-        groups.setdefault(rules, []).append(i)
+    groups: dict[Rules, int] = {}
+    history, spine = [], []
+    for i, (rows, times, rules) in enumerate(asked):  # each has keys of its own
+        group = groups.setdefault(rules, len(groups))
+        for row in rows:
+            history.append(
+                (group, _own(i, row.key), row.event, row.known, row.sequence, row.deleted, row.value)
+            )
+        for number, (key, time) in enumerate(times):
+            spine.append((group, _own(i, key), time, number, i))
+    columns = {_KEY: "BIGINT", EVENT: "BIGINT", KNOWN: "BIGINT", SEQUENCE: "BIGINT"}
+    known = _frame(session, folder / "history", {**columns, DELETED: "BOOLEAN", "value": "DOUBLE"}, history)
+    columns = {_KEY: "BIGINT", SPINE_TIME: "BIGINT", SPINE_ROW: "BIGINT", "asked": "INT"}
+    unknown = _frame(session, folder / "spine", columns, spine)
     frames = []
-    for rules, members in groups.items():
-        # Each history has keys of its own. The last row is nobody's: VALUES cannot be empty.
-        history = [
-            (_own(i, row.key), row.event, row.known, row.sequence, row.deleted, row.value)
-            for i in members
-            for row in asked[i][0]
-        ]
-        spine = [
-            (_own(i, key), time, number, i) for i in members for number, (key, time) in enumerate(asked[i][1])
-        ]
-        columns = {_KEY: "BIGINT", EVENT: "BIGINT", KNOWN: "BIGINT", SEQUENCE: "BIGINT"}
-        columns |= {DELETED: "BOOLEAN", "value": "DOUBLE"}
-        asking = {_KEY: "BIGINT", SPINE_TIME: "BIGINT", SPINE_ROW: "BIGINT", "asked": "INT"}
-        known = _frame(session, columns, [*history, (None, 0, 0, 0, False, None)])
-        unknown = _frame(session, asking, [*spine, (None, 0, 0, -1)])
-        view = Joined(view_of(rules), "unused")
-        frames.append(join(unknown, [(view, known)], rules.known_until).where("asked >= 0"))
-    every = frames[0]
-    for frame in frames[1:]:
-        every = every.unionByName(frame)
-    found = sorted(every.collect(), key=lambda row: (row["asked"], row[SPINE_ROW]))
-    for row in found:
+    for rules, group in groups.items():
+        of_group, view = fn.col("group") == group, Joined(view_of(rules), "unused")
+        frames.append(join(unknown.where(of_group), [(view, known.where(of_group))], rules.known_until))
+    every = reduce(DataFrame.unionByName, frames)
+    for row in sorted(every.collect(), key=lambda row: (row["asked"], row[SPINE_ROW])):
         answers[row["asked"]].append((row["profile__status"], row["profile__value"]))
     return answers
 
 
-def _frame(session: SparkSession, columns: dict[str, str], rows: Sequence[Sequence[object]]) -> DataFrame:
-    values = ", ".join(str(tuple(None if v is None else str(v) for v in row)) for row in rows)
-    cast = ", ".join(f"CAST({name} AS {of}) AS {name}" for name, of in columns.items())
-    return session.sql(
-        f"SELECT {cast} FROM VALUES {values.replace('None', 'NULL')} AS t({', '.join(columns)})"
-    )
+def _frame(
+    session: SparkSession, path: Path, columns: dict[str, str], rows: Sequence[Sequence[object]]
+) -> DataFrame:
+    names = ", ".join(f"{name} {of}" for name, of in columns.items())
+    with duckdb.connect() as connection:
+        connection.execute(f'CREATE TABLE rows ("group" INTEGER, {names})')
+        if rows:
+            places = ", ".join("?" for _ in rows[0])
+            connection.executemany(f"INSERT INTO rows VALUES ({places})", rows)
+        connection.execute(f"COPY rows TO {literal(f'{path}.parquet')}")
+    return session.read.parquet(path_of(f"{path}.parquet"))
 
 
 def _own(history: int, key: int | None) -> int | None:
@@ -90,9 +93,10 @@ def _own(history: int, key: int | None) -> int | None:
 
 
 @pytest.fixture(scope="module")
-def table(session: SparkSession) -> dict[str, list[Answer]]:
+def table(session: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Answer]]:
     asked = [(case.history, [(1, time) for time, _ in case.answers], case.rules) for case in CASES]
-    return dict(zip((case.name for case in CASES), ask(session, asked), strict=True))
+    answers = ask(session, asked, tmp_path_factory.mktemp("table"))
+    return dict(zip((case.name for case in CASES), answers, strict=True))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -125,14 +129,23 @@ _RULES = st.builds(
 
 
 @settings(
-    max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=4, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
-@given(asked=st.lists(st.tuples(_histories(), _SPINES), min_size=25, max_size=25), rules=_RULES)
+@given(
+    groups=st.lists(
+        st.tuples(_RULES, st.lists(st.tuples(_histories(), _SPINES), min_size=12, max_size=12)),
+        min_size=2,
+        max_size=2,
+    )
+)
 def test_join_answers_as_the_oracle(
-    session: SparkSession, asked: list[tuple[list[Row], list[tuple[int | None, int]]]], rules: Rules
+    session: SparkSession,
+    tmp_path_factory: pytest.TempPathFactory,
+    groups: list[tuple[Rules, list[tuple[list[Row], list[tuple[int | None, int]]]]]],
 ) -> None:
-    expected = [[answer(history, key, time, rules) for key, time in spine] for history, spine in asked]
-    assert ask(session, [(history, spine, rules) for history, spine in asked]) == expected
+    asked = [(history, spine, rules) for rules, each in groups for history, spine in each]
+    expected = [[answer(history, key, time, rules) for key, time in spine] for history, spine, rules in asked]
+    assert ask(session, asked, tmp_path_factory.mktemp("oracle")) == expected
 
 
 def _query(sql: str) -> list[tuple[Any, ...]]:
@@ -250,17 +263,17 @@ def _write(folder: Path, **columns: str) -> None:
     _query(f"COPY (SELECT {select}) TO '{folder / 'rows.parquet'}'")
 
 
-@pytest.mark.parametrize("time", ["'2026-01-31 12:00:00.000001+04'", "'2026-01-31T03:30:00.000001-0430'"])
 def test_written_times_are_read_when_their_offset_is_known(
-    session: SparkSession, profile: View, tmp_path: Path, time: str
+    session: SparkSession, profile: View, tmp_path: Path
 ) -> None:
     (tmp_path / "out").mkdir()
-    _write(tmp_path, event=time, known=time)
-    for at, expected in ((1769846400000000, "missing"), (1769846400000001, "present")):
-        spine = Spine(f"SELECT 7 AS customer_id, {at} AS asked_at", "asked_at")
-        by_spark.export(spine, [profile], tmp_path / "out" / "set", session=session)
-        found = _query(f"SELECT profile__status FROM '{tmp_path}/out/set/part-*.parquet'")
-        assert found == [(expected,)]
+    written = "['2026-01-31 12:00:00.000001+04', '2026-01-31T03:30:00.000001-0430']"
+    _write(tmp_path, customer_id="unnest([7, 8])", event=f"unnest({written})", known=f"unnest({written})")
+    asked = "(7, 1769846400000000), (7, 1769846400000001), (8, 1769846400000000), (8, 1769846400000001)"
+    spine = Spine(f"SELECT * FROM (VALUES {asked}) AS t(customer_id, asked_at)", "asked_at")
+    by_spark.export(spine, [profile], tmp_path / "out" / "set", session=session)
+    found = _query(f"SELECT profile__status FROM '{tmp_path}/out/set/part-*.parquet'")
+    assert found == [("missing",), ("present",), ("missing",), ("present",)]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["set", "set.manifest.json"]
 
 
@@ -312,6 +325,52 @@ def test_definition_is_refused_when_its_sql_is_of_duckdb_alone(
         DefinitionError, match=r"view profile@1: sql: cannot be translated for Spark: .*STRLEN"
     ):
         by_spark.export(_ASKED, [only], tmp_path / "set", session=session)
+
+
+class _Topic(ParquetFiles):
+    """A kind of source of which Spark's export knows nothing."""
+
+
+@dataclass(frozen=True)
+class _Counted(Column):
+    over: timedelta | None = None
+
+
+@dataclass(frozen=True)
+class _Windowed(View):
+    windows: tuple[timedelta, ...] = ()
+
+
+def _as_windowed(view: View, windows: tuple[timedelta, ...]) -> View:
+    return _Windowed(**{field.name: getattr(view, field.name) for field in fields(view)}, windows=windows)
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        (
+            lambda view: replace(view, source=_Topic("rows.parquet")),
+            "view profile@1: source: Spark reads ParquetFiles or CsvFiles, got _Topic",
+        ),
+        (lambda view: _as_windowed(view, (timedelta(days=7),)), "view profile@1: windows: is not for Spark"),
+        (
+            lambda view: replace(view, columns=(_Counted("value", "INT8", over=timedelta(days=7)),)),
+            "view profile@1, column 'value': over: is not for Spark",
+        ),
+    ],
+    ids=["source", "view", "column"],
+)
+def test_definition_is_refused_when_it_has_what_spark_would_pass_over(
+    session: SparkSession, profile: View, tmp_path: Path, changed: Callable[[View], View], complaint: str
+) -> None:
+    _write(tmp_path)
+    with pytest.raises(DefinitionError, match=complaint):
+        by_spark.export(_ASKED, [profile, changed(profile)], tmp_path / "set", session=session)
+
+
+def test_definition_is_taken_when_what_spark_would_pass_over_is_not_set(profile: View) -> None:
+    check_view(_as_windowed(profile, ()))
+    check_view(replace(profile, columns=(_Counted("value", "INT8"),)))
 
 
 def test_folder_is_left_alone_when_no_export_made_it(
