@@ -65,21 +65,8 @@ _DUCKDB_NAMES: Mapping[type[t.DataType], str] = MappingProxyType(
 
 # What the export on Spark heeds; what else is set in a definition is refused, not passed over.
 _SOURCES = (ParquetFiles, CsvFiles)
-_OF_VIEW = frozenset(
-    (
-        *(
-            "name",
-            "version",
-            "entity",
-            "source",
-            "columns",
-            "event_time",
-            "known_time",
-            "source_delay",
-            "ttl",
-        ),
-        *("sequence", "deleted", "sql", "owner", "tags"),
-    )
+_OF_VIEW = frozenset(("name", "version", "owner", "tags", "entity", "source", "columns", "sql")) | frozenset(
+    ("event_time", "known_time", "source_delay", "ttl", "sequence", "deleted")
 )
 _OF_COLUMN = frozenset(("name", "datatype", "default"))
 
