@@ -157,8 +157,10 @@ venv: .venv/installed
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Falaj needs Python 3.11 or newer")'
 	$(PYTHON) -m venv .venv
 
+# PySpark comes as source: it is built in isolation, the module is not.
 .venv/installed: $(core_sources) .venv/bin/python | toolchain
-	$(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+	$(PY) -c 'import tomllib; told = tomllib.load(open("pyproject.toml", "rb")); \
+	  print(*told["build-system"]["requires"], *told["project"]["optional-dependencies"]["spark"], sep="\n")' \
 	  | $(PY) -m pip install -q -r /dev/stdin
 	$(PY) -m pip install -q --no-build-isolation -e '.[cpu,features,spark,demo,test,lint,build]'
 	@touch $@
