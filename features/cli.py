@@ -164,8 +164,10 @@ def export(
 def _on_spark(
     spine: "Spine", views: "list[View]", out: Path, known: "datetime | None", resources: "Resources"
 ) -> "Manifest":
+    import os
     from importlib.util import find_spec
 
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")  # the machine's name need not be known
     for module in ("pyspark", "sqlglot"):
         if find_spec(module) is None:
             raise DefinitionError(f"--engine spark: no package {module}: pip install 'falaj[spark]'")

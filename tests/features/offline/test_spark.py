@@ -41,6 +41,7 @@ def _few(patch: pytest.MonkeyPatch) -> Resources:
     options = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
     options += " -XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote"
     patch.setenv("JDK_JAVA_OPTIONS", options)
+    patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")  # the machine's name need not be known
     return Resources(threads=2)
 
 
@@ -49,6 +50,7 @@ def session() -> Iterator[SparkSession]:
     with pytest.MonkeyPatch.context() as patch, by_spark.local_session(_few(patch)) as session:
         session.sparkContext.setLogLevel("ERROR")
         yield session
+    assert SparkSession.getActiveSession() is None  # what was made here is stopped
 
 
 def ask(session: SparkSession, asked: Sequence[Asked], folder: Path) -> list[list[Answer]]:
