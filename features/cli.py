@@ -164,6 +164,7 @@ def export(
 def _on_spark(
     spine: "Spine", views: "list[View]", out: Path, known: "datetime | None", resources: "Resources"
 ) -> "Manifest":
+    import logging
     import os
     from importlib.util import find_spec
 
@@ -173,7 +174,10 @@ def _on_spark(
             raise DefinitionError(f"--engine spark: no package {module}: pip install 'falaj[spark]'")
     from falaj.features.offline import spark
 
+    # What is wrong is told by the error; the logs would tell it in a hundred lines more.
+    logging.getLogger("SQLQueryContextLogger").disabled = True
     with spark.local_session(resources) as session:
+        session.sparkContext.setLogLevel("OFF")
         return spark.export(spine, views, out, as_of_known=known, session=session)
 
 
