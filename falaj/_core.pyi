@@ -199,3 +199,18 @@ class OnlineView:
     ) -> tuple[npt.NDArray[Any], list[npt.NDArray[Any]], list[npt.NDArray[Any]]]: ...
     def cursor(self) -> bytes | None: ...
     def entities(self) -> int: ...
+
+def point_in_time(
+    entity: npt.NDArray[Any],
+    event: npt.NDArray[Any],
+    known: npt.NDArray[Any],
+    sequence: npt.NDArray[Any] | None,
+    place: npt.NDArray[Any] | None,
+    deleted: npt.NDArray[Any] | None,
+    spine_entity: npt.NDArray[Any],
+    spine_time: npt.NDArray[Any],
+    entities: int,
+    delay_us: int,
+    ttl_us: int | None,
+    threads: int,
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]: ...

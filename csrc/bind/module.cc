@@ -8,6 +8,7 @@
 #include "bind/join.h"
 #include "bind/model.h"
 #include "bind/online_store.h"
+#include "bind/point_in_time.h"
 #include "bind/runtime.h"
 #include "bind/wire_server.h"
 
@@ -22,4 +23,5 @@ PYBIND11_MODULE(_core, module) {
   falaj::BindHttpCalls(module);
   falaj::BindOnlineStore(module);
   falaj::BindJoin(module);
+  falaj::BindPointInTime(module);
 }
