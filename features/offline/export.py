@@ -1,27 +1,44 @@
 """Training sets: a spine with what was known of its entities at its times, and how that came about."""
 
 import os
-import tempfile
+import uuid
 from collections.abc import Sequence
 from datetime import datetime
+from glob import glob
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
 from falaj.features.errors import DataError, DefinitionError
 from falaj.features.identity import content_hash, meaning, micros_of, view_of
-from falaj.features.offline.history import EVENT, KNOWN, create_history
+from falaj.features.offline.history import EVENT, KNOWN
 from falaj.features.offline.manifest import FileSeen, Manifest, ViewJoined, read_manifest, see, see_all
-from falaj.features.offline.point_in_time import EXPIRED, MISSING, PRESENT, Joined, join_sql, late_sql
+from falaj.features.offline.point_in_time import (
+    EXPIRED,
+    LATE,
+    MISSING,
+    PRESENT,
+    SPINE_ROW,
+    SPINE_TIME,
+    STATUS,
+    Joined,
+    PointInTime,
+    row_of,
+    status_sql,
+)
 from falaj.features.offline.progress import Tell, told_how_far
 from falaj.features.offline.resources import MOST, Resources, connect
+from falaj.features.offline.scratch import Scratch, kept_scratch
 from falaj.features.offline.spine import Spine, create_spine
 from falaj.features.offline.sql import blaming, literal, quoted
 from falaj.features.view import View
 
-_SPINE = "__spine"
+_GIVEN, _SPINE = "__given", "__spine"  # the spine as it is read, and as it was
+_OUT = "out.parquet"  # in the scratch folder
 # Of Parquet; fixed, so that the same rows are the same bytes.
 _ROW_GROUP = 122_880
+_SCRATCH_FORMAT = 1  # of what is kept in the scratch folder
 
 
 def export(
@@ -83,32 +100,40 @@ def _export(
     joined = [Joined(view, f"__history_{i}") for i, view in enumerate(views)]
     if not out.parent.is_dir():
         raise DataError(f"{out.parent}: no such folder")
-    with tempfile.TemporaryDirectory(prefix=".falaj-export-", dir=out.parent) as scratch:
-        with connect(resources, scratch) as connection:
-            columns = create_spine(connection, spine, keys_of(views), _SPINE)
-            columns += added_columns(columns, joined)
-            for each in joined:
-                create_history(connection, each.view, each.history)
-            made = Path(scratch) / "out.parquet"
-            options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_ROW_GROUP}"
-            sql = join_sql(_SPINE, joined, until)
-            with blaming("export"), told_how_far(connection, tell):
-                connection.execute(f"COPY ({sql}) TO {literal(str(made))} ({options})")
-            told = tuple(_view_joined(connection, each, made, until) for each in joined)
-            (rows,) = _row(connection, f"SELECT count(*) FROM read_parquet({literal(str(made))})")
+    asked = _asked(spine, views, until, resources)
+    with (
+        kept_scratch(out, asked) as scratch,
+        connect(resources, str(scratch.spill)) as connection,
+        told_how_far(connection, tell) as progress,
+    ):
+        columns = create_spine(connection, spine, keys_of(views), _GIVEN)
+        columns += added_columns(columns, joined)
+        with blaming("spine"):
+            connection.execute(f"CREATE TEMP TABLE {_SPINE} AS FROM {_GIVEN}")
+        join = PointInTime(connection, _SPINE, scratch, resources, until)
+        parts = []
+        for i, each in enumerate(joined):
+            with progress.part(i / (len(joined) + 1), (i + 1) / (len(joined) + 1)) as step:
+                parts.append(join.join(each, f"view-{i}.parquet", step))
+        with progress.part(len(joined) / (len(joined) + 1), 1.0):
+            made = _write(connection, scratch, joined, parts)
+        views_joined = [_view_joined(connection, *each) for each in zip(joined, parts, strict=True)]
+        rows = _row(connection, f"SELECT count(*) FROM read_parquet({literal(str(made))})")[0]
+        if _asked(spine, views, until, resources)["files"] != asked["files"]:
+            raise DataError("export: a file of the spine or of a view's source has changed while it was read")
         written = see(made)
         manifest = Manifest(
             spine=spine.given,
             spine_time=spine.time,
             spine_files=() if spine.file is None else see_all(spine.file),
             as_of_known_us=until,
-            views=told,
+            views=tuple(views_joined),
             rows=rows,
             columns=tuple(columns),
             out=FileSeen(str(out), written.bytes, written.sha256),
             duckdb=duckdb.__version__,
         )
-        beside = Path(scratch) / "manifest.json"
+        beside = scratch.path("manifest.json")
         manifest.write(beside)
         os.replace(beside, f"{out}.manifest.json")
         os.replace(made, out)
@@ -122,6 +147,46 @@ def known_until(as_of_known: datetime | None) -> int | None:
     if as_of_known.tzinfo is None:
         raise DataError(f"as_of_known: expected a time with its time zone, got {as_of_known}")
     return micros_of(as_of_known)
+
+
+def _asked(spine: Spine, views: Sequence[View], until: int | None, resources: Resources) -> dict[str, Any]:
+    """All that decides what an export computes on its way. What a SELECT finds is another thing each time."""
+    globs = [view.source.glob for view in views] + ([] if spine.file is None else [spine.file])
+    paths = [path for pattern in globs for path in sorted(glob(pattern, recursive=True))]
+    stats = [(path, os.stat(path)) for path in paths]
+    return {
+        "format": _SCRATCH_FORMAT,
+        "duckdb": duckdb.__version__,
+        "spine": [spine.given, spine.time, None if spine.file else uuid.uuid4().hex],
+        "views": [meaning(view) for view in views],
+        "until": until,
+        "memory": resources.memory,
+        "files": [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats],
+    }
+
+
+def _write(
+    connection: duckdb.DuckDBPyConnection, scratch: Scratch, joined: Sequence[Joined], parts: Sequence[Path]
+) -> Path:
+    """Write the spine with what was joined, which has the same rows in the same order."""
+    if scratch.has(_OUT):
+        return scratch.path(_OUT)
+    columns, tables, same = [f"s.* EXCLUDE ({SPINE_TIME}, {SPINE_ROW})"], [f"{_SPINE} AS s"], []
+    for i, (each, part) in enumerate(zip(joined, parts, strict=True)):
+        tables.append(f"read_parquet({literal(str(part))}) AS v{i}")
+        same.append(f"s.{SPINE_ROW} IS NOT DISTINCT FROM v{i}.{SPINE_ROW}")
+        columns.append(f"{status_sql(f'v{i}.{STATUS}')} AS {quoted(each.status)}")
+        for column in each.view.columns:
+            columns.append(f"v{i}.{quoted(column.name)} AS {quoted(each.column(column.name))}")
+    wrong = literal("a row of the spine is not where it was: a bug")
+    sql = (
+        f"SELECT {', '.join(columns)} FROM {' POSITIONAL JOIN '.join(tables)} "
+        f"WHERE CASE WHEN {' AND '.join(same) or 'true'} THEN true ELSE error({wrong})::BOOLEAN END"
+    )
+    options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_ROW_GROUP}"
+    with blaming("export"), scratch.making(_OUT) as path:
+        connection.execute(f"COPY ({sql}) TO {literal(str(path))} ({options})")
+    return scratch.path(_OUT)
 
 
 def keys_of(views: Sequence[View]) -> dict[str, str]:
@@ -152,19 +217,16 @@ def added_columns(columns: list[str], joined: Sequence[Joined]) -> list[str]:
     return added
 
 
-def _view_joined(
-    connection: duckdb.DuckDBPyConnection, joined: Joined, made: Path, until: int | None
-) -> ViewJoined:
+def _view_joined(connection: duckdb.DuckDBPyConnection, joined: Joined, part: Path) -> ViewJoined:
     view = joined.view
-    status = quoted(joined.status)
-    counts = [f"count(*) FILTER ({status} = '{each}')" for each in (PRESENT, MISSING, EXPIRED)]
+    counts = [f"count(*) FILTER ({status_sql(STATUS)} = '{each}')" for each in (PRESENT, MISSING, EXPIRED)]
+    counts.append(f"count(*) FILTER ({LATE})")
     for column in view.columns:
-        name = quoted(joined.column(column.name))
-        counts.append(f"count(*) FILTER ({status} = '{PRESENT}' AND {name} IS NULL)")
-    found = _row(connection, f"SELECT {', '.join(counts)} FROM read_parquet({literal(str(made))})")
+        is_null = f"{status_sql(STATUS)} = '{PRESENT}' AND {quoted(column.name)} IS NULL"
+        counts.append(f"count(*) FILTER ({is_null})")
+    found = _row(connection, f"SELECT {', '.join(counts)} FROM read_parquet({literal(str(part))})")
     history = f"SELECT count(*), count(*) FILTER ({EVENT} > {KNOWN}) FROM {joined.history}"
     rows, ahead = _row(connection, history)
-    (late,) = _row(connection, late_sql(_SPINE, joined, until))
     told = meaning(view)
     return ViewJoined(
         content_hash=content_hash(told),
@@ -175,13 +237,11 @@ def _view_joined(
         present=found[0],
         missing=found[1],
         expired=found[2],
-        late=late,
-        null={column.name: count for column, count in zip(view.columns, found[3:], strict=True)},
+        late=found[3],
+        null={column.name: count for column, count in zip(view.columns, found[4:], strict=True)},
     )
 
 
 def _row(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[int, ...]:
     with blaming("export"):
-        found = connection.execute(sql).fetchone()
-    assert found is not None
-    return tuple(found)
+        return row_of(connection, sql)

@@ -1,8 +1,8 @@
 """A view's history as a relation of DuckDB with fixed columns.
 
 The columns: the entity's keys; EVENT and KNOWN, microseconds since 1970 in UTC; SEQUENCE, which orders rows
-of the same two times; DELETED; and the view's features in order. Names with two leading underscores are
-ours: no definition can have them.
+of the same two times, the largest there is where the view's is null; DELETED; and the view's features in
+order. Names with two leading underscores are ours: no definition can have them.
 """
 
 import duckdb
@@ -26,10 +26,16 @@ KNOWN = "__known_ts"
 SEQUENCE = "__sequence"
 DELETED = "__deleted"
 ROW = "__row"  # of the source's files, in order
+NEWEST = 2**63 - 1  # a SEQUENCE that is null in the source
 
 
-def create_history(connection: duckdb.DuckDBPyConnection, view: View, name: str) -> None:
+def create_history(
+    connection: duckdb.DuckDBPyConnection, view: View, name: str, *, numbered: bool = False
+) -> None:
     """Create the temporary view `name`, a view's history.
+
+    Args:
+        numbered: Add the column ROW, by which a row is found again; of Parquet files without `sql`.
 
     Raises:
         DataError: The source cannot be read, or a time in it is naive.
@@ -41,7 +47,7 @@ def create_history(connection: duckdb.DuckDBPyConnection, view: View, name: str)
     with blaming(f"{view}, source"):
         described = connection.execute(f"DESCRIBE {rows}").fetchall()
     types = {str(column[0]): str(column[1]) for column in described}
-    select = ", ".join(_columns(view, types))
+    select = ", ".join([*_columns(view, types), *([ROW] if numbered else [])])
     with blaming(f"{view}, source"):
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS SELECT {select} FROM ({rows})")
 
@@ -89,7 +95,7 @@ def _columns(view: View, types: dict[str, str]) -> list[str]:
             f"{micros_sql(known, types[view.known_time], f'{view}, {view.known_time}')} AS {KNOWN}"
         )
     if view.sequence is not None:
-        columns.append(f"{found('sequence', view.sequence)}::BIGINT AS {SEQUENCE}")
+        columns.append(f"coalesce({found('sequence', view.sequence)}::BIGINT, {NEWEST}) AS {SEQUENCE}")
     else:
         columns.append(f"{ROW if ROW in types else '0::BIGINT'} AS {SEQUENCE}")
     gone = "false" if view.deleted is None else f"coalesce({found('deleted', view.deleted)}::BOOLEAN, false)"

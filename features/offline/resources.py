@@ -1,10 +1,15 @@
 """What work on the offline store may take, and the connection that is held to it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import duckdb
 
+from falaj._core import usable_cores
 from falaj.features.offline.sql import blaming
+
+_UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,11 @@ class Resources:
 
     memory: str | None = None
     threads: int | None = None
+
+    @property
+    def cores(self) -> int:
+        """The number of threads."""
+        return usable_cores() if self.threads is None else self.threads
 
 
 MOST = Resources()
@@ -37,3 +47,21 @@ def connect(resources: Resources, scratch: str) -> duckdb.DuckDBPyConnection:
         config["threads"] = resources.threads
     with blaming("resources"):
         return duckdb.connect(config=config)
+
+
+def memory_bytes(connection: duckdb.DuckDBPyConnection) -> int:
+    """Return about how much memory a connection may take."""
+    found = connection.execute("SELECT current_setting('memory_limit')").fetchone()
+    assert found is not None
+    number, unit = str(found[0]).split()
+    return int(float(number) * _UNITS[unit])
+
+
+@contextmanager
+def leaving_half(connection: duckdb.DuckDBPyConnection, memory: int) -> Iterator[None]:
+    """Hold a connection to half of `memory`, in bytes; the other half is for arrays meanwhile."""
+    connection.execute(f"SET memory_limit = '{memory // 2}B'")
+    try:
+        yield
+    finally:
+        connection.execute(f"SET memory_limit = '{memory}B'")

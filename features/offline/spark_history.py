@@ -25,7 +25,16 @@ from sqlglot.errors import ErrorLevel, SqlglotError
 
 from falaj.features.datatypes import DUCKDB_TYPES, accepts, range_of
 from falaj.features.errors import DataError, DefinitionError
-from falaj.features.offline.history import DELETED, EVENT, KNOWN, ROW, SEQUENCE, create_history, source_sql
+from falaj.features.offline.history import (
+    DELETED,
+    EVENT,
+    KNOWN,
+    NEWEST,
+    ROW,
+    SEQUENCE,
+    create_history,
+    source_sql,
+)
 from falaj.features.offline.point_in_time import SPINE_ROW, SPINE_TIME
 from falaj.features.offline.spine import Spine, create_spine
 from falaj.features.offline.sql import OFFSET, blaming, literal, quoted
@@ -214,7 +223,7 @@ def _columns(view: View, source: DataFrame) -> list[Column]:
     known = event
     if view.known_time is not None:
         known = _micros(source, view.known_time, f"{view}, {view.known_time}")
-    sequence = column_of(view.sequence or ROW).cast("bigint")
+    sequence = fn.coalesce(column_of(view.sequence or ROW).cast("bigint"), fn.lit(NEWEST))
     if view.sequence is None and ROW not in source.columns:
         sequence = fn.lit(0).cast("bigint")
     deleted = fn.lit(False)

@@ -1,9 +1,9 @@
 """The point-in-time join on Spark.
 
 The rows of the spine and of a history are put in one order for each entity, by the time from which a history
-row can be seen (see point_in_time.py) and the time of the spine row, history first. The newest row that a
-spine row can see is then the greatest by `(event_ts, known_ts, sequence)` of all that are before it: a window
-that keeps one row, and needs no join of inequalities.
+row can be seen, `max(event_ts, known_ts + source_delay)`, and the time of the spine row, history first. The
+newest row that a spine row can see is then the greatest by `(event_ts, known_ts, sequence)` of all that are
+before it: a window that keeps one row, and needs no join of inequalities.
 """
 
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ from falaj.features.offline.point_in_time import (
     PRESENT,
     SPINE_ROW,
     SPINE_TIME,
-    VISIBLE,
     Joined,
 )
 from falaj.features.offline.spark_history import column_of, key_of
 
+_VISIBLE = "__visible_ts"  # from when on a history row can be seen; the spine row's time
 _NEWEST = "__newest"  # of the rows that can be seen
 _TRUE = "__true"  # of the rows that are true, seen or not
 
@@ -36,7 +36,7 @@ def late_of(joined: Joined) -> str:
 def join(
     spine: DataFrame, views: Sequence[tuple[Joined, DataFrame]], known_until: int | None = None
 ) -> DataFrame:
-    """Return a spine with the columns of `join_sql`, SPINE_ROW and `late_of` each view, in no order.
+    """Return a spine with the columns that an export adds, SPINE_ROW and `late_of` each view, in no order.
 
     Args:
         spine: As `read_spine` makes it.
@@ -64,23 +64,23 @@ def _with_view(spine: DataFrame, joined: Joined, history: DataFrame) -> DataFram
         history = history.where(key.isNotNull())
     rows = history.select(
         *keys,
-        fn.greatest(EVENT, usable).alias(VISIBLE),
+        fn.greatest(EVENT, usable).alias(_VISIBLE),
         fn.col(EVENT),
         fn.struct(EVENT, KNOWN, SEQUENCE, DELETED, *values).alias(_NEWEST),
         fn.struct(fn.col(EVENT), usable.alias("usable")).alias(_TRUE),
     )
     time = fn.col(SPINE_TIME)
-    both = spine.withColumns({VISIBLE: time, EVENT: time}).unionByName(rows, allowMissingColumns=True)
+    both = spine.withColumns({_VISIBLE: time, EVENT: time}).unionByName(rows, allowMissingColumns=True)
     asked = fn.col(SPINE_ROW).isNotNull()
 
     def newest(of: str, time: str) -> Column:
         order = Window.partitionBy(*keys).orderBy(fn.col(time), asked)
         return fn.max(of).over(order.rowsBetween(Window.unboundedPreceding, Window.currentRow))
 
-    found = both.withColumns({_NEWEST: newest(_NEWEST, VISIBLE), _TRUE: newest(_TRUE, EVENT)}).where(asked)
+    found = both.withColumns({_NEWEST: newest(_NEWEST, _VISIBLE), _TRUE: newest(_TRUE, EVENT)}).where(asked)
     late = fn.coalesce(fn.col(f"{_TRUE}.usable") > time, fn.lit(False))
     return found.withColumns({**_features(joined), late_of(joined): late}).drop(
-        VISIBLE, EVENT, _NEWEST, _TRUE
+        _VISIBLE, EVENT, _NEWEST, _TRUE
     )
 
 

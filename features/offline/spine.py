@@ -43,7 +43,7 @@ class Spine:
 def create_spine(
     connection: duckdb.DuckDBPyConnection, spine: Spine, keys: Mapping[str, str], name: str
 ) -> list[str]:
-    """Create the temporary view `name`, the spine with SPINE_TIME and SPINE_ROW.
+    """Create the temporary view `name`, the spine with SPINE_TIME and SPINE_ROW, in the order of the latter.
 
     Args:
         keys: That it has to have, and their datatypes.

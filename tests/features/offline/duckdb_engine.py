@@ -1,16 +1,23 @@
-"""Histories and spines of tests, put to the DuckDB join."""
+"""Histories and spines of tests, put to a real export of real files."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import duckdb
 
 from falaj.features import Column, Entity, ParquetFiles, View
-from falaj.features.offline.history import DELETED, EVENT, KNOWN, SEQUENCE
-from falaj.features.offline.point_in_time import SPINE_ROW, SPINE_TIME, Joined, join_sql
+from falaj.features.offline.export import export
+from falaj.features.offline.resources import Resources
+from falaj.features.offline.spine import Spine
 from tests.features.oracle import Answer, Row, Rules
 
 CUSTOMER = Entity("customer", {"customer_id": "INT64"})
+_ONE_THREAD = Resources(threads=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def view_of(rules: Rules, name: str = "profile") -> View:
@@ -25,24 +32,43 @@ def view_of(rules: Rules, name: str = "profile") -> View:
         known_time="known_time",
         source_delay=timedelta(microseconds=rules.delay),
         ttl=None if rules.ttl is None else timedelta(microseconds=rules.ttl),
+        sequence="number",
+        deleted="gone",
     )
 
 
 def ask(history: Sequence[Row], spine: Sequence[tuple[int | None, int]], rules: Rules) -> list[Answer]:
-    """Return the join's answers to (key, time), in order."""
-    with duckdb.connect() as connection:
-        connection.execute(
-            f"CREATE TABLE history (customer_id BIGINT, {EVENT} BIGINT, {KNOWN} BIGINT, value DOUBLE, "
-            f"{SEQUENCE} BIGINT, {DELETED} BOOLEAN)"
+    """Return the export's answers to (key, time), in order."""
+    columns = (
+        "customer_id BIGINT, event_time BIGINT, known_time BIGINT, value DOUBLE, number BIGINT, gone BOOLEAN"
+    )
+    rows = [
+        (
+            row.key,
+            row.event,
+            row.known,
+            None if row.value is None else repr(row.value),
+            row.sequence,
+            row.deleted,
         )
-        for row in history:
-            values = [row.key, row.event, row.known, row.value, row.sequence, row.deleted]
-            connection.execute("INSERT INTO history VALUES (?, ?, ?, ?, ?, ?)", values)
-        connection.execute(
-            f"CREATE TABLE spine (customer_id BIGINT, {SPINE_TIME} BIGINT, {SPINE_ROW} BIGINT)"
-        )
-        for number, (key, time) in enumerate(spine):
-            connection.execute("INSERT INTO spine VALUES (?, ?, ?)", [key, time, number])
-        sql = join_sql("spine", [Joined(view_of(rules), "history")], rules.known_until)
-        rows = connection.execute(f"SELECT profile__status, profile__value FROM ({sql})").fetchall()
-        return [(status, value) for status, value in rows]
+        for row in history
+    ]
+    with TemporaryDirectory() as name, duckdb.connect() as connection:
+        folder = Path(name)
+        _write(connection, folder / "history.parquet", columns, rows)
+        _write(connection, folder / "spine.parquet", "customer_id BIGINT, spine_ts BIGINT", spine)
+        view = replace(view_of(rules), source=ParquetFiles(str(folder / "history.parquet")))
+        until = None if rules.known_until is None else _EPOCH + timedelta(microseconds=rules.known_until)
+        out = folder / "set.parquet"
+        export(Spine(str(folder / "spine.parquet")), [view], out, as_of_known=until, resources=_ONE_THREAD)
+        return connection.execute(f"SELECT profile__status, profile__value FROM '{out}'").fetchall()
+
+
+def _write(
+    connection: duckdb.DuckDBPyConnection, path: Path, columns: str, rows: Sequence[tuple[Any, ...]]
+) -> None:
+    connection.execute(f"CREATE OR REPLACE TABLE rows ({columns})")
+    if rows:
+        values = ", ".join(f"({', '.join('?' * len(rows[0]))})" for _ in rows)
+        connection.execute(f"INSERT INTO rows VALUES {values}", [value for row in rows for value in row])
+    connection.execute(f"COPY rows TO '{path}'")

@@ -1,13 +1,10 @@
-"""The point-in-time join by DuckDB answers as the truth table and the oracle do."""
+"""The export answers as the truth table and the oracle do."""
 
-import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from falaj.features.offline.history import DELETED, EVENT, KNOWN, SEQUENCE
-from falaj.features.offline.point_in_time import SPINE_ROW, SPINE_TIME, Joined, join_sql
-from tests.features.offline.duckdb_engine import ask, view_of
+from tests.features.offline.duckdb_engine import ask
 from tests.features.oracle import Row, Rules, answer
 from tests.features.truth_table import CASES, Case
 
@@ -18,7 +15,7 @@ def test_oracle_answers_as_the_table(case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_join_answers_as_the_table(case: Case) -> None:
+def test_export_answers_as_the_table(case: Case) -> None:
     spine = [(1, time) for time, _ in case.answers]
     assert ask(case.history, spine, case.rules) == [expected for _, expected in case.answers]
 
@@ -30,7 +27,7 @@ _TIMES = st.integers(0, 12)
 
 @st.composite
 def _histories(draw: st.DrawFn) -> list[Row]:
-    count = draw(st.integers(0, 12))
+    count = draw(st.integers(0, 30))
     numbers = draw(st.permutations(range(count)))
     values = st.one_of(st.none(), st.floats(allow_nan=False))
     return [
@@ -54,29 +51,9 @@ _RULES = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
-@given(history=_histories(), spine=st.lists(st.tuples(_KEYS, _TIMES), max_size=12), rules=_RULES)
-def test_join_answers_as_the_oracle(
+@settings(max_examples=60, deadline=None)
+@given(history=_histories(), spine=st.lists(st.tuples(_KEYS, _TIMES), max_size=40), rules=_RULES)
+def test_export_answers_as_the_oracle(
     history: list[Row], spine: list[tuple[int | None, int]], rules: Rules
 ) -> None:
     assert ask(history, spine, rules) == [answer(history, key, time, rules) for key, time in spine]
-
-
-def test_columns_of_the_spine_and_all_views_are_there_when_several_are_joined() -> None:
-    with duckdb.connect() as connection:
-        columns = f"customer_id, {EVENT}, {KNOWN}, value, {SEQUENCE}, {DELETED}"
-        for name, value in (("one", 1.5), ("two", 2.5)):
-            row = f"SELECT 7::BIGINT, 10, 10, {value}::DOUBLE, 0::BIGINT, false"
-            connection.execute(f"CREATE TABLE {name} AS SELECT * FROM ({row}) AS t({columns})")
-        spine = f"label, customer_id, {SPINE_TIME}, {SPINE_ROW}"
-        connection.execute(
-            f"CREATE TABLE spine AS SELECT * FROM (SELECT 'yes', 7::BIGINT, 12, 0) AS t({spine})"
-        )
-        views = [Joined(view_of(Rules(), "profile"), "one"), Joined(view_of(Rules(ttl=1), "orders"), "two")]
-        found = connection.execute(join_sql("spine", views))
-        assert [column[0] for column in found.description] == [
-            *("label", "customer_id"),
-            *("profile__status", "profile__value"),
-            *("orders__status", "orders__value"),
-        ]
-        assert found.fetchall() == [("yes", 7, "present", 1.5, "expired", None)]
