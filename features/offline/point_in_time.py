@@ -42,7 +42,7 @@ _ENTITY = "__entity"  # a number from 0 on, in the order of the spine
 _PART = "__part"
 _ENTITIES, _ASKED = "__entities", "__asked"  # of the view that is being joined
 # Of the arrays and of what the native join and DuckDB's reading add, measured and rounded up.
-_HISTORY_ROW_BYTES, _SPINE_ROW_BYTES = 96, 80
+_HISTORY_ROW_BYTES, _SPINE_ROW_BYTES = 72, 80
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import pytest
 
 from falaj.features import Column, CsvFiles, DataError, Entity, ParquetFiles, View
 from falaj.features.offline.export import export
+from falaj.features.offline.resources import Resources
 from falaj.features.offline.spine import Spine
 
 _SHOP = Entity("shop", {"city": "BYTES", "number": "INT16"})
@@ -131,3 +132,39 @@ def test_history_is_refused_when_a_row_that_nobody_asks_about_has_no_time(tmp_pa
     shops = _shops(tmp_path, "'Dubai', 1, 10, 10, 1.5", "'Ajman', 1, 10, NULL, 1.5")
     with pytest.raises(DataError, match="view shops@1, known: a row has none"):
         _answers(tmp_path, [shops], "'Dubai', 1, 10")
+
+
+def _many_shops(folder: Path, numbers: int) -> View:
+    """Write a history and a spine of so many shop numbers, with ties that only values tell apart."""
+    history = f"if(i % 7 = 0, NULL, 'city ' || i % {min(3, numbers)}) AS city, (i % 50)::BIGINT AS event, i % 2 AS turn"
+    history += ", (i % 60)::BIGINT AS known, (hash(i) % 9)::DOUBLE AS sales, i % 5 = 0 AS gone"
+    spine = "if(i % 11 = 0, NULL, 'city ' || i % 4) AS city, (i % 90)::BIGINT AS spine_ts"
+    for select, rows, name in ((history, 900_000, "shops"), (spine, 30_000, "spine")):
+        number = f"(hash(i) % {numbers})::INTEGER AS number"
+        _query(f"COPY (SELECT {number}, {select} FROM range({rows}) AS t(i)) TO '{folder / name}.parquet'")
+    return View(
+        name="shops",
+        version=1,
+        entity=_SHOP,
+        source=ParquetFiles(str(folder / "shops.parquet")),
+        columns=(Column("sales", "FP64"),),
+        event_time="event",
+        known_time="known",
+        source_delay=timedelta(microseconds=3),
+        ttl=timedelta(microseconds=20),
+        sequence="turn",
+        deleted="gone",
+    )
+
+
+@pytest.mark.parametrize("numbers", [1, 5000])  # of few entities, so that some parts have none; of many
+def test_parts_answer_as_the_whole_when_the_memory_does_not_hold_the_arrays(
+    numbers: int, tmp_path: Path
+) -> None:
+    view, spine = _many_shops(tmp_path, numbers), Spine(str(tmp_path / "spine.parquet"))
+    whole = export(spine, [view], tmp_path / "whole.parquet")
+    parts = export(spine, [view], tmp_path / "parts.parquet", resources=Resources("50MB", 2))
+    assert parts.out.sha256 == whole.out.sha256
+    assert parts.views == whole.views
+    (told,) = whole.views
+    assert min(told.present, told.missing, told.expired, told.late) > 0
