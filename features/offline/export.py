@@ -10,6 +10,7 @@ from typing import Any
 
 import duckdb
 
+from falaj._core import __version__
 from falaj.features.errors import DataError, DefinitionError
 from falaj.features.identity import content_hash, meaning, micros_of, view_of
 from falaj.features.offline.history import EVENT, KNOWN
@@ -156,7 +157,7 @@ def _asked(spine: Spine, views: Sequence[View], until: int | None, resources: Re
     stats = [(path, os.stat(path)) for path in paths]
     return {
         "format": _SCRATCH_FORMAT,
-        "duckdb": duckdb.__version__,
+        "versions": [__version__, duckdb.__version__],
         "spine": [spine.given, spine.time, None if spine.file else uuid.uuid4().hex],
         "views": [meaning(view) for view in views],
         "until": until,

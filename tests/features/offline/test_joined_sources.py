@@ -136,8 +136,8 @@ def test_history_is_refused_when_a_row_that_nobody_asks_about_has_no_time(tmp_pa
 
 def _many_shops(folder: Path, numbers: int) -> View:
     """Write a history and a spine of so many shop numbers, with ties that only values tell apart."""
-    history = f"if(i % 7 = 0, NULL, 'city ' || i % {min(3, numbers)}) AS city, (i % 50)::BIGINT AS event, i % 2 AS turn"
-    history += ", (i % 60)::BIGINT AS known, (hash(i) % 9)::DOUBLE AS sales, i % 5 = 0 AS gone"
+    history = f"if(i % 7 = 0, NULL, 'city ' || i % {min(3, numbers)}) AS city, (i % 50)::BIGINT AS event"
+    history += ", (i % 60)::BIGINT AS known, (hash(i) % 9)::DOUBLE AS sales, i % 2 AS turn, i % 5 = 0 AS gone"
     spine = "if(i % 11 = 0, NULL, 'city ' || i % 4) AS city, (i % 90)::BIGINT AS spine_ts"
     for select, rows, name in ((history, 900_000, "shops"), (spine, 30_000, "spine")):
         number = f"(hash(i) % {numbers})::INTEGER AS number"
