@@ -95,6 +95,7 @@ class PointInTime:
         self._threads = resources.cores
         self._until = known_until
         self._memory = memory_bytes(connection)
+        self._numbered: dict[str, str] | None = None
 
     def join(self, joined: Joined, name: str, step: Step) -> Path:
         """Write what a view has for the spine's rows, in their order, as the Parquet file `name`.
@@ -147,7 +148,13 @@ class PointInTime:
 
     def _number_entities(self, joined: Joined) -> int:
         """Create tables of the spine's entities and of its rows, with the number of each; return how many."""
-        keys = joined.view.entity.keys
+        keys = dict(joined.view.entity.keys)
+        if keys != self._numbered:  # by the view before
+            self._create_entities(keys)
+            self._numbered = keys
+        return row_of(self._connection, f"SELECT count(*) FROM {_ENTITIES}")[0]
+
+    def _create_entities(self, keys: Mapping[str, str]) -> None:
         names = ", ".join(quoted(key) for key in keys)
         typed = ", ".join(f"{quoted(key)}::{DUCKDB_TYPES[of]} AS {quoted(key)}" for key, of in keys.items())
         whole = " AND ".join(f"{quoted(key)} IS NOT NULL" for key in keys)
@@ -162,7 +169,6 @@ class PointInTime:
             f"CREATE OR REPLACE TEMP TABLE {_ASKED} AS {asked} "
             f"FROM ({rows}) LEFT JOIN {_ENTITIES} USING ({names})"
         )
-        return row_of(self._connection, f"SELECT count(*) FROM {_ENTITIES}")[0]
 
     def _narrow_sql(self, joined: Joined) -> str:
         """Return SQL for what the native join has to know of the history's rows that are asked about."""
