@@ -49,7 +49,7 @@ class Scratch:
 def kept_scratch(out: Path, asked: Any) -> Iterator[Scratch]:
     """Give the scratch folder of an export, with what a run that was killed had finished of the same.
 
-    It is removed where the context is left, but by a KeyboardInterrupt. What runs that asked otherwise have
+    It is removed where the context is left, but by Ctrl-C. What runs that asked otherwise have
     left of `out` is removed first.
 
     Args:

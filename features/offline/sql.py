@@ -29,6 +29,10 @@ def blaming(what: str) -> Iterator[None]:
         yield
     except duckdb.Error as error:
         raise DataError(f"{what}: {error}") from error
+    except RuntimeError as error:
+        if "Query interrupted" in str(error):  # how DuckDB tells of Ctrl-C
+            raise KeyboardInterrupt from error
+        raise
 
 
 def micros_sql(column: str, datatype: str, where: str) -> str:

@@ -2,9 +2,11 @@
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -14,6 +16,13 @@ from falaj.features import DataError
 from falaj.features.offline.scratch import kept_scratch
 
 _ROOT = Path(__file__).resolve().parents[3]
+_MODULE = ("-m", "falaj.server")
+# The same, not deaf to Ctrl-C where these tests run in the background of a shell.
+_HEARS = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("falaj.server", run_name="__main__", alter_sys=True)
+"""
 _DEFINITIONS = """
 from falaj.features import Column, CsvFiles, Entity, ParquetFiles, View
 
@@ -52,9 +61,10 @@ class Export:
         (folder / "definitions" / "views.py").write_text(_DEFINITIONS.format(folder=folder))
         self._start("apply", str(folder / "definitions")).wait()
 
-    def start(self) -> "subprocess.Popen[bytes]":
+    def start(self, *python: str) -> "subprocess.Popen[bytes]":
         asked = ["--spine", str(self.folder / "spine.parquet"), "--views", "orders,cities"]
-        return self._start("export", *asked, "--memory", "80MB", "--threads", "2", "--out", str(self.out))
+        asked += ["--memory", "80MB", "--threads", "2", "--out", str(self.out)]
+        return self._start("export", *asked, python=python or _MODULE)
 
     def made(self) -> bytes:
         with self.start() as run:
@@ -65,22 +75,22 @@ class Export:
         ]
         return self.out.read_bytes()
 
-    def killed_with(self, name: str) -> Path:
-        """Start it, kill it when it has finished the file of this name; return that."""
+    def ended_with(self, name: str, by: signal.Signals = signal.SIGKILL, *python: str) -> Path:
+        """Start it, send it a signal when it has finished the file of this name; return that."""
         for _ in range(10):  # on a busy machine it may come to its end before it is killed
-            with self.start() as run:
+            with self.start(*python) as run:
                 while run.poll() is None:
                     found = list(self.out.parent.glob(f".falaj-export-*/{name}"))
                     if found:
-                        run.kill()
+                        run.send_signal(by)
                         break
                     time.sleep(0.002)
-            if run.returncode == -9 and found[0].exists():
+            if run.returncode != 0 and found[0].exists():
                 return found[0]
         raise AssertionError(f"{name} was never there when the run was killed")
 
-    def _start(self, *arguments: str) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "falaj.server", "features", *arguments]
+    def _start(self, *arguments: str, python: Sequence[str] = _MODULE) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, *python, "features", *arguments]
         command += ["--data-dir", str(self.folder / "data")]
         return subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.DEVNULL)
 
@@ -121,10 +131,10 @@ def _least(out: Path) -> float:
 
 
 def test_what_was_finished_is_taken_unless_a_file_has_changed(export: Export) -> None:
-    _spoil(export.killed_with("view-0.parquet"))
+    _spoil(export.ended_with("view-0.parquet"))
     export.made()
     assert _least(export.out) >= 5000
-    _spoil(export.killed_with("view-0.parquet"))
+    _spoil(export.ended_with("view-0.parquet"))
     stat = export.orders.stat()
     os.utime(export.orders, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
     export.made()
@@ -133,10 +143,16 @@ def test_what_was_finished_is_taken_unless_a_file_has_changed(export: Export) ->
 
 def test_parts_are_taken_when_a_run_was_killed_between_them(export: Export) -> None:
     expected = export.made()
-    first = export.killed_with("view-0.parquet.answers-0-of-2")
+    first = export.ended_with("view-0.parquet.answers-0-of-2")
     assert not (first.parent / "view-0.parquet").exists()
     export.out.unlink()
     assert export.made() == expected
+
+
+def test_what_was_finished_is_taken_when_a_run_was_interrupted(export: Export) -> None:
+    _spoil(export.ended_with("view-0.parquet", signal.SIGINT, "-c", _HEARS))
+    export.made()
+    assert _least(export.out) >= 5000
 
 
 def test_scratch_is_refused_when_another_run_has_it(tmp_path: Path) -> None:
