@@ -163,7 +163,7 @@ _COLUMNS = (Column("age", "UINT8"), Column("score", "FP32"), Column("city", "BYT
 
 @pytest.fixture
 def views(tmp_path: Path) -> dict[str, View]:
-    """One of Parquet files of several row groups, one with SQL, one of CSV with late and tied rows."""
+    """One of Parquet files of several row groups, whose sequence has nulls, one with SQL, one with ties."""
     folder = tmp_path / "it's [1] 100% {data}"
     folder.mkdir()
     for part in (2, 1):  # the second is written first, and is larger
@@ -173,7 +173,7 @@ def views(tmp_path: Path) -> dict[str, View]:
             f"1767225600000000 + (hash(i, 8) % 60 * 3600000000)::BIGINT AS loaded_at, "
             f"(i % 256)::UTINYINT AS age, CASE WHEN i % 7 > 0 THEN i / 3 END AS score, "
             f"'city ' || i || ' é' AS city, 18446744073709551615::UBIGINT - i::UBIGINT AS big, "
-            f"i % 11 = 0 AS gone "
+            f"i % 11 = 0 AS gone, nullif(i % 3, 0)::INTEGER AS turn "
             f"FROM range({1000 * part}) AS t(i)) TO {literal(f'{folder}/{part}.parquet')} "
             f"(ROW_GROUP_SIZE 2048)"
         )
@@ -187,6 +187,7 @@ def views(tmp_path: Path) -> dict[str, View]:
         known_time="loaded_at",
         source_delay=timedelta(minutes=5),
         ttl=timedelta(minutes=30),
+        sequence="turn",
         deleted="gone",
     )
     sql = (
@@ -194,7 +195,7 @@ def views(tmp_path: Path) -> dict[str, View]:
         "CASE WHEN age % 2 = 0 THEN length(city) END AS size FROM source WHERE age > 10"
     )
     derived = (Column("half", "FP64"), Column("name", "BYTES"), Column("size", "INT32"))
-    second = replace(first, name="derived", columns=derived, deleted=None, ttl=None, sql=sql)
+    second = replace(first, name="derived", columns=derived, ttl=None, sequence=None, deleted=None, sql=sql)
     lines = ["customer_id,at,points,note"]
     lines += [f'{i % 40},2026-01-0{1 + i % 3}T0{i % 10}:00:00+04:00,{i},"a, ""{i}"""' for i in range(300)]
     lines += ["7,2026-01-01T05:00:00Z,,", '8,2026-01-01T05:00:00Z,,""']
