@@ -37,6 +37,9 @@ class OnlineView {
 
   // How many entities there are rows of, deleted ones included.
   virtual Result<size_t> Entities() = 0;
+
+  // About how many bytes of rows a Write should have, for what it costs those who read meanwhile.
+  virtual size_t WriteBytes() const = 0;
 };
 
 // Thread-safe.

@@ -27,7 +27,6 @@ from falaj.features.online.store import open_view
 from falaj.features.view import View
 
 Tell = Callable[[float], None]  # of the share of chunks that are in, 0 to 1
-_CHUNK_BYTES = 64 << 20  # of the arrays of one, about
 _ROW_BYTES = 40  # of a row's times, sequence, flags and keys, about
 _VALUE_BYTES = {"FP32": 4, "BYTES": 64}  # about; others 8
 _CHUNK = "__chunk"
@@ -124,7 +123,7 @@ def materialize(
     Args:
         scratch: A folder for chunks meanwhile, that nothing else uses.
         until_us: Only what had arrived by then, UTC µs, inclusive; None: by now.
-        chunk_rows: In memory at a time; None: as many as take about 64 MiB.
+        chunk_rows: In memory at a time; None: as many as the store is best given at once.
 
     Raises:
         DataError: The source cannot be read, or its files are in another order than when they were read.
@@ -137,7 +136,7 @@ def materialize(
     relation = _new_rows(connection, view, cursor.read, plan.read)
     rows, without_key = _count(connection, view, relation)
     if not resumed:
-        plan = replace(plan, chunks=max(1, -(-rows // (chunk_rows or _chunk_rows(view)))))
+        plan = replace(plan, chunks=max(1, -(-rows // (chunk_rows or _chunk_rows(view, online)))))
     chunks = _divide(connection, view, relation, plan.chunks, scratch)
     entities = 0
     for number in range(plan.done, plan.chunks):
@@ -200,9 +199,9 @@ def _whole_key(view: View) -> str:
     return " AND ".join(f"{quoted(key)} IS NOT NULL" for key in view.entity.keys)
 
 
-def _chunk_rows(view: View) -> int:
+def _chunk_rows(view: View, online: OnlineView) -> int:
     values = sum(_VALUE_BYTES.get(column.datatype, 8) + 1 for column in view.columns)
-    return max(1, _CHUNK_BYTES // (_ROW_BYTES + values))
+    return max(1, online.write_bytes // (_ROW_BYTES + values))
 
 
 def _divide(
