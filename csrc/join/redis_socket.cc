@@ -134,7 +134,11 @@ Status RedisSocket::Handshake(TimePoint deadline) {
     FALAJ_RETURN_IF_ERROR(SendEncrypted(deadline));  // its alert too
     if (result == 1) return Status::Ok();
     if (!complaint.empty()) return Unavailable("online store " + name_ + ": TLS: " + complaint);
-    FALAJ_RETURN_IF_ERROR(ReceiveEncrypted(deadline));
+    const Status received = ReceiveEncrypted(deadline);
+    if (received.code() == Code::kDeadlineExceeded) {
+      return DeadlineExceeded("online store " + name_ + ": no TLS handshake within the time for it");
+    }
+    FALAJ_RETURN_IF_ERROR(received);
   }
 }
 

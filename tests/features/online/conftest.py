@@ -5,6 +5,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.features.online.fault_proxy import fault_proxy
 from tests.features.online.redis_server import RedisServer, redis_server
 from tests.features.online.store_engine import opened
 
@@ -16,11 +17,16 @@ def redis() -> Iterator[RedisServer]:
         yield server
 
 
-@pytest.fixture(scope="module", params=["lmdb", "redis"])
+@pytest.fixture(scope="module", params=["lmdb", "redis", "redis in pieces"])
 def store_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """A store of each kind, of the module's own."""
     if request.param == "redis":
         yield request.getfixturevalue("redis").url
+        return
+    if request.param == "redis in pieces":
+        with redis_server() as server, fault_proxy(server.port) as proxy:
+            proxy.does(_in_pieces)
+            yield f"redis://127.0.0.1:{proxy.port}/3?timeout_ms=20000"
         return
     with TemporaryDirectory() as folder:
         yield f"lmdb://{folder}"
@@ -33,3 +39,8 @@ def empty_url(store_url: str) -> str:
     for name, version in store.views():
         store.drop_view(name, version)
     return store_url
+
+
+def _in_pieces(answer: bytes) -> list[bytes]:
+    size = max(1, len(answer) // 3)
+    return [answer[begin : begin + size] for begin in range(0, len(answer), size)]

@@ -31,10 +31,12 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server(*options: str) -> Iterator[RedisServer]:
-    """Run one on a free port, in a folder of its own, for as long as the context lasts."""
+def redis_server(
+    *options: str, port: int | None = None, port_option: str = "--port"
+) -> Iterator[RedisServer]:
+    """Run one for as long as the context lasts, in a folder of its own; without a port, on a free one."""
     with TemporaryDirectory() as folder:
-        process, port = _started(Path(folder), options)
+        process, port = _started(Path(folder), options, port, port_option)
         try:
             yield RedisServer(port, process)
         finally:
@@ -44,11 +46,13 @@ def redis_server(*options: str) -> Iterator[RedisServer]:
             process.stdout.close()
 
 
-def _started(folder: Path, options: tuple[str, ...]) -> tuple[subprocess.Popen[str], int]:
+def _started(
+    folder: Path, options: tuple[str, ...], wanted: int | None, port_option: str
+) -> tuple[subprocess.Popen[str], int]:
+    own = ["redis-server", "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
     for _ in range(10):  # somebody may be faster to take the port
-        port = free_port()
-        own = [] if "--port" in options else ["--port", str(port)]
-        command = ["redis-server", "--bind", "127.0.0.1", "--dir", str(folder), "--save", "", *own, *options]
+        port = wanted or free_port()
+        command = [*own, *options, port_option, str(port)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert process.stdout is not None
         said = []
