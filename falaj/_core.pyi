@@ -170,7 +170,6 @@ class OnlineStore:
     def __init__(self, path: str, map_bytes: int) -> None: ...
     @staticmethod
     def redis(
-        *,
         host: str,
         port: int,
         database: int,

@@ -283,10 +283,9 @@ std::shared_ptr<OnlineView> OnlineViewOf(const py::handle& view) {
 void BindOnlineStore(py::module_& module) {
   py::class_<PyOnlineStore>(module, "OnlineStore")
       .def(py::init<const std::string&, int64_t>(), py::arg("path"), py::arg("map_bytes"))
-      .def_static("redis", &PyOnlineStore::Redis, py::kw_only(), py::arg("host"), py::arg("port"),
-                  py::arg("database"), py::arg("user"), py::arg("password"), py::arg("timeout_ms"),
-                  py::arg("write_timeout_ms"), py::arg("tls"), py::arg("ca"), py::arg("certificate"),
-                  py::arg("key"))
+      .def_static("redis", &PyOnlineStore::Redis, py::arg("host"), py::arg("port"), py::arg("database"),
+                  py::arg("user"), py::arg("password"), py::arg("timeout_ms"), py::arg("write_timeout_ms"),
+                  py::arg("tls"), py::arg("ca"), py::arg("certificate"), py::arg("key"))
       .def("open_view", &PyOnlineStore::OpenView, py::arg("name"), py::arg("version"),
            py::arg("content_hash"), py::arg("keys"), py::arg("columns"), py::arg("delay_us"),
            py::arg("ttl_us"))

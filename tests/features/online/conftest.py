@@ -1,6 +1,7 @@
 """The stores that the tests of this folder run on."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
@@ -39,6 +40,17 @@ def empty_url(store_url: str) -> str:
     for name, version in store.views():
         store.drop_view(name, version)
     return store_url
+
+
+@pytest.fixture(params=["lmdb", "redis"])
+def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str]:
+    """Of each kind, what makes the URL of an empty store from a name."""
+    if request.param == "lmdb":
+        return lambda name: f"lmdb://{tmp_path / name}"
+    server = request.getfixturevalue("redis")
+    server.ask("FLUSHALL")
+    databases: dict[str, int] = {}
+    return lambda name: server.database(databases.setdefault(name, len(databases)))
 
 
 def _in_pieces(answer: bytes) -> list[bytes]:

@@ -61,6 +61,8 @@ class FaultProxy:
             except OSError:
                 return
             server = socket.create_connection(self._server)
+            for side in (client, server):
+                side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._mu:
                 self._sides += [client, server]
                 self.connections += 1

@@ -19,7 +19,11 @@ class RedisServer:
     @property
     def url(self) -> str:
         """Where it is, with more time than a busy machine takes."""
-        return f"redis://127.0.0.1:{self.port}/?timeout_ms=20000"
+        return self.database(0)
+
+    def database(self, number: int) -> str:
+        """Return the URL of one of its databases."""
+        return f"redis://127.0.0.1:{self.port}/{number}?timeout_ms=20000"
 
     def ask(self, *arguments: str | bytes) -> bytes:
         """Return the first bytes of what it answers to a command."""
