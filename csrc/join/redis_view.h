@@ -27,7 +27,7 @@ class RedisView : public OnlineView {
   Result<std::optional<std::string>> Cursor() override;
   Result<size_t> Entities() override;
   // The server answers nobody else while it takes a write in.
-  size_t WriteBytes() const override { return size_t{8} << 20; }
+  size_t WriteBytes() const override { return size_t{1} << 20; }
 
  private:
   struct Pending;

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from falaj.features.online.store import open_view
 from falaj.features.view import View
 
 Tell = Callable[[float], None]  # of the share of chunks that are in, 0 to 1
+_CHUNK_BYTES = 64 << 20  # of the arrays of one, about
 _ROW_BYTES = 40  # of a row's times, sequence, flags and keys, about
 _VALUE_BYTES = {"FP32": 4, "BYTES": 64}  # about; others 8
 _CHUNK = "__chunk"
@@ -116,6 +118,7 @@ def materialize(
     *,
     until_us: int | None = None,
     chunk_rows: int | None = None,
+    write_rows: int | None = None,
     tell: Tell | None = None,
 ) -> Materialized:
     """Write to a store what a view's source has and the store has not.
@@ -123,7 +126,8 @@ def materialize(
     Args:
         scratch: A folder for chunks meanwhile, that nothing else uses.
         until_us: Only what had arrived by then, UTC µs, inclusive; None: by now.
-        chunk_rows: In memory at a time; None: as many as the store is best given at once.
+        chunk_rows: In memory at a time; None: as many as take about 64 MiB.
+        write_rows: Handed to the store at a time, or those of one entity; None: as many as it likes best.
 
     Raises:
         DataError: The source cannot be read, or its files are in another order than when they were read.
@@ -136,15 +140,21 @@ def materialize(
     relation = _new_rows(connection, view, cursor.read, plan.read)
     rows, without_key = _count(connection, view, relation)
     if not resumed:
-        plan = replace(plan, chunks=max(1, -(-rows // (chunk_rows or _chunk_rows(view, online)))))
+        plan = replace(plan, chunks=max(1, -(-rows // (chunk_rows or _rows_in(_CHUNK_BYTES, view)))))
     chunks = _divide(connection, view, relation, plan.chunks, scratch)
+    at_once = write_rows or _rows_in(online.write_bytes, view)
+    keys = ", ".join(quoted(key) for key in view.entity.keys)
+    order = f" ORDER BY {keys}" if rows > at_once else ""
     entities = 0
     for number in range(plan.done, plan.chunks):
         last = number + 1 == plan.chunks
         told = Cursor(plan.read) if last else Cursor(cursor.read, replace(plan, done=number + 1))
         with blaming(f"{view}, chunk {number}"):
-            arrays = connection.execute(f"SELECT * FROM {chunks(number)}").fetchnumpy()
-        entities += _write(view, online, arrays, told.to_bytes())
+            arrays = connection.execute(f"SELECT * FROM {chunks(number)}{order}").fetchnumpy()
+        pieces = _pieces(view, arrays, at_once)
+        # Only the last has the cursor: a chunk that was ended is written again.
+        entities += sum(_write(view, online, piece, None) for piece in pieces[:-1])
+        entities += _write(view, online, pieces[-1], told.to_bytes())
         if tell is not None:
             tell((number + 1) / plan.chunks)
     assert plan.read.until_us is not None
@@ -199,9 +209,9 @@ def _whole_key(view: View) -> str:
     return " AND ".join(f"{quoted(key)} IS NOT NULL" for key in view.entity.keys)
 
 
-def _chunk_rows(view: View, online: OnlineView) -> int:
+def _rows_in(size: int, view: View) -> int:
     values = sum(_VALUE_BYTES.get(column.datatype, 8) + 1 for column in view.columns)
-    return max(1, online.write_bytes // (_ROW_BYTES + values))
+    return max(1, size // (_ROW_BYTES + values))
 
 
 def _divide(
@@ -232,7 +242,20 @@ def _divide(
     return chunk
 
 
-def _write(view: View, online: OnlineView, arrays: Mapping[str, Any], cursor: bytes) -> int:
+def _pieces(view: View, arrays: Mapping[str, Any], rows: int) -> list[Mapping[str, Any]]:
+    """Divide a chunk that is in the order of its keys, the rows of an entity in one piece; at least one."""
+    count = len(arrays[EVENT])
+    if count <= rows:
+        return [arrays]
+    columns = [np.ma.getdata(arrays[key]) for key in view.entity.keys]
+    differs = [column[1:] != column[:-1] for column in columns]
+    begins = np.flatnonzero(np.logical_or.reduce(differs)) + 1  # of entities but the first
+    found = np.searchsorted(begins, np.arange(rows, count, rows))
+    bounds = sorted({0, count, *begins[found[found < len(begins)]].tolist()})
+    return [{name: array[begin:end] for name, array in arrays.items()} for begin, end in pairwise(bounds)]
+
+
+def _write(view: View, online: OnlineView, arrays: Mapping[str, Any], cursor: bytes | None) -> int:
     masks = {name: np.ma.getmaskarray(array) for name, array in arrays.items()}
 
     def plain(name: str) -> Any:
