@@ -35,30 +35,42 @@ RedisAddress::RedisAddress(std::string host, uint16_t port)
   if (getaddrinfo(host_.c_str(), port_.c_str(), &hints, &found) == 0) numeric_ = Taken(found);
 }
 
-RedisAddress::~RedisAddress() {
-  MutexLock lock(mu_);
-  if (asked_ == nullptr) return;
-  const gaicb* const list[] = {asked_.get()};
-  while (gai_error(asked_.get()) == EAI_INPROGRESS) gai_suspend(list, 1, nullptr);
-  Taken(asked_->ar_result);
+// What glibc's own thread looks up. It ends, whoever waits: the last owner waits for it.
+struct RedisAddress::LookUp {
+  gaicb request{};
+  int code = 0;
+  std::vector<SocketAddress> found;  // once it is done; guarded by mu_, as is `code`
+  bool taken = false;
+
+  ~LookUp() {
+    const gaicb* const list[] = {&request};
+    while (gai_error(&request) == EAI_INPROGRESS) gai_suspend(list, 1, nullptr);
+    if (!taken && request.ar_result != nullptr) freeaddrinfo(request.ar_result);
+  }
+};
+
+RedisAddress::~RedisAddress() = default;
+
+std::shared_ptr<RedisAddress::LookUp> RedisAddress::Ask() {
+  auto asked = std::make_shared<LookUp>();
+  asked->request.ar_name = host_.c_str();
+  asked->request.ar_service = port_.c_str();
+  asked->request.ar_request = &hints_;
+  gaicb* list[] = {&asked->request};
+  return getaddrinfo_a(GAI_NOWAIT, list, 1, nullptr) == 0 ? asked : nullptr;
 }
 
 Result<std::vector<SocketAddress>> RedisAddress::Find(TimePoint deadline) {
   if (numeric()) return numeric_;
-  MutexLock lock(mu_);
-  if (asked_ == nullptr) {
-    asked_ = std::make_unique<gaicb>();
-    asked_->ar_name = host_.c_str();
-    asked_->ar_service = port_.c_str();
-    asked_->ar_request = &hints_;
-    gaicb* list[] = {asked_.get()};
-    if (getaddrinfo_a(GAI_NOWAIT, list, 1, nullptr) != 0) {
-      asked_ = nullptr;
-      return Unavailable("online store: '" + host_ + "' cannot be looked up now");
-    }
+  std::shared_ptr<LookUp> asked;
+  {
+    MutexLock lock(mu_);
+    if (asked_ == nullptr) asked_ = Ask();
+    asked = asked_;
   }
-  const gaicb* const list[] = {asked_.get()};
-  while (gai_error(asked_.get()) == EAI_INPROGRESS) {
+  if (asked == nullptr) return Unavailable("online store: '" + host_ + "' cannot be looked up now");
+  const gaicb* const list[] = {&asked->request};
+  while (gai_error(&asked->request) == EAI_INPROGRESS) {
     const Nanos left = deadline - std::chrono::steady_clock::now();
     if (left <= Nanos::zero()) {
       return DeadlineExceeded("online store: looking '" + host_ + "' up took longer than there was time");
@@ -67,11 +79,15 @@ Result<std::vector<SocketAddress>> RedisAddress::Find(TimePoint deadline) {
     const timespec wait{seconds.count(), (left - seconds).count()};
     gai_suspend(list, 1, &wait);
   }
-  const int code = gai_error(asked_.get());
-  std::vector<SocketAddress> addresses = Taken(code == 0 ? asked_->ar_result : nullptr);
-  asked_ = nullptr;
-  if (code == 0 && !addresses.empty()) return addresses;
-  return Unavailable("online store: '" + host_ + "' is not found: " + gai_strerror(code));
+  MutexLock lock(mu_);
+  if (!asked->taken) {
+    asked->taken = true;
+    asked->code = gai_error(&asked->request);
+    asked->found = Taken(asked->code == 0 ? asked->request.ar_result : nullptr);
+  }
+  if (asked_ == asked) asked_ = nullptr;  // the next asks anew
+  if (asked->code == 0 && !asked->found.empty()) return asked->found;
+  return Unavailable("online store: '" + host_ + "' is not found: " + gai_strerror(asked->code));
 }
 
 }  // namespace falaj

@@ -18,11 +18,11 @@ struct SocketAddress {
   socklen_t size = 0;
 };
 
-// Thread-safe.
+// Thread-safe; one look-up at a time, which all wait for that need it.
 class RedisAddress {
  public:
   RedisAddress(std::string host, uint16_t port);
-  // Waits for what is being looked up, as long as the machine's resolver does.
+  // Waits for what is being looked up, as long as the machine's resolver does. REQUIRES: nobody else does.
   ~RedisAddress();
   RedisAddress(const RedisAddress&) = delete;
   RedisAddress& operator=(const RedisAddress&) = delete;
@@ -36,12 +36,15 @@ class RedisAddress {
   std::string text() const { return host_ + ":" + port_; }
 
  private:
+  struct LookUp;
+  std::shared_ptr<LookUp> Ask() REQUIRES(mu_);
+
   const std::string host_;
   const std::string port_;
   std::vector<SocketAddress> numeric_;  // constant after construction
   const addrinfo hints_;
   Mutex mu_;
-  std::unique_ptr<gaicb> asked_ GUARDED_BY(mu_);  // of the resolver's own thread until it is done
+  std::shared_ptr<LookUp> asked_ GUARDED_BY(mu_);  // that is under way; of this and of who waits for it
 };
 
 }  // namespace falaj

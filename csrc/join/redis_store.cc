@@ -25,13 +25,7 @@ std::string Digest(const std::string& text) {
   std::array<unsigned char, EVP_MAX_MD_SIZE> bytes{};
   unsigned int size = 0;
   EVP_Digest(text.data(), text.size(), bytes.data(), &size, EVP_sha256(), nullptr);
-  static constexpr std::string_view kDigits = "0123456789abcdef";
-  std::string digits;
-  for (size_t i = 0; i < 8; ++i) {
-    digits += kDigits[bytes[i] >> 4];
-    digits += kDigits[bytes[i] & 15];
-  }
-  return digits;
+  return HexDigits(std::span(bytes).first(8));
 }
 
 // The value of a line `name:value` of INFO.
@@ -46,7 +40,17 @@ std::string_view InfoLine(std::string_view info, std::string_view name) {
 
 RedisKeys KeysOf(const std::string& name, uint32_t version, const std::string& definition) {
   const std::string tagged = Tagged(name, version);
-  return {tagged + "view", tagged + "rows:" + Digest(definition)};
+  return {tagged + "view", tagged + "rows:" + Digest(definition), tagged + "turn"};
+}
+
+std::string HexDigits(std::span<const unsigned char> bytes) {
+  static constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string digits;
+  for (const unsigned char byte : bytes) {
+    digits += kDigits[byte >> 4];
+    digits += kDigits[byte & 15];
+  }
+  return digits;
 }
 
 Status UnexpectedReply(const std::string& what) {

@@ -13,9 +13,11 @@ namespace falaj {
 struct RedisKeys {
   std::string view;  // a hash: `format`, `definition` (Describe) and, once there is one, `cursor`
   std::string rows;  // a hash: an entity's entries (frontier.h) under its key (entity_key.h)
+  std::string turn;  // for a short time, whose turn to write it is
 };
 // The rows of another definition lie elsewhere, so that who has that one open finds nothing of this one.
 RedisKeys KeysOf(const std::string& name, uint32_t version, const std::string& definition);
+std::string HexDigits(std::span<const unsigned char> bytes);
 
 // What is wrong with replies that are not what the commands give.
 [[gnu::cold]] Status UnexpectedReply(const std::string& what);
@@ -33,7 +35,7 @@ class RedisStore : public OnlineStore {
  public:
   static constexpr std::string_view kFormat = "1";
   static constexpr std::string_view kViews = "falaj:views";
-  static constexpr int kMostTries = 64;
+  static constexpr int kMostTries = 200;
 
   // Fails where the server cannot be reached, or evicts keys.
   static Result<std::unique_ptr<RedisStore>> Open(RedisOptions options);

@@ -1,6 +1,9 @@
 #include "join/redis_view.h"
 
+#include <openssl/rand.h>
+
 #include <algorithm>
+#include <array>
 
 #include "join/entity_key.h"
 
@@ -13,6 +16,12 @@ constexpr size_t kPieceEntities = 1000;           // that a command of a write n
 constexpr size_t kPieceBytes = size_t{1} << 20;   // of commands, about, before their replies are awaited
 constexpr size_t kMostBytes = size_t{256} << 20;  // of the values of a write
 
+std::string RandomDigits() {
+  std::array<unsigned char, 16> bytes{};
+  RAND_bytes(bytes.data(), static_cast<int>(bytes.size()));
+  return HexDigits(bytes);
+}
+
 }  // namespace
 
 // The values that a write has to store.
@@ -24,6 +33,14 @@ struct RedisView::Pending {
   };
   std::vector<Value> values;
   std::string bytes;
+};
+
+// What a write knows of whose turn it is.
+struct RedisView::Turn {
+  std::string own;      // what stands for it in the server
+  int late = 0;         // attempts that others were faster than
+  bool others = false;  // it was another's when last looked at
+  bool asked = false;
 };
 
 Status RedisView::Read(std::span<const ColumnData> keys, size_t count, int64_t now, FeatureColumns& out) {
@@ -64,23 +81,45 @@ Result<size_t> RedisView::Write(const WriteRows& rows, int64_t now,
   auto writes = EntityWrites::Make(rows, spec_, layout_);
   if (!writes.ok()) return writes.status();
   size_t entities = 0;
+  Turn turn;
   FALAJ_RETURN_IF_ERROR(TryUntilDone(
-      ViewName(spec_), [&](bool& done) { return TryWrite(**writes, now, cursor, entities, done); }));
+      ViewName(spec_), [&](bool& done) { return TryWrite(**writes, now, cursor, turn, entities, done); }));
   return entities;
 }
 
 Status RedisView::TryWrite(EntityWrites& writes, int64_t now, const std::optional<std::string>& cursor,
-                           size_t& entities, bool& done) const {
+                           Turn& turn, size_t& entities, bool& done) const {
   auto lease = pool_->Take(WriteDeadline());
   if (!lease.ok()) return lease.status();
   RedisConnection& connection = **lease;
+  FALAJ_RETURN_IF_ERROR(TakeTurn(connection, turn));
+  if (turn.others) return Status::Ok();
   Pending pending;
   if (Status merged = MergeAll(connection, writes, now, pending); !merged.ok()) {
     lease->Drop();  // it watches
     return merged;
   }
   entities = pending.values.size();
-  return Store(connection, writes, pending, cursor, done);
+  FALAJ_RETURN_IF_ERROR(Store(connection, writes, pending, cursor, turn, done));
+  turn.late += done ? 0 : 1;
+  return Status::Ok();
+}
+
+// Looks whose turn it is, and asks for it where it was waited for long enough.
+Status RedisView::TakeTurn(RedisConnection& connection, Turn& turn) const {
+  RedisCommands& commands = connection.commands();
+  commands.Clear();
+  turn.asked = turn.late >= kPatience;
+  if (turn.asked) {
+    if (turn.own.empty()) turn.own = RandomDigits();
+    commands.Begin(6).Add("SET").Add(keys_.turn).Add(turn.own).Add("NX").Add("PX").Add(kTurnMs);
+  }
+  commands.Begin(2).Add("GET").Add(keys_.turn);
+  const RedisReplies* replies = nullptr;
+  FALAJ_RETURN_IF_ERROR(connection.Ask(WriteDeadline(), replies));
+  const RedisReplies::Item& whose = replies->items().back();
+  turn.others = whose.kind == Kind::kText && replies->text(whose) != turn.own;
+  return Status::Ok();
 }
 
 // Reads what the store has, from when on the server watches it, and merges into it.
@@ -121,7 +160,7 @@ Status RedisView::MergeAll(RedisConnection& connection, EntityWrites& writes, in
 
 // Does nothing where the view has been changed since MergeAll, and `done` then stays false.
 Status RedisView::Store(RedisConnection& connection, const EntityWrites& writes, const Pending& pending,
-                        const std::optional<std::string>& cursor, bool& done) const {
+                        const std::optional<std::string>& cursor, const Turn& turn, bool& done) const {
   RedisCommands& commands = connection.commands();
   const RedisReplies* replies = nullptr;
   commands.Clear();
@@ -148,6 +187,7 @@ Status RedisView::Store(RedisConnection& connection, const EntityWrites& writes,
     commands.Clear();
   }
   if (cursor) commands.Begin(4).Add("HSET").Add(keys_.view).Add("cursor").Add(*cursor);
+  if (turn.asked) commands.Begin(2).Add("UNLINK").Add(keys_.turn);
   commands.Begin(1).Add("EXEC");
   const size_t before = commands.count() - 1;
   FALAJ_RETURN_IF_ERROR(connection.Ask(WriteDeadline(), replies));

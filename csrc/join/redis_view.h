@@ -30,12 +30,16 @@ class RedisView : public OnlineView {
   size_t WriteBytes() const override { return size_t{1} << 20; }
 
  private:
+  static constexpr int kPatience = 4;
+  static constexpr std::string_view kTurnMs = "2000";  // after which it is anybody's: its writer may be dead
   struct Pending;
-  Status TryWrite(EntityWrites& writes, int64_t now, const std::optional<std::string>& cursor,
+  struct Turn;
+  Status TryWrite(EntityWrites& writes, int64_t now, const std::optional<std::string>& cursor, Turn& turn,
                   size_t& entities, bool& done) const;
+  Status TakeTurn(RedisConnection& connection, Turn& turn) const;
   Status MergeAll(RedisConnection& connection, EntityWrites& writes, int64_t now, Pending& pending) const;
   Status Store(RedisConnection& connection, const EntityWrites& writes, const Pending& pending,
-               const std::optional<std::string>& cursor, bool& done) const;
+               const std::optional<std::string>& cursor, const Turn& turn, bool& done) const;
   TimePoint WriteDeadline() const {
     return std::chrono::steady_clock::now() + pool_->options().write_timeout;
   }

@@ -269,6 +269,33 @@ def test_rows_of_many_writers_are_all_there(redis: RedisServer) -> None:
     assert read(view, keys, 1) == [("present", 1.0)] * 100
 
 
+def test_long_write_comes_to_its_end_beside_many_short_ones(redis: RedisServer) -> None:
+    long = fresh_view(redis.url, Rules(), "busy")
+    done, failures, short = threading.Event(), list[BaseException](), [0, 0]
+
+    def work(number: int) -> None:
+        try:
+            view = view_in(redis.url, Rules(), "busy")
+            while not done.is_set():
+                write(view, [Row(-1 - number - 2 * short[number], 1, 1, 1.0)], 0)
+                short[number] += 1
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        assert write(long, [Row(key, 1, 1, 1.0) for key in range(20_000)], 0) == 20_000
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+    assert long.entities() == 20_000 + sum(short)
+    assert redis.ask("EXISTS", "falaj:{busy@1}:turn") == b":0\r\n"
+
+
 def test_reads_of_many_threads_are_their_own_while_connections_are_cut(proxy: FaultProxy) -> None:
     view = _view(proxy)
     wrong: list[object] = []
