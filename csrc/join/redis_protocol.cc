@@ -61,7 +61,7 @@ struct RedisReader::Functions {
       functions.createString = &Text;
       // Its elements are an int or, from hiredis 1.0 on, a size_t.
       functions.createArray = [](const redisReadTask* task, auto elements) -> void* {
-        return Of(task).Append({Kind::kArray, static_cast<size_t>(elements), 0, 0}, {});
+        return Of(task).Append({Kind::kArray, 0, 0, static_cast<int64_t>(elements)}, {});
       };
       functions.createInteger = &Integer;
       functions.createNil = &Nil;

@@ -39,9 +39,9 @@ class RedisReplies {
   enum class Kind : uint8_t { kText, kArray, kInteger, kNil, kStatus, kError };
   struct Item {
     Kind kind;
-    size_t size;      // of a text its bytes, of an array its elements
+    size_t size;      // of a text; else 0
     size_t begin;     // of a text among the others
-    int64_t integer;  // of kInteger
+    int64_t integer;  // of an integer; of an array how many elements it has
   };
 
   std::span<const Item> items() const { return items_; }

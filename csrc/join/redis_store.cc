@@ -59,7 +59,7 @@ Status UnexpectedReply(const std::string& what) {
 
 Status CheckStored(const RedisReplies& replies, size_t first, const ViewSpec& spec) {
   const auto items = replies.items();
-  if (items.size() < first + 3 || items[first].kind != Kind::kArray || items[first].size != 2) {
+  if (items.size() < first + 3 || items[first].kind != Kind::kArray || items[first].integer != 2) {
     return UnexpectedReply(ViewName(spec));
   }
   const RedisReplies::Item &format = items[first + 1], &definition = items[first + 2];
@@ -168,11 +168,11 @@ Result<std::vector<std::pair<std::string, uint32_t>>> RedisStore::Views() {
       const std::string_view name = replies.text(item);
       const size_t at = name.rfind('@');
       uint32_t version = 0;
-      if (item.kind != Kind::kText || at == std::string_view::npos ||
-          std::from_chars(name.data() + at + 1, name.data() + name.size(), version).ptr !=
-              name.data() + name.size()) {
-        return UnexpectedReply("online store");
-      }
+      const char* const end = name.data() + name.size();
+      const bool named = item.kind == Kind::kText && at != std::string_view::npos;
+      if (!named) return UnexpectedReply("online store");
+      const auto [read, error] = std::from_chars(name.data() + at + 1, end, version);
+      if (read != end || error != std::errc()) return UnexpectedReply("online store");
       views.emplace_back(name.substr(0, at), version);
     }
     return Status::Ok();

@@ -191,6 +191,7 @@ _ANSWERS = [
     (b"*2\r\n$-1\r\n$-1\r\n", InternalError, "not one to what it was asked"),
     (b"*1\r\n:7\r\n", InternalError, "not one to what it was asked"),
     (b"*1\r\n*1\r\n$-1\r\n", InternalError, "not one to what it was asked"),
+    (b"*1\r\n*1000000\r\n", DeadlineExceeded, "no answer within"),
     (b"*1\r\n$3\r\nabc\r\n", InternalError, "profile@1: a stored entity is damaged"),
     (b"*1\r\n$0\r\n\r\n", InternalError, "profile@1: a stored entity is damaged"),
     (b"*1\r\n$4\r\n\xff\xff\xff\xff\r\n", InternalError, "profile@1: a stored entity is damaged"),
@@ -205,7 +206,7 @@ _ANSWERS = [
 def test_answer_that_cannot_be_is_an_error_with_a_reason(
     proxy: FaultProxy, answer: bytes, error: type[Exception], why: str
 ) -> None:
-    view = _view(proxy)
+    view = _view(proxy, "timeout_ms=500" if error is DeadlineExceeded else _LONG)
     proxy.does(lambda _: [answer])
     with pytest.raises(error, match=why):
         read(view, [1], 1)
@@ -338,6 +339,15 @@ def test_key_of_another_type_is_an_error(redis: RedisServer) -> None:
         with pytest.raises(InternalError, match="the server says: WRONGTYPE"):
             ask()
     redis.ask("DEL", rows)
+
+
+@pytest.mark.parametrize("name", ["", "@", "x", "x@", "x@y", "x@1y", "x@99999999999"])
+def test_list_of_views_that_another_program_wrote_into_is_an_error(redis: RedisServer, name: str) -> None:
+    redis.ask("SADD", "falaj:views", name)
+    with pytest.raises(InternalError, match="online store: the server's answer is not one"):
+        opened(redis.url).views()
+    redis.ask("SREM", "falaj:views", name)
+    assert ("x", 1) not in opened(redis.url).views()
 
 
 def test_view_that_was_made_again_otherwise_is_not_read_by_who_has_the_old_one(redis: RedisServer) -> None:

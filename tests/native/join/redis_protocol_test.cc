@@ -43,9 +43,10 @@ TEST(RedisReaderTest, RepliesAreFlatHoweverTheyCome) {
                             Kind::kInteger, Kind::kStatus, Kind::kError};
       ASSERT_EQ(items.size(), std::size(kinds));
       for (size_t i = 0; i < items.size(); ++i) EXPECT_EQ(items[i].kind, kinds[i]) << i;
-      EXPECT_EQ(items[0].size, 3U);
+      EXPECT_EQ(items[0].integer, 3);
       EXPECT_EQ(replies.text(items[1]), "a\r\n");
-      EXPECT_EQ(items[3].size, 2U);
+      EXPECT_EQ(items[3].integer, 2);
+      EXPECT_EQ(replies.text(items[3]), "");
       EXPECT_EQ(items[4].integer, -7);
       EXPECT_EQ(replies.text(items[5]), "OK");
       EXPECT_EQ(replies.text(items[6]), "ERR no");
