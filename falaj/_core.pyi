@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
 import numpy.typing as npt
 
 __version__: str
@@ -230,3 +231,20 @@ def point_in_time(
     ttl_us: int | None,
     threads: int,
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]: ...
+
+# In the order of entities; the spine's times ascend within each. Aggregates: function by number, column or
+# -1, window and tile in microseconds. Columns: float64 or int64, and which are valid. Returns the values of
+# each aggregate, float64 or int64, and which are valid, as uint8.
+def sweep_windows(
+    aggregates: Sequence[tuple[int, int, int, int]],
+    delay: int,
+    entity: npt.NDArray[np.int64],
+    event: npt.NDArray[np.int64],
+    known: npt.NDArray[np.int64],
+    sequence: npt.NDArray[np.int64],
+    id: npt.NDArray[np.int64] | None,
+    id_valid: npt.NDArray[np.bool_] | None,
+    columns: Sequence[tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]],
+    spine_entity: npt.NDArray[np.int64],
+    spine_time: npt.NDArray[np.int64],
+) -> list[tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]]: ...

@@ -1,0 +1,58 @@
+// The partial aggregate of the events of one tile, a short span of time.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <set>
+
+#include "core/status.h"
+#include "join/exact_sum.h"
+#include "join/value.h"
+
+namespace falaj::join {
+
+enum class Function : uint8_t { kCount, kSum, kMean, kStd, kMin, kMax, kLast, kDistinct };
+
+// Which of two events is newer.
+struct Moment {
+  int64_t event = 0, known = 0, sequence = 0;  // UTC microseconds; the last a plain number
+  auto operator<=>(const Moment&) const = default;
+};
+
+// Adding and merging commute to the bit: two tiles of the same events, however they came together, have the
+// same value and the same bytes. Nulls are skipped. Not thread-safe.
+class Tile {
+ public:
+  // `function` and `kind`, of the values, stay as they are. REQUIRES: not kText where the function computes
+  Tile(Function function, Kind kind) : function_(function), kind_(kind) {}
+
+  // REQUIRES: the value is null or of the tile's kind
+  void Add(const Value& value, const Moment& at);
+  // For counts of rows: whatever values they have.
+  void AddRow() { ++count_; }
+  // REQUIRES: the same function and kind
+  void Merge(const Tile& other);
+
+  // Counts and distinct counts are integers, means and deviations doubles, sums, min, max and last of the
+  // values' kind. Null where there is nothing to tell. Fails where a sum of integers leaves 64 bits.
+  Result<Value> Get() const;
+  bool empty() const { return count_ == 0; }
+
+  void Write(ByteWriter& to) const;
+  static Result<Tile> Read(Function function, Kind kind, ByteReader& from);
+
+ private:
+  void TakeExtreme(const Value& value);
+  void TakeLast(const Value& value, const Moment& at);
+  Status ReadState(ByteReader& from);
+
+  Function function_;
+  Kind kind_;
+  uint64_t count_ = 0;
+  ExactSum sum_, squares_;
+  Value value_;  // min, max: NaN once there was one, -0.0 below 0.0; last: the newest
+  Moment last_;
+  std::set<Value, ValueLess> distinct_;
+};
+
+}  // namespace falaj::join
