@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from falaj.features.aggregate import Aggregate
+from falaj.features.column import Column
 from falaj.features.entity import Entity
-from falaj.features.errors import DataError
+from falaj.features.errors import DataError, DefinitionError
 from falaj.features.source import CsvFiles, ParquetFiles, Source
-from falaj.features.view import Column, View
+from falaj.features.view import View
 
 Plain = dict[str, Any]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -36,6 +38,7 @@ def meaning(view: View) -> Plain:
         "columns": {
             column.name: {"datatype": column.datatype, "default": _default(column)} for column in view.columns
         },
+        **_windowed(view),
     }
 
 
@@ -55,6 +58,8 @@ def view_of(told: Mapping[str, Any]) -> View:
         sequence=told["sequence"],
         deleted=told["deleted"],
         sql=told["sql"],
+        aggregates=tuple(_aggregate(name, of) for name, of in told.get("aggregates", {}).items()),
+        event_id=told.get("event_id"),
     )
 
 
@@ -126,3 +131,31 @@ def _column(name: str, told: Mapping[str, Any]) -> Column:
     if default is not None and datatype in _FLOATS:
         default = float(default)
     return Column(name, datatype, default)
+
+
+def _windowed(view: View) -> Plain:
+    # Not there in a view without: its hash is from before there were any.
+    if not view.aggregates:
+        return {}
+    return {
+        "event_id": view.event_id,
+        "aggregates": {
+            each.name: {
+                "function": each.function,
+                "column": None if each.column is None else [each.column.name, each.column.datatype],
+                "window_us": micros(each.window),
+                "tile_us": micros(each.tile),
+            }
+            for each in view.aggregates
+        },
+    }
+
+
+def _aggregate(name: str, told: Mapping[str, Any]) -> Aggregate:
+    column = None if told["column"] is None else Column(*told["column"])
+    made = Aggregate(name, told["function"], column, timedelta(microseconds=told["window_us"]))
+    if micros(made.tile) != told["tile_us"]:
+        raise DefinitionError(
+            f"aggregate {name!r}: expected tiles of {micros(made.tile)} us, got {told['tile_us']}"
+        )
+    return made

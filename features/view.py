@@ -3,25 +3,12 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from falaj.features.datatypes import DUCKDB_TYPES, Value, check_value
+from falaj.features.aggregate import Aggregate
+from falaj.features.column import Column
+from falaj.features.datatypes import DUCKDB_TYPES, check_value
 from falaj.features.entity import Entity, check_name
 from falaj.features.errors import DefinitionError
 from falaj.features.source import Source
-
-
-@dataclass(frozen=True)
-class Column:
-    """A feature.
-
-    Args:
-        name: Of the column.
-        datatype: By the Open Inference Protocol's name, such as FP32.
-        default: What serves where the entity has no value, or an expired one; None: nothing does.
-    """
-
-    name: str
-    datatype: str
-    default: Value | None = None
 
 
 @dataclass(frozen=True)
@@ -33,16 +20,23 @@ class Tags:
     jurisdiction: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class View:
     """Rows of feature values, each true of its entity from a time on, and known from a time on.
+
+    Or, where it has aggregates instead of columns, events of which these are made.
 
     Args:
         name: Of the view.
         version: From 1; a changed definition is another version.
         entity: What the rows are about; the source has its keys as columns.
         source: Where they come from.
-        columns: The features, in order.
+        columns: The features, in order. None where there are aggregates.
+        aggregates: Features over sliding windows of the rows, in order. These have no ttl, and no row is
+            deleted.
+        event_id: A column of whole numbers or text that tells the copies of one event, which have one event
+            time: the one known first, then by event time and sequence, is the event. None, or null in a row:
+            every row is an event.
         event_time: The source's column that tells from when on a row's values are true.
         known_time: The one that tells when the row arrived. None where that is the event time: a claim that
             no row ever came late.
@@ -64,9 +58,11 @@ class View:
     version: int
     entity: Entity
     source: Source
-    columns: tuple[Column, ...]
+    columns: tuple[Column, ...] = ()
+    aggregates: tuple[Aggregate, ...] = ()
     event_time: str
     known_time: str | None
+    event_id: str | None = None
     source_delay: timedelta = timedelta()
     ttl: timedelta | None = None
     sequence: str | None = None
@@ -84,7 +80,9 @@ class View:
             raise DefinitionError(f"{where}: source_delay: expected 0 or more, got {self.source_delay}")
         if self.ttl is not None and self.ttl < timedelta():
             raise DefinitionError(f"{where}: ttl: expected 0 or more, got {self.ttl}")
-        if not self.columns:
+        if self.aggregates or self.event_id is not None:
+            self._check_windowed(where)
+        elif not self.columns:
             raise DefinitionError(f"{where}: columns: expected at least one")
         self._check_names(where)
         for column in self.columns:
@@ -98,9 +96,27 @@ class View:
     def __str__(self) -> str:
         return f"view {self.name}@{self.version}"
 
+    @property
+    def features(self) -> tuple[Column, ...]:
+        """The columns that the view has for an entity at a time, in order."""
+        return self.columns or tuple(Column(each.name, each.datatype) for each in self.aggregates)
+
+    def _check_windowed(self, where: str) -> None:
+        if not self.aggregates:
+            raise DefinitionError(f"{where}: event_id: is of a view with aggregates")
+        if self.columns:
+            raise DefinitionError(f"{where}: expected columns or aggregates, got both")
+        if self.ttl is not None or self.deleted is not None:
+            raise DefinitionError(f"{where}: expected neither ttl nor deleted beside aggregates")
+        datatypes: dict[str, str] = {}
+        for column in (each.column for each in self.aggregates if each.column is not None):
+            other = datatypes.setdefault(column.name, column.datatype)
+            if other != column.datatype:
+                raise DefinitionError(f"{where}, column {column.name!r}: is {other} and {column.datatype}")
+
     def _check_names(self, where: str) -> None:
         times = {"event_time": self.event_time, "known_time": self.known_time}
-        others = {**times, "sequence": self.sequence, "deleted": self.deleted}
+        others = {**times, "sequence": self.sequence, "deleted": self.deleted, "event_id": self.event_id}
         taken = dict.fromkeys(self.entity.keys, f"a key of {self.entity.name}")
         for role, name in others.items():
             if name is None:
@@ -110,7 +126,7 @@ class View:
             if name in taken:
                 raise DefinitionError(f"{where}: {role}: {name!r} is already {taken[name]}")
             taken[name] = role
-        for column in self.columns:
+        for column in self.features:
             check_name(column.name, f"{where}, column {column.name!r}")
             if column.name in taken:
                 raise DefinitionError(f"{where}, column {column.name!r}: is already {taken[column.name]}")

@@ -41,6 +41,8 @@ def create_history(
         DataError: The source cannot be read, or a time in it is naive.
         DefinitionError: A column that the definition names is not in the source, or of another type there.
     """
+    if view.aggregates:
+        raise DefinitionError(f"{view}: aggregates: expected columns; windows cannot be exported yet")
     connection.execute("SET TimeZone = 'UTC'")
     source = source_sql(view)
     rows = source if view.sql is None else f"WITH source AS ({source}) SELECT * FROM ({view.sql})"
