@@ -101,6 +101,12 @@ class View:
         """The columns that the view has for an entity at a time, in order."""
         return self.columns or tuple(Column(each.name, each.datatype) for each in self.aggregates)
 
+    @property
+    def inputs(self) -> tuple[Column, ...]:
+        """The columns that the source has: the features, or what they are aggregates of."""
+        of = {each.column.name: each.column for each in self.aggregates if each.column is not None}
+        return self.columns or tuple(of.values())
+
     def _check_windowed(self, where: str) -> None:
         if not self.aggregates:
             raise DefinitionError(f"{where}: event_id: is of a view with aggregates")
@@ -113,6 +119,8 @@ class View:
             other = datatypes.setdefault(column.name, column.datatype)
             if other != column.datatype:
                 raise DefinitionError(f"{where}, column {column.name!r}: is {other} and {column.datatype}")
+            if column.name in self.entity.keys:
+                raise DefinitionError(f"{where}, column {column.name!r}: is a key of {self.entity.name}")
 
     def _check_names(self, where: str) -> None:
         times = {"event_time": self.event_time, "known_time": self.known_time}

@@ -1,8 +1,9 @@
 """A view's history as a relation of DuckDB with fixed columns.
 
 The columns: the entity's keys; EVENT and KNOWN, microseconds since 1970 in UTC; SEQUENCE, which orders rows
-of the same two times, the largest there is where the view's is null; DELETED; and the view's features in
-order. Names with two leading underscores are ours: no definition can have them.
+of the same two times, the largest there is where the view's is null; DELETED; the view's inputs in
+order; and EVENT_ID, a whole number or text, where the view has one. Names with two leading underscores are
+ours: no definition can have them.
 """
 
 import duckdb
@@ -25,6 +26,7 @@ EVENT = "__event_ts"
 KNOWN = "__known_ts"
 SEQUENCE = "__sequence"
 DELETED = "__deleted"
+EVENT_ID = "__event_id"
 ROW = "__row"  # of the source's files, in order
 NEWEST = 2**63 - 1  # a SEQUENCE that is null in the source
 
@@ -41,8 +43,6 @@ def create_history(
         DataError: The source cannot be read, or a time in it is naive.
         DefinitionError: A column that the definition names is not in the source, or of another type there.
     """
-    if view.aggregates:
-        raise DefinitionError(f"{view}: aggregates: expected columns; windows cannot be exported yet")
     connection.execute("SET TimeZone = 'UTC'")
     source = source_sql(view)
     rows = source if view.sql is None else f"WITH source AS ({source}) SELECT * FROM ({view.sql})"
@@ -66,7 +66,8 @@ def source_sql(view: View) -> str:
     types = {time: "VARCHAR" for time in (view.event_time, view.known_time) if time is not None}
     if _is_plain_csv(view):
         types.update({key: csv_type(of) for key, of in view.entity.keys.items()})
-        types.update({column.name: csv_type(column.datatype) for column in view.columns})
+        types.update({column.name: csv_type(column.datatype) for column in view.inputs})
+        types.update({} if view.event_id is None else {view.event_id: "VARCHAR"})
     return csv_sql(view.source.glob, ROW, types)
 
 
@@ -102,6 +103,17 @@ def _columns(view: View, types: dict[str, str]) -> list[str]:
         columns.append(f"{ROW if ROW in types else '0::BIGINT'} AS {SEQUENCE}")
     gone = "false" if view.deleted is None else f"coalesce({found('deleted', view.deleted)}::BOOLEAN, false)"
     columns.append(f"{gone} AS {DELETED}")
-    for each in view.columns:
+    for each in view.inputs:
         columns.append(typed(f"column {each.name!r}", each.name, each.datatype))
+    if view.event_id is not None:
+        number = _id_sql(found("event_id", view.event_id), types[view.event_id], view)
+        columns.append(f"{number} AS {EVENT_ID}")
     return columns
+
+
+def _id_sql(column: str, datatype: str, view: View) -> str:
+    if datatype == "VARCHAR":
+        return column
+    if accepts("INT64", datatype):
+        return f"{column}::BIGINT"
+    raise DefinitionError(f"{view}: event_id: expected whole numbers or text, the source has {datatype}")
