@@ -2,28 +2,39 @@
 // field that does not fit, ok() is false and every field is 0.
 #pragma once
 
+#include <bit>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace falaj::join {
 
+static_assert(std::endian::native == std::endian::little);
+
 class ByteWriter {
  public:
-  void U8(uint8_t value) { bytes_.push_back(static_cast<char>(value)); }
-  void U32(uint32_t value) { Fixed(value, 4); }
-  void U64(uint64_t value) { Fixed(value, 8); }
-  void I64(int64_t value) { U64(static_cast<uint64_t>(value)); }
+  void U8(uint8_t value) { Fixed(value); }
+  void U32(uint32_t value) { Fixed(value); }
+  void U64(uint64_t value) { Fixed(value); }
+  void I64(int64_t value) { Fixed(value); }
   // REQUIRES: text.size() < 2^32
   void Text(std::string_view text) {
     U32(static_cast<uint32_t>(text.size()));
     bytes_.append(text);
   }
+  size_t size() const { return bytes_.size(); }
+  // Sets what U32 wrote at `at`.
+  void PutU32(size_t at, uint32_t value) { std::memcpy(&bytes_[at], &value, sizeof(value)); }
   std::string Take() { return std::move(bytes_); }
 
  private:
-  void Fixed(uint64_t value, int size) {
-    for (int i = 0; i < size; ++i) U8(static_cast<uint8_t>(value >> (8 * i)));
+  template <typename T>
+  void Fixed(T value) {
+    char bytes[sizeof(T)];
+    std::memcpy(bytes, &value, sizeof(T));
+    bytes_.append(bytes, sizeof(T));
   }
   std::string bytes_;
 };
@@ -32,15 +43,12 @@ class ByteReader {
  public:
   explicit ByteReader(std::string_view bytes) : rest_(bytes) {}  // borrowed
 
-  uint8_t U8() { return static_cast<uint8_t>(Fixed(1)); }
-  uint32_t U32() { return static_cast<uint32_t>(Fixed(4)); }
-  uint64_t U64() { return Fixed(8); }
-  int64_t I64() { return static_cast<int64_t>(U64()); }
+  uint8_t U8() { return Fixed<uint8_t>(); }
+  uint32_t U32() { return Fixed<uint32_t>(); }
+  uint64_t U64() { return Fixed<uint64_t>(); }
+  int64_t I64() { return Fixed<int64_t>(); }
   std::string_view Text() { return Take(U32()); }
-  bool ok() const { return ok_; }
-  size_t left() const { return rest_.size(); }
-
- private:
+  // Empty where there are not so many bytes.
   std::string_view Take(size_t size) {
     if (size > rest_.size()) {
       ok_ = false;
@@ -51,13 +59,15 @@ class ByteReader {
     rest_.remove_prefix(size);
     return taken;
   }
-  uint64_t Fixed(size_t size) {
-    uint64_t value = 0;
-    int shift = 0;
-    for (const char byte : Take(size)) {
-      value |= static_cast<uint64_t>(static_cast<uint8_t>(byte)) << shift;
-      shift += 8;
-    }
+  bool ok() const { return ok_; }
+  size_t left() const { return rest_.size(); }
+
+ private:
+  template <typename T>
+  T Fixed() {
+    T value = 0;
+    const std::string_view bytes = Take(sizeof(T));
+    if (bytes.size() == sizeof(T)) std::memcpy(&value, bytes.data(), sizeof(T));
     return value;
   }
   std::string_view rest_;

@@ -5,16 +5,21 @@
 #include <cmath>
 #include <limits>
 
+#include "join/limbs.h"
+
 namespace falaj::join {
 namespace {
 
 __extension__ using Wide = unsigned __int128;
-using Limbs = std::vector<uint64_t>;  // least first
 
 constexpr int kUnitLimbs = 34;
 constexpr int kUnitBits = 64 * kUnitLimbs;  // squares of the smallest double are 2^-2148
 // Squares of the largest double are below 2^2048; 2^64 of them below 2^2112.
 constexpr int kMostLimbs = kUnitLimbs + 34;
+// Of a sum one more, and one that is all sign; carries beyond would take 2^63 terms. Two are multiplied, and
+// 4 limbs of a finer unit added.
+static_assert(2 * (kMostLimbs + 3) + 4 <= static_cast<int>(Limbs::kMost));
+enum SpecialBit : uint8_t { kHasNan = 1, kHasInfinity = 2, kHasMinusInfinity = 4, kSpecials = 7 };
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 struct Parts {
@@ -34,105 +39,6 @@ Parts Split(double value) {
 
 uint64_t AbsOf(int64_t value) {
   return value < 0 ? -static_cast<uint64_t>(value) : static_cast<uint64_t>(value);
-}
-
-int BitLength(const Limbs& of) {
-  for (size_t i = of.size(); i-- > 0;) {
-    if (of[i] != 0) return static_cast<int>(64 * i) + 64 - std::countl_zero(of[i]);
-  }
-  return 0;
-}
-
-// The bits [bit, bit + 64) of `of`; those below 0 and beyond the end are 0.
-uint64_t BitsAt(const Limbs& of, int bit) {
-  const auto limb = [&](int i) {
-    return i >= 0 && i < static_cast<int>(of.size()) ? of[static_cast<size_t>(i)] : uint64_t{0};
-  };
-  const int i = bit >> 6, shift = bit & 63;
-  return shift == 0 ? limb(i) : (limb(i) >> shift) | (limb(i + 1) << (64 - shift));
-}
-
-bool AnyBelow(const Limbs& of, int bit) {
-  for (size_t i = 0; i < of.size() && static_cast<int>(64 * i) < bit; ++i) {
-    const int left = bit - static_cast<int>(64 * i);
-    const uint64_t mask = left >= 64 ? ~uint64_t{0} : (uint64_t{1} << left) - 1;
-    if ((of[i] & mask) != 0) return true;
-  }
-  return false;
-}
-
-// (of + something below one, if `more`) * 2^exponent, to nearest, ties to even.
-// REQUIRES: of has more bits than a double keeps, or !more
-double Round(const Limbs& of, int exponent, bool more) {
-  const int bits = BitLength(of);
-  if (bits == 0) return 0.0;
-  // What is dropped below: 53 bits stay, fewer for subnormal numbers.
-  const int drop = std::max(bits - 53, -1074 - exponent);
-  if (drop <= 0) return std::ldexp(static_cast<double>(BitsAt(of, 0)), exponent);
-  uint64_t kept = BitsAt(of, drop);
-  const bool half = (BitsAt(of, drop - 1) & 1) != 0;
-  if (half && (more || AnyBelow(of, drop - 1) || (kept & 1) != 0)) ++kept;
-  return std::ldexp(static_cast<double>(kept), drop + exponent);
-}
-
-// Divides in place; returns whether there was a remainder.
-bool Divide(Limbs& of, uint64_t by) {
-  uint64_t rest = 0;
-  for (size_t i = of.size(); i-- > 0;) {
-    const Wide part = (static_cast<Wide>(rest) << 64) | of[i];
-    of[i] = static_cast<uint64_t>(part / by);
-    rest = static_cast<uint64_t>(part % by);
-  }
-  return rest != 0;
-}
-
-Limbs Times(const Limbs& a, const Limbs& b) {
-  Limbs product(a.size() + b.size(), 0);
-  for (size_t i = 0; i < a.size(); ++i) {
-    uint64_t carry = 0;
-    for (size_t j = 0; j < b.size(); ++j) {
-      const Wide part = static_cast<Wide>(a[i]) * b[j] + product[i + j] + carry;
-      product[i + j] = static_cast<uint64_t>(part);
-      carry = static_cast<uint64_t>(part >> 64);
-    }
-    product[i + b.size()] = carry;
-  }
-  return product;
-}
-
-// a - b; false where that is below zero.
-bool Subtract(Limbs& a, const Limbs& b) {
-  a.resize(std::max(a.size(), b.size()), 0);
-  uint64_t borrow = 0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    const Wide take = static_cast<Wide>(i < b.size() ? b[i] : 0) + borrow;
-    borrow = a[i] < take ? 1 : 0;
-    a[i] -= static_cast<uint64_t>(take);
-  }
-  return borrow == 0;
-}
-
-void ShiftLimbs(Limbs& of, size_t limbs) { of.insert(of.begin(), limbs, 0); }
-
-// The root's integer part; bit by bit.
-uint64_t Root(Wide of) {
-  uint64_t root = 0;
-  for (int bit = 63; bit >= 0; --bit) {
-    const uint64_t tried = root | (uint64_t{1} << bit);
-    if (static_cast<Wide>(tried) * tried <= of) root = tried;
-  }
-  return root;
-}
-
-// sqrt((of + something below one, if `more`) * 2^exponent). REQUIRES: exponent is even, of has 128 bits or
-// more
-double RoundRoot(const Limbs& of, int exponent, bool more) {
-  int drop = BitLength(of) - 127;
-  drop += drop & 1;  // an even exponent stays
-  const Wide top = (static_cast<Wide>(BitsAt(of, drop + 64)) << 64) | BitsAt(of, drop);
-  const uint64_t root = Root(top);
-  const bool inexact = more || AnyBelow(of, drop) || static_cast<Wide>(root) * root != top;
-  return Round({root}, (exponent + drop) / 2, inexact);
 }
 
 }  // namespace
@@ -158,11 +64,9 @@ void ExactSum::AddSquare(int64_t value) {
 bool ExactSum::AddSpecial(double value, bool square) {
   if (std::isfinite(value)) return false;
   if (std::isnan(value)) {
-    ++nans_;
-  } else if (value > 0 || square) {
-    ++infinities_;
+    specials_ |= kHasNan;
   } else {
-    ++minus_infinities_;
+    specials_ |= (value > 0 || square) ? kHasInfinity : kHasMinusInfinity;
   }
   return true;
 }
@@ -171,7 +75,7 @@ bool ExactSum::AddSpecial(double value, bool square) {
 void ExactSum::Cover(int low, int high) {
   if (limbs_.empty()) low_ = low;
   if (low < low_) {
-    ShiftLimbs(limbs_, static_cast<size_t>(low_ - low));
+    limbs_.insert(limbs_.begin(), static_cast<size_t>(low_ - low), 0);
     low_ = low;
   }
   const uint64_t sign = negative() ? ~uint64_t{0} : 0;
@@ -202,22 +106,49 @@ void ExactSum::AddBits(Wide magnitude, int bit, bool negative) {
   }
 }
 
-void ExactSum::Merge(const ExactSum& other) {
-  nans_ += other.nans_;
-  infinities_ += other.infinities_;
-  minus_infinities_ += other.minus_infinities_;
-  if (other.limbs_.empty()) return;
-  const uint64_t sign = other.negative() ? ~uint64_t{0} : 0;
-  const size_t size = other.limbs_.size();  // `other` may be this
-  const int low = other.low_;
+template <typename Limb>
+void ExactSum::AddLimbs(int low, size_t size, Limb limb) {
+  if (size == 0) return;
+  const uint64_t sign = (limb(size - 1) >> 63) != 0 ? ~uint64_t{0} : 0;
   Cover(low, low + static_cast<int>(size));
   const auto from = static_cast<size_t>(low - low_);
   uint64_t carry = 0;
   for (size_t i = 0; from + i < limbs_.size(); ++i) {
-    const Wide sum = static_cast<Wide>(limbs_[from + i]) + (i < size ? other.limbs_[i] : sign) + carry;
+    const Wide sum = static_cast<Wide>(limbs_[from + i]) + (i < size ? limb(i) : sign) + carry;
     limbs_[from + i] = static_cast<uint64_t>(sum);
     carry = static_cast<uint64_t>(sum >> 64);
   }
+}
+
+void ExactSum::Merge(const ExactSum& other) {
+  specials_ |= other.specials_;
+  const auto& limbs = other.limbs_;  // `other` may be this, and then they move by nothing
+  AddLimbs(other.low_, limbs.size(), [&limbs](size_t i) { return limbs[i]; });
+}
+
+bool ExactSum::MergeFrom(ByteReader& from) {
+  specials_ = static_cast<uint8_t>(specials_ | (from.U8() & kSpecials));
+  const int low = from.U8();
+  const size_t size = from.U8();
+  const std::string_view limbs = from.Take(size * sizeof(uint64_t));
+  if (!from.ok() || low + static_cast<int>(size) > kMostLimbs) return false;
+  AddLimbs(low, size, [limbs](size_t i) {
+    uint64_t limb;
+    std::memcpy(&limb, limbs.data() + i * sizeof(limb), sizeof(limb));
+    return limb;
+  });
+  return true;
+}
+
+void ExactSum::Skip(ByteReader& from) {
+  from.Take(2);
+  from.Take(from.U8() * sizeof(uint64_t));
+}
+
+void ExactSum::Clear() {
+  low_ = 0;
+  limbs_.clear();
+  specials_ = 0;
 }
 
 void ExactSum::Trim() {
@@ -229,22 +160,21 @@ void ExactSum::Trim() {
 }
 
 std::optional<double> ExactSum::Special() const {
-  if (nans_ != 0 || (infinities_ != 0 && minus_infinities_ != 0)) return kNan;
-  if (infinities_ != 0) return std::numeric_limits<double>::infinity();
-  if (minus_infinities_ != 0) return -std::numeric_limits<double>::infinity();
-  return std::nullopt;
+  if (specials_ == 0) return std::nullopt;
+  if (specials_ == kHasInfinity) return std::numeric_limits<double>::infinity();
+  if (specials_ == kHasMinusInfinity) return -std::numeric_limits<double>::infinity();
+  return kNan;
 }
 
-std::vector<uint64_t> ExactSum::Magnitude() const {
-  Limbs all = limbs_;
-  if (negative()) {
-    uint64_t carry = 1;
-    for (uint64_t& limb : all) {
-      limb = ~limb + carry;
-      carry = carry != 0 && limb == 0 ? 1 : 0;
-    }
+Limbs ExactSum::Magnitude() const {
+  Limbs all(limbs_.size(), 0);
+  uint64_t carry = negative() ? 1 : 0;
+  const uint64_t flip = negative() ? ~uint64_t{0} : 0;
+  for (size_t i = 0; i < limbs_.size(); ++i) {
+    all[i] = (limbs_[i] ^ flip) + carry;
+    carry = carry != 0 && all[i] == 0 ? 1 : 0;
   }
-  ShiftLimbs(all, static_cast<size_t>(low_));
+  all.Shift(static_cast<size_t>(low_));
   return all;
 }
 
@@ -252,7 +182,7 @@ double ExactSum::Mean(uint64_t count) const {
   if (const auto special = Special()) return *special;
   Limbs all = Magnitude();
   if (count == 1) return (negative() ? -1.0 : 1.0) * Round(all, -kUnitBits, false) + 0.0;
-  ShiftLimbs(all, 2);  // the quotient of one unit still has 65 bits
+  all.Shift(2);  // the quotient of one unit still has 65 bits
   const bool more = Divide(all, count);
   return (negative() ? -1.0 : 1.0) * Round(all, -kUnitBits - 128, more) + 0.0;
 }
@@ -270,9 +200,7 @@ std::optional<int64_t> ExactSum::Integer() const {
 void ExactSum::Write(ByteWriter& to) const {
   ExactSum trimmed = *this;
   trimmed.Trim();
-  to.U64(nans_);
-  to.U64(infinities_);
-  to.U64(minus_infinities_);
+  to.U8(specials_);
   to.U8(static_cast<uint8_t>(trimmed.low_));
   to.U8(static_cast<uint8_t>(trimmed.limbs_.size()));
   for (const uint64_t limb : trimmed.limbs_) to.U64(limb);
@@ -280,15 +208,14 @@ void ExactSum::Write(ByteWriter& to) const {
 
 Result<ExactSum> ExactSum::Read(ByteReader& from) {
   ExactSum sum;
-  sum.nans_ = from.U64();
-  sum.infinities_ = from.U64();
-  sum.minus_infinities_ = from.U64();
+  sum.specials_ = from.U8();
   sum.low_ = from.U8();
   const size_t size = from.U8();
-  if (!from.ok() || sum.low_ + static_cast<int>(size) > kMostLimbs || size * 8 > from.left())
+  if (!from.ok() || sum.specials_ > kSpecials || sum.low_ + static_cast<int>(size) > kMostLimbs ||
+      size * 8 > from.left())
     return InvalidInput("a sum: its bytes are cut off or out of range");
   for (size_t i = 0; i < size; ++i) sum.limbs_.push_back(from.U64());
-  const Limbs before = sum.limbs_;
+  const std::vector<uint64_t> before = sum.limbs_;
   const int low = sum.low_;
   sum.Trim();
   if (sum.limbs_ != before || sum.low_ != low)
@@ -298,12 +225,12 @@ Result<ExactSum> ExactSum::Read(ByteReader& from) {
 
 double SampleStd(uint64_t count, const ExactSum& sum, const ExactSum& squares) {
   if (sum.Special() || squares.Special()) return kNan;
-  Limbs spread = Times(squares.Magnitude(), {count});
-  ShiftLimbs(spread, kUnitLimbs);  // in the unit of the squared sum
+  Limbs spread = Times(squares.Magnitude(), Limbs(1, count));
+  spread.Shift(kUnitLimbs);  // in the unit of the squared sum
   const Limbs mean = sum.Magnitude();
   if (squares.negative() || !Subtract(spread, Times(mean, mean))) return kNan;
   if (BitLength(spread) == 0) return 0.0;
-  ShiftLimbs(spread, 4);  // one unit divided by two numbers of 64 bits still has 128
+  spread.Shift(4);  // one unit divided by two numbers of 64 bits still has 128
   const bool first = Divide(spread, count), second = Divide(spread, count - 1);
   return RoundRoot(spread, -2 * kUnitBits - 256, first || second);
 }

@@ -10,9 +10,12 @@
 
 namespace falaj::join {
 
+class Limbs;
+
 // The exact sum of doubles, integers and their squares: an integer of as many bits as it needs, in units of
 // 2^-2176, so that nothing is rounded, underflows or overflows before it is read. NaN and infinities are
-// counted beside it. Two sums of the same terms have the same bytes. Not thread-safe.
+// remembered beside it. Two sums of the same terms have the same bytes. Reading a value allocates nothing.
+// Not thread-safe.
 class ExactSum {
  public:
   void Add(double value);
@@ -20,6 +23,12 @@ class ExactSum {
   void AddSquare(double value);
   void AddSquare(int64_t value);
   void Merge(const ExactSum& other);
+  // Adds what Write wrote. False where the bytes are cut off or out of range.
+  [[nodiscard]] bool MergeFrom(ByteReader& from);
+  // Passes over what Write wrote.
+  static void Skip(ByteReader& from);
+  // As it was made; keeps its memory.
+  void Clear();
 
   // Rounded once, to nearest, ties to even. NaN where a NaN or both infinities were added; else an infinity
   // where one was; else 0.0 where it is zero, whatever the signs of zeros, and infinity beyond the largest
@@ -37,20 +46,22 @@ class ExactSum {
 
  private:
   __extension__ using Wide = unsigned __int128;
-
   void AddBits(Wide magnitude, int bit, bool negative);
   bool AddSpecial(double value, bool square);
   void Cover(int low, int high);
   void Trim();
+  // Adds `size` limbs, limb(i) of weight 2^(64 (low + i)), the last of which has the sign.
+  template <typename Limb>
+  void AddLimbs(int low, size_t size, Limb limb);
   std::optional<double> Special() const;
   bool negative() const { return !limbs_.empty() && (limbs_.back() >> 63) != 0; }
   // Without sign, in units of 2^-2176.
-  std::vector<uint64_t> Magnitude() const;
+  Limbs Magnitude() const;
 
   // Two's complement, limbs_[i] of weight 2^(64 (low_ + i)).
   int low_ = 0;
   std::vector<uint64_t> limbs_;
-  uint64_t nans_ = 0, infinities_ = 0, minus_infinities_ = 0;
+  uint8_t specials_ = 0;  // bits: whether a NaN, an infinity, a negative one was added
 };
 
 // The sample standard deviation, sqrt((n Q - S^2) / (n (n - 1))) of exact integers, rounded once. NaN where a

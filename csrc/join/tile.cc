@@ -25,34 +25,12 @@ void Tile::Add(const Value& value, const Moment& at) {
     }
     case Function::kMin:
     case Function::kMax:
-      return TakeExtreme(value);
+      return TakeExtreme(function_, value, value_);
     case Function::kLast:
-      return TakeLast(value, at);
+      return TakeLast(value, at, value_, last_);
     case Function::kDistinct:
       distinct_.insert(Canonical(value));
       return;
-  }
-}
-
-void Tile::TakeExtreme(const Value& value) {
-  const auto is_nan = [](const Value& of) {
-    const auto* real = std::get_if<double>(&of);
-    return real != nullptr && std::isnan(*real);
-  };
-  if (is_nan(value_)) return;
-  if (is_nan(value)) {
-    value_ = std::numeric_limits<double>::quiet_NaN();
-  } else if (IsNull(value_) ||
-             (function_ == Function::kMin ? ValueLess()(value, value_) : ValueLess()(value_, value))) {
-    value_ = value;
-  }
-}
-
-void Tile::TakeLast(const Value& value, const Moment& at) {
-  // Of two events of the same moment the greater value, so that their order is nothing.
-  if (IsNull(value_) || at > last_ || (at == last_ && ValueLess()(value_, value))) {
-    value_ = value;
-    last_ = at;
   }
 }
 
@@ -61,9 +39,28 @@ void Tile::Merge(const Tile& other) {
   sum_.Merge(other.sum_);
   squares_.Merge(other.squares_);
   if (!IsNull(other.value_)) {
-    function_ == Function::kLast ? TakeLast(other.value_, other.last_) : TakeExtreme(other.value_);
+    function_ == Function::kLast ? TakeLast(other.value_, other.last_, value_, last_)
+                                 : TakeExtreme(function_, other.value_, value_);
   }
   distinct_.insert(other.distinct_.begin(), other.distinct_.end());
+}
+
+Status Compute(Function function, Kind kind, uint64_t count, const ExactSum& sum, const ExactSum& squares,
+               ValueView& value) {
+  value = {};
+  if (count == 0 || (function == Function::kStd && count == 1)) return Status::Ok();
+  if (function == Function::kMean) {
+    value = sum.Mean(count);
+  } else if (function == Function::kStd) {
+    value = SampleStd(count, sum, squares);
+  } else if (kind == Kind::kFloat) {
+    value = sum.Sum();
+  } else {
+    const auto integer = sum.Integer();
+    if (!integer) return InvalidInput("a sum of integers is outside INT64; sum the column as FP64");
+    value = *integer;
+  }
+  return Status::Ok();
 }
 
 Result<Value> Tile::Get() const {
@@ -73,14 +70,12 @@ Result<Value> Tile::Get() const {
     case Function::kDistinct:
       return Value(static_cast<int64_t>(distinct_.size()));
     case Function::kSum:
-      if (count_ == 0) return Value();
-      if (kind_ == Kind::kFloat) return Value(sum_.Sum());
-      if (const auto integer = sum_.Integer()) return Value(*integer);
-      return InvalidInput("a sum of integers is outside INT64; sum the column as FP64");
     case Function::kMean:
-      return count_ == 0 ? Value() : Value(sum_.Mean(count_));
-    case Function::kStd:
-      return count_ < 2 ? Value() : Value(SampleStd(count_, sum_, squares_));
+    case Function::kStd: {
+      ValueView value;
+      FALAJ_RETURN_IF_ERROR(Compute(function_, kind_, count_, sum_, squares_, value));
+      return Owned(value);
+    }
     default:
       return value_;
   }

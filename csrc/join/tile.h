@@ -19,6 +19,35 @@ struct Moment {
   auto operator<=>(const Moment&) const = default;
 };
 
+// Of the smallest and the largest value: NaN once there was one, -0.0 below 0.0.
+template <typename V>
+void TakeExtreme(Function function, const V& value, V& kept) {
+  const auto is_nan = [](const V& of) {
+    const auto* real = std::get_if<double>(&of);
+    return real != nullptr && std::isnan(*real);
+  };
+  if (is_nan(kept)) return;
+  if (is_nan(value)) {
+    kept = std::numeric_limits<double>::quiet_NaN();
+  } else if (IsNull(kept) ||
+             (function == Function::kMin ? ValueLess()(value, kept) : ValueLess()(kept, value))) {
+    kept = value;
+  }
+}
+
+// Of the newest value; of two events of the same moment the greater, so that their order is nothing.
+template <typename V>
+void TakeLast(const V& value, const Moment& at, V& kept, Moment& kept_at) {
+  if (IsNull(kept) || at > kept_at || (at == kept_at && ValueLess()(kept, value))) {
+    kept = value;
+    kept_at = at;
+  }
+}
+
+// The sum, mean or deviation of `count` values. Fails where a sum of integers leaves 64 bits.
+Status Compute(Function function, Kind kind, uint64_t count, const ExactSum& sum, const ExactSum& squares,
+               ValueView& value);
+
 // Adding and merging commute to the bit: two tiles of the same events, however they came together, have the
 // same value and the same bytes. Nulls are skipped. Not thread-safe.
 class Tile {
@@ -42,15 +71,13 @@ class Tile {
   static Result<Tile> Read(Function function, Kind kind, ByteReader& from);
 
  private:
-  void TakeExtreme(const Value& value);
-  void TakeLast(const Value& value, const Moment& at);
   Status ReadState(ByteReader& from);
 
   Function function_;
   Kind kind_;
   uint64_t count_ = 0;
   ExactSum sum_, squares_;
-  Value value_;  // min, max: NaN once there was one, -0.0 below 0.0; last: the newest
+  Value value_;  // of min, max and last
   Moment last_;
   std::set<Value, ValueLess> distinct_;
 };

@@ -8,22 +8,13 @@ namespace falaj::join {
 namespace {
 
 constexpr int64_t kEarliest = std::numeric_limits<int64_t>::min();
-constexpr uint8_t kFormat = 1;
-constexpr int64_t kShortestTile = 1000;
-constexpr int64_t kMostTiles = 100'000;
-
-int64_t TileOf(int64_t time, int64_t tile) {
-  const int64_t number = time / tile;
-  return number * tile > time ? number - 1 : number;
-}
-
-// The number of the oldest tile of an aggregate at `time`. Tiles of 1000 or more leave room below.
-int64_t OldestTile(const Aggregate& of, int64_t time) {
-  return TileOf(time, of.tile) - of.window / of.tile + 1;
-}
 
 bool ValuesLess(const std::vector<Value>& a, const std::vector<Value>& b) {
   return std::lexicographical_compare(a.begin(), a.end(), b.begin(), b.end(), ValueLess());
+}
+
+bool EventLess(const Event& a, const Event& b) {
+  return a.at != b.at ? a.at < b.at : ValuesLess(a.values, b.values);
 }
 
 // Whether, of two events of one id, `a` is the one that counts.
@@ -32,61 +23,19 @@ bool CountsBefore(const Event& a, const Event& b) {
   return key(a) != key(b) ? key(a) < key(b) : ValuesLess(a.values, b.values);
 }
 
-void WriteEvent(const Event& event, ByteWriter& to) {
+void WriteEvent(const Event& event, bool with_id, ByteWriter& to) {
   to.I64(event.at.event);
   to.I64(event.at.known);
   to.I64(event.at.sequence);
-  if (event.id) to.Text(*event.id);
+  if (with_id) to.Text(*event.id);
   for (const Value& value : event.values) WriteValue(value, to);
-}
-
-void WriteSpec(const WindowSpec& spec, ByteWriter& to) {
-  to.U32(static_cast<uint32_t>(spec.columns.size()));
-  for (const Kind kind : spec.columns) to.U8(static_cast<uint8_t>(kind));
-  to.U32(static_cast<uint32_t>(spec.aggregates.size()));
-  for (const Aggregate& each : spec.aggregates) {
-    to.U8(static_cast<uint8_t>(each.function));
-    to.I64(each.column);
-    to.I64(each.window);
-    to.I64(each.tile);
-  }
-  to.I64(spec.delay);
-}
-
-Kind KindOf(const WindowSpec& spec, const Aggregate& of) {
-  return of.column < 0 ? Kind::kInteger : spec.columns[static_cast<size_t>(of.column)];
 }
 
 }  // namespace
 
-Status WindowSpec::Check() const {
-  if (delay < 0) return InvalidInput("delay: expected 0 or more, got " + std::to_string(delay));
-  for (size_t i = 0; i < aggregates.size(); ++i) {
-    const Aggregate& each = aggregates[i];
-    const std::string at = "aggregate " + std::to_string(i) + ": ";
-    if (each.function > Function::kDistinct) return InvalidInput(at + "unknown function");
-    if (each.column >= static_cast<int>(columns.size()) || each.column < -1)
-      return InvalidInput(at + "no column " + std::to_string(each.column));
-    if (each.column == -1 && each.function != Function::kCount)
-      return InvalidInput(at + "only a count can be of rows");
-    if (each.tile < kShortestTile || each.window < each.tile || each.window % each.tile != 0 ||
-        each.window / each.tile > kMostTiles)
-      return InvalidInput(at + "expected a window of whole tiles of " + std::to_string(kShortestTile) +
-                          " us or more, got " + std::to_string(each.window) + " us of " +
-                          std::to_string(each.tile) + " us");
-    const bool computes = each.function != Function::kCount && each.function != Function::kLast &&
-                          each.function != Function::kDistinct;
-    if (computes && KindOf(*this, each) == Kind::kText)
-      return InvalidInput(at + "expected numbers, got text");
-  }
-  return Status::Ok();
-}
-
-bool WindowState::EventLess::operator()(const std::pair<int64_t, Event>& a,
-                                        const std::pair<int64_t, Event>& b) const {
-  if (a.first != b.first) return a.first < b.first;
-  if (a.second.at != b.second.at) return a.second.at < b.second.at;
-  return ValuesLess(a.second.values, b.second.values);
+bool WindowState::PendingLess::operator()(const std::pair<int64_t, Event>& a,
+                                          const std::pair<int64_t, Event>& b) const {
+  return a.first != b.first ? a.first < b.first : EventLess(a.second, b.second);
 }
 
 WindowState::WindowState(const WindowSpec& spec)
@@ -97,10 +46,7 @@ WindowState::WindowState(const WindowSpec& spec)
       identified_tiles_(spec.aggregates.size()) {}
 
 int64_t WindowState::VisibleFrom(const Event& event) const {
-  int64_t usable;
-  if (__builtin_add_overflow(event.at.known, spec_->delay, &usable))
-    usable = std::numeric_limits<int64_t>::max();
-  return std::max(event.at.event, usable);
+  return join::VisibleFrom(event.at, spec_->delay);
 }
 
 Status WindowState::CheckEvent(const Event& event) const {
@@ -172,7 +118,7 @@ void WindowState::AddTo(Tiles& tiles, size_t aggregate, const Event& event) cons
   if (number < OldestTile(of, advanced_)) return;
   const Value* value = of.column < 0 ? nullptr : &event.values[static_cast<size_t>(of.column)];
   if (value != nullptr && IsNull(*value)) return;
-  Tile& tile = tiles[aggregate].try_emplace(number, of.function, KindOf(*spec_, of)).first->second;
+  Tile& tile = tiles[aggregate].try_emplace(number, of.function, spec_->KindOf(of)).first->second;
   value == nullptr ? tile.AddRow() : tile.Add(*value, event.at);
 }
 
@@ -223,7 +169,7 @@ Result<std::vector<Value>> WindowState::Get(int64_t time) const {
   values.reserve(spec_->aggregates.size());
   for (size_t i = 0; i < spec_->aggregates.size(); ++i) {
     const Aggregate& of = spec_->aggregates[i];
-    Tile all(of.function, KindOf(*spec_, of));
+    Tile all(of.function, spec_->KindOf(of));
     for (const Tiles* tiles : {&tiles_, &identified_tiles_, static_cast<const Tiles*>(&now)}) {
       for (auto at = (*tiles)[i].lower_bound(OldestTile(of, time)); at != (*tiles)[i].end(); ++at)
         all.Merge(at->second);
@@ -237,32 +183,71 @@ Result<std::vector<Value>> WindowState::Get(int64_t time) const {
 
 std::string WindowState::Write() const {
   ByteWriter to;
-  to.U8(kFormat);
-  WriteSpec(*spec_, to);
+  to.U8(StateHead::kFormat);
+  to.U32(spec_->Hash());
   to.I64(advanced_);
+  const size_t own_at = to.size();
+  to.U32(0);
+  std::vector<std::pair<int64_t, const Event*>> pending;
+  for (const auto& [visible, event] : pending_) pending.emplace_back(visible, &event);
+  for (const auto& [visible, id] : identified_pending_)
+    pending.emplace_back(visible, &identified_.find(id)->second);
+  if (!identified_pending_.empty())
+    std::sort(pending.begin(), pending.end(), [](const auto& a, const auto& b) {
+      if (a.first != b.first) return a.first < b.first;
+      return EventLess(*a.second, *b.second);
+    });
+  to.U32(static_cast<uint32_t>(pending.size()));
+  for (const auto& [visible, event] : pending) WriteEvent(*event, false, to);
+  WriteTiles(to, true);
+  if (identified_.empty()) return to.Take();
+  to.PutU32(own_at, static_cast<uint32_t>(to.size()));
   to.U32(static_cast<uint32_t>(pending_.size()));
-  for (const auto& [visible, event] : pending_) WriteEvent(event, to);
+  for (const auto& [visible, event] : pending_) WriteEvent(event, false, to);
   to.U32(static_cast<uint32_t>(identified_.size()));
-  for (const auto& [id, event] : identified_) WriteEvent(event, to);
-  for (const auto& tiles : tiles_) {
-    to.U32(static_cast<uint32_t>(tiles.size()));
-    for (const auto& [number, tile] : tiles) {
+  for (const auto& [id, event] : identified_) WriteEvent(event, true, to);
+  WriteTiles(to, false);
+  return to.Take();
+}
+
+// `all`: those of events with ids too.
+void WindowState::WriteTiles(ByteWriter& to, bool all) const {
+  for (size_t i = 0; i < tiles_.size(); ++i) {
+    std::map<int64_t, Tile> merged;
+    const std::map<int64_t, Tile>* tiles = &tiles_[i];
+    if (all && !identified_tiles_[i].empty()) {
+      merged = tiles_[i];
+      for (const auto& [number, tile] : identified_tiles_[i]) {
+        const auto [at, is_new] = merged.try_emplace(number, tile);
+        if (!is_new) at->second.Merge(tile);
+      }
+      tiles = &merged;
+    }
+    to.U32(static_cast<uint32_t>(tiles->size()));
+    for (const auto& [number, tile] : *tiles) {
       to.I64(number);
       tile.Write(to);
     }
   }
-  return to.Take();
+}
+
+Result<StateHead> StateHead::Read(const WindowSpec& spec, ByteReader& from) {
+  const bool known = from.U8() == kFormat && from.U32() == spec.Hash();
+  const StateHead head{from.I64(), from.U32()};
+  if (!from.ok() || !known) return InvalidInput("window state: is of another definition or format");
+  return head;
 }
 
 Result<WindowState> WindowState::Read(const WindowSpec& spec, std::string_view bytes) {
-  ByteWriter expected;
-  expected.U8(kFormat);
-  WriteSpec(spec, expected);
-  const std::string head = expected.Take();
-  if (!bytes.starts_with(head)) return InvalidInput("window state: is of another definition or format");
-  ByteReader from(bytes.substr(head.size()));
+  ByteReader from(bytes);
+  Result<StateHead> head = StateHead::Read(spec, from);
+  FALAJ_RETURN_IF_ERROR(head.status());
   WindowState state(spec);
-  FALAJ_RETURN_IF_ERROR(state.ReadEvents(from, from.I64()));
+  state.Advance(head->advanced);
+  if (head->own > bytes.size()) return InvalidInput("window state: its bytes are cut off");
+  if (head->own != 0) from = ByteReader(bytes.substr(head->own));
+  FALAJ_RETURN_IF_ERROR(state.ReadPending(from));
+  if (head->own != 0) FALAJ_RETURN_IF_ERROR(state.ReadIdentified(from));
   FALAJ_RETURN_IF_ERROR(state.ReadTiles(from));
   if (!from.ok() || from.left() != 0) return InvalidInput("window state: its bytes are cut off or too many");
   return state;
@@ -281,16 +266,19 @@ Result<Event> WindowState::ReadEvent(ByteReader& from, bool identified) const {
   return event;
 }
 
-Status WindowState::ReadEvents(ByteReader& from, int64_t advanced) {
-  Advance(advanced);
+Status WindowState::ReadPending(ByteReader& from) {
   for (uint32_t left = from.U32(); left > 0; --left) {
     Result<Event> event = ReadEvent(from, false);
     FALAJ_RETURN_IF_ERROR(event.status());
     std::pair<int64_t, Event> next{VisibleFrom(*event), std::move(*event)};
-    if (next.first <= advanced_ || (!pending_.empty() && EventLess()(next, *pending_.rbegin())))
+    if (next.first <= advanced_ || (!pending_.empty() && PendingLess()(next, *pending_.rbegin())))
       return InvalidInput("window state: its pending events are not in order");
     pending_.insert(pending_.end(), std::move(next));
   }
+  return Status::Ok();
+}
+
+Status WindowState::ReadIdentified(ByteReader& from) {
   for (uint32_t left = from.U32(); left > 0; --left) {
     Result<Event> event = ReadEvent(from, true);
     FALAJ_RETURN_IF_ERROR(event.status());
@@ -306,7 +294,7 @@ Status WindowState::ReadTiles(ByteReader& from) {
     const Aggregate& of = spec_->aggregates[i];
     for (uint32_t left = from.U32(); left > 0; --left) {
       const int64_t number = from.I64();
-      Result<Tile> tile = Tile::Read(of.function, KindOf(*spec_, of), from);
+      Result<Tile> tile = Tile::Read(of.function, spec_->KindOf(of), from);
       FALAJ_RETURN_IF_ERROR(tile.status());
       const bool ascends = tiles_[i].empty() || tiles_[i].rbegin()->first < number;
       if (!ascends || tile->empty() || number < OldestTile(of, advanced_) ||

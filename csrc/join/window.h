@@ -17,29 +17,24 @@
 
 #include "core/status.h"
 #include "join/tile.h"
+#include "join/window_spec.h"
 
 namespace falaj::join {
-
-struct Aggregate {
-  Function function;
-  int column;      // of Event::values; -1: rows, for kCount
-  int64_t window;  // microseconds, a multiple of
-  int64_t tile;    // at least 1000
-};
-
-struct WindowSpec {
-  std::vector<Kind> columns;
-  std::vector<Aggregate> aggregates;
-  int64_t delay = 0;  // microseconds
-
-  // Whether it can be used; says what cannot.
-  Status Check() const;
-};
 
 struct Event {
   Moment at;
   std::optional<std::string> id;
   std::vector<Value> values;
+};
+
+// What the bytes of a state begin with. REQUIRES of what follows: see WindowState::Write
+struct StateHead {
+  static constexpr uint8_t kFormat = 2;
+
+  int64_t advanced;
+  size_t own;  // where that begins which only adding needs; 0: nowhere
+  // Fails where the bytes are of another spec or format.
+  static Result<StateHead> Read(const WindowSpec& spec, ByteReader& from);
 };
 
 // Of one entity. Not thread-safe.
@@ -59,12 +54,16 @@ class WindowState {
   // The value of each aggregate. Fails for a time before that advanced to.
   Result<std::vector<Value>> Get(int64_t time) const;
 
+  // The head; then what reading needs (window_reader.h): the pending events, by when they can be seen and
+  // without ids, and the tiles of each aggregate by number. Then, where there are events with ids, what
+  // adding needs: the pending events and the tiles of those without, and before these the events with ids, by
+  // id.
   std::string Write() const;
   // Fails where the bytes are corrupt or of another spec.
   static Result<WindowState> Read(const WindowSpec& spec, std::string_view bytes);
 
  private:
-  struct EventLess {
+  struct PendingLess {
     bool operator()(const std::pair<int64_t, Event>& a, const std::pair<int64_t, Event>& b) const;
   };
   using Tiles = std::vector<std::map<int64_t, Tile>>;  // of each aggregate, by number
@@ -76,7 +75,9 @@ class WindowState {
   void Rebuild(const Event& without);
   void Drop();
   Status CheckEvent(const Event& event) const;
-  Status ReadEvents(ByteReader& from, int64_t advanced);
+  void WriteTiles(ByteWriter& to, bool all) const;
+  Status ReadPending(ByteReader& from);
+  Status ReadIdentified(ByteReader& from);
   Status ReadTiles(ByteReader& from);
   Result<Event> ReadEvent(ByteReader& from, bool identified) const;
 
@@ -84,8 +85,8 @@ class WindowState {
   int64_t advanced_;
   int64_t oldest_;  // of event times that a window can still need
   Tiles tiles_;     // events without id that can be seen
-  std::multiset<std::pair<int64_t, Event>, EventLess> pending_;  // the others, by when they can
-  std::map<std::string, Event, std::less<>> identified_;         // the event that counts, of each id
+  std::multiset<std::pair<int64_t, Event>, PendingLess> pending_;  // the others, by when they can
+  std::map<std::string, Event, std::less<>> identified_;           // the event that counts, of each id
   // Made from identified_:
   Tiles identified_tiles_;
   std::set<std::pair<int64_t, std::string>> identified_pending_;

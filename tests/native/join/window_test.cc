@@ -10,6 +10,7 @@
 #include <tuple>
 #include <vector>
 
+#include "join/window_reader.h"
 #include "join/window_sweep.h"
 
 namespace falaj::join {
@@ -154,7 +155,18 @@ bool Same(const std::vector<Value>& a, const std::vector<Value>& b) {
                     [](const Value& x, const Value& y) { return !ValueLess()(x, y) && !ValueLess()(y, x); });
 }
 
+// What the reader has of the bytes of a state.
+std::vector<Value> Read(WindowReader& reader, const WindowSpec& spec, const std::string& bytes,
+                        int64_t time) {
+  const Status status = reader.Read(spec, bytes, time);
+  EXPECT_TRUE(status.ok()) << status.message();
+  std::vector<Value> values;
+  for (const ValueView& value : reader.values()) values.push_back(Owned(value));
+  return values;
+}
+
 TEST(WindowTest, ValuesAndBytesAreTheSameWhenOrderCopiesAndChunksDiffer) {
+  WindowReader reader;
   const WindowSpec spec = Spec();
   ASSERT_TRUE(spec.Check().ok());
   std::mt19937_64 random(3);
@@ -173,8 +185,11 @@ TEST(WindowTest, ValuesAndBytesAreTheSameWhenOrderCopiesAndChunksDiffer) {
     for (const Event& event : events) ASSERT_TRUE(whole.Add(event).ok());
     const auto time = static_cast<int64_t>(random() % 35000);
     ASSERT_TRUE(Same(whole.Get(time).value(), Expected(spec, events, time)));
+    ASSERT_TRUE(Same(Read(reader, spec, whole.Write(), time), Expected(spec, events, time)));
     whole.Advance(time);
     ASSERT_TRUE(Same(whole.Get(time).value(), Expected(spec, events, time)));
+    for (const int64_t later : {time, time + 777, time + 9999})
+      ASSERT_TRUE(Same(Read(reader, spec, whole.Write(), later), Expected(spec, events, later)));
 
     std::shuffle(events.begin(), events.end(), random);
     WindowState other(spec);
@@ -209,10 +224,18 @@ TEST(WindowTest, ReadFailsWhenBytesAreCutOffOrOfAnotherSpec) {
   }
   state.Advance(15000);
   const std::string bytes = state.Write();
-  for (size_t size = 0; size < bytes.size(); ++size)
+  WindowReader reader;
+  ByteReader head(bytes);
+  const size_t own = StateHead::Read(spec, head).value().own;
+  ASSERT_NE(own, 0U);
+  for (size_t size = 1; size < bytes.size(); ++size) {
     ASSERT_FALSE(WindowState::Read(spec, std::string_view(bytes).substr(0, size)).ok()) << size;
+    ASSERT_EQ(reader.Read(spec, std::string_view(bytes).substr(0, size), 15000).ok(), size >= own) << size;
+  }
+  EXPECT_FALSE(WindowState::Read(spec, "").ok());
   EXPECT_FALSE(WindowState::Read(spec, bytes + "x").ok());
   EXPECT_FALSE(WindowState::Read(other, bytes).ok());
+  EXPECT_FALSE(reader.Read(other, bytes, 15000).ok());
 }
 
 TEST(WindowSweepTest, RowsHaveWhatAStateOfTheirEntityHasWhenSwept) {
