@@ -192,6 +192,9 @@ class OnlineStore:
         columns: list[tuple[str, str]],
         delay_us: int,
         ttl_us: int | None,
+        # Of a view with aggregates: what is written, whether the last of it is the events' ids, and the
+        # aggregates as sweep_windows has them.
+        windowed: tuple[list[tuple[str, str]], bool, list[tuple[int, int, int, int]]] | None = None,
     ) -> OnlineView: ...
     def views(self) -> list[tuple[str, int]]: ...
     def drop_view(self, name: str, version: int) -> None: ...

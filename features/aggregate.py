@@ -1,6 +1,6 @@
 """Aggregates of an entity's events over sliding windows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import MappingProxyType
@@ -23,7 +23,7 @@ TILES: Mapping[timedelta, timedelta] = MappingProxyType(
     }
 )
 _COMPUTED = ("sum", "mean", "std", "min", "max")
-FUNCTIONS = ("count", *_COMPUTED, "last", "distinct")
+FUNCTIONS = ("count", *_COMPUTED, "last", "distinct")  # by their numbers in csrc/join/tile.h
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,12 @@ class Aggregate:
         if self.function == "sum":
             return "FP64" if self.column.datatype.startswith("FP") else "INT64"
         return self.column.datatype
+
+    def plain(self, inputs: Sequence[str]) -> tuple[int, int, int, int]:
+        """Return it as the core has it: function by number, input or -1, window and tile in microseconds."""
+        column = -1 if self.column is None else inputs.index(self.column.name)
+        micros = timedelta(microseconds=1)
+        return FUNCTIONS.index(self.function), column, self.window // micros, self.tile // micros
 
     def _check_column(self, column: Column, where: str) -> None:
         check_name(column.name, where)

@@ -107,6 +107,11 @@ class View:
         of = {each.column.name: each.column for each in self.aggregates if each.column is not None}
         return self.columns or tuple(of.values())
 
+    @property
+    def written(self) -> tuple[Column, ...]:
+        """The columns that are written to an online store: the inputs, and the event ids, as text."""
+        return self.inputs + (() if self.event_id is None else (Column(self.event_id, "BYTES"),))
+
     def _check_windowed(self, where: str) -> None:
         if not self.aggregates:
             raise DefinitionError(f"{where}: event_id: is of a view with aggregates")

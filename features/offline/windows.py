@@ -16,8 +16,6 @@ from falaj.features.view import View
 
 _Array: TypeAlias = npt.NDArray[Any]
 _Whole: TypeAlias = npt.NDArray[np.int64]
-# By their numbers in csrc/join/tile.h.
-_FUNCTIONS = ("count", "sum", "mean", "std", "min", "max", "last", "distinct")
 # How values of a datatype are in NumPy: texts as objects.
 _DTYPES = {
     "BOOL": "bool",
@@ -90,16 +88,15 @@ def windowed(events: Events, spine: Spine, view: View) -> dict[str, Values]:
         _expect(values, length, where)
         return np.ascontiguousarray(_whole(values, where)[order])
 
-    names = list({each.column.name: None for each in view.aggregates if each.column is not None})
+    names = [column.name for column in view.inputs]
     columns, texts = [], {}
-    for name in names:
-        column = next(each.column for each in view.aggregates if each.column and each.column.name == name)
-        values, texts[name] = _coded(_found(events, column, view), column.datatype)
+    for column in view.inputs:
+        values, texts[column.name] = _coded(_found(events, column, view), column.datatype)
         columns.append((_sorted(values.values, order), _sorted_mask(values.valid, order)))
     ids = _ids(events, view, length)
     try:
         swept = _core.sweep_windows(
-            aggregates=[_plain(each, names) for each in view.aggregates],
+            aggregates=[each.plain(names) for each in view.aggregates],
             delay=micros(view.source_delay),
             entity=sorted_whole(events.entity, "entity"),
             event=sorted_whole(events.event, "event"),
@@ -116,11 +113,6 @@ def windowed(events: Events, spine: Spine, view: View) -> dict[str, Values]:
     return {
         each.name: _result(each, got, texts, asked) for each, got in zip(view.aggregates, swept, strict=True)
     }
-
-
-def _plain(of: Aggregate, names: list[str]) -> tuple[int, int, int, int]:
-    column = -1 if of.column is None else names.index(of.column.name)
-    return _FUNCTIONS.index(of.function), column, micros(of.window), micros(of.tile)
 
 
 def _result(

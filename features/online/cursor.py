@@ -99,6 +99,32 @@ def check_order(view: View, before: Sequence[FileRead], now: Sequence[FileRead])
         )
 
 
+def counts_each_write(view: View) -> bool:
+    """Whether a row that is written twice counts twice: an event without an id."""
+    return bool(view.aggregates) and view.event_id is None
+
+
+def check_once(view: View, cursor: Cursor, now: Sequence[FileRead], divided_by: str) -> None:
+    """Check that a run writes no event again that counts each time.
+
+    Raises:
+        DataError: It would, because a file has changed since it was read, or chunks would be others.
+    """
+    if not counts_each_write(view):
+        return
+    remedy = "so events would count twice. Declare an `event_id`, or use --rebuild"
+    going = cursor.going
+    begun = () if going is None else going.read.files
+    read = {file.path: file for file in (*cursor.read.files, *begun)}
+    for file in now:
+        if read.get(file.path, file) != file:
+            raise DataError(f"{view}, source: {file.path} has changed since it was read, {remedy}")
+    if going is not None and (not set(begun) <= set(now) or going.divided_by != divided_by):
+        raise DataError(f"{view}: a run was ended midway, and its files or DuckDB are others now, {remedy}")
+    if view.sql is not None and any(files and files != tuple(now) for files in (cursor.read.files, begun)):
+        raise DataError(f"{view}, source: `sql` may make rows of old files again with the new ones, {remedy}")
+
+
 def _read(plain: dict[str, object]) -> Read:
     files, until = plain["files"], plain["until_us"]
     assert isinstance(files, list)

@@ -3,6 +3,9 @@
 A run reads what it has not read before: all of the files that are new, and of the others what has arrived
 since. The store merges rows in any order and any number of times to the same state, so a run that was killed
 is run again; it goes on behind the last chunk that is in.
+
+Events of windows that have no ids are the exception: they count as often as they are written. So a run that
+was killed is done to its end before another is begun, and a file that has changed since is refused.
 """
 
 import fcntl
@@ -20,10 +23,19 @@ import numpy as np
 
 from falaj._core import OnlineStore, OnlineView
 from falaj.features.errors import DataError
-from falaj.features.offline.history import DELETED, EVENT, KNOWN, SEQUENCE, create_history
+from falaj.features.offline.history import DELETED, EVENT, EVENT_ID, KNOWN, SEQUENCE, create_history
 from falaj.features.offline.resources import MOST, Resources, connect
 from falaj.features.offline.sql import blaming, literal, quoted
-from falaj.features.online.cursor import Cursor, Going, Read, check_order, cursor_of, files_now
+from falaj.features.online.cursor import (
+    Cursor,
+    Going,
+    Read,
+    check_once,
+    check_order,
+    counts_each_write,
+    cursor_of,
+    files_now,
+)
 from falaj.features.online.store import open_view
 from falaj.features.view import View
 
@@ -136,13 +148,17 @@ def materialize(
     cursor = cursor_of(online.cursor())
     files = files_now(view)
     check_order(view, cursor.read.files, files)
-    plan, resumed = _plan(cursor, Read(files, until_us), duckdb.__version__)
+    check_once(view, cursor, files, duckdb.__version__)
+    plan, resumed = _plan(view, cursor, Read(files, until_us), duckdb.__version__)
     relation = _new_rows(connection, view, cursor.read, plan.read)
     rows, without_key = _count(connection, view, relation)
-    if not resumed:
-        plan = replace(plan, chunks=max(1, -(-rows // (chunk_rows or _rows_in(_CHUNK_BYTES, view)))))
-    chunks = _divide(connection, view, relation, plan.chunks, scratch)
     at_once = write_rows or _rows_in(online.write_bytes, view)
+    most_rows = chunk_rows or _rows_in(_CHUNK_BYTES, view)
+    if counts_each_write(view):  # a chunk that was ended must not be written again: it is one write
+        most_rows, at_once = min(most_rows, at_once), max(rows, 1)
+    if not resumed:
+        plan = replace(plan, chunks=max(1, -(-rows // most_rows)))
+    chunks = _divide(connection, view, relation, plan.chunks, scratch)
     keys = ", ".join(quoted(key) for key in view.entity.keys)
     order = f" ORDER BY {keys}" if rows > at_once else ""
     entities = 0
@@ -150,27 +166,40 @@ def materialize(
         last = number + 1 == plan.chunks
         told = Cursor(plan.read) if last else Cursor(cursor.read, replace(plan, done=number + 1))
         with blaming(f"{view}, chunk {number}"):
-            arrays = connection.execute(f"SELECT * FROM {chunks(number)}{order}").fetchnumpy()
+            arrays = connection.execute(f"SELECT {_selected(view)} FROM {chunks(number)}{order}").fetchnumpy()
         pieces = _pieces(view, arrays, at_once)
         # Only the last has the cursor: a chunk that was ended is written again.
-        entities += sum(_write(view, online, piece, None) for piece in pieces[:-1])
-        entities += _write(view, online, pieces[-1], told.to_bytes())
+        until = plan.read.until_us
+        entities += sum(_write(view, online, piece, until, None) for piece in pieces[:-1])
+        entities += _write(view, online, pieces[-1], until, told.to_bytes())
         if tell is not None:
             tell((number + 1) / plan.chunks)
     assert plan.read.until_us is not None
-    return Materialized(view.name, view.version, rows, entities, without_key, plan.read.until_us, resumed)
+    done = Materialized(view.name, view.version, rows, entities, without_key, plan.read.until_us, resumed)
+    if plan.read.files == files and plan.read.until_us >= (until_us or plan.read.until_us):
+        return done
+    # The one that was killed is done; this is what is new since.
+    rest = scratch / "rest"
+    rest.mkdir()
+    more = materialize(
+        view, online, connection, rest, until_us=until_us, chunk_rows=chunk_rows, write_rows=write_rows
+    )
+    return replace(
+        more,
+        rows=rows + more.rows,
+        entities=entities + more.entities,
+        without_key=without_key + more.without_key,
+        resumed=True,
+    )
 
 
-def _plan(cursor: Cursor, wanted: Read, divided_by: str) -> tuple[Going, bool]:
-    """The run to make, its chunks not yet counted; or the one that was ended, where it was the same."""
+def _plan(view: View, cursor: Cursor, wanted: Read, divided_by: str) -> tuple[Going, bool]:
+    """The run to make, its chunks not yet counted; or the one that was ended, if it is to be gone on with."""
     going = cursor.going
-    if (
-        going is not None
-        and going.divided_by == divided_by
-        and going.read.files == wanted.files
-        and wanted.until_us in (None, going.read.until_us)
-    ):
-        return going, True
+    if going is not None and going.divided_by == divided_by:
+        same = going.read.files == wanted.files and wanted.until_us in (None, going.read.until_us)
+        if same or counts_each_write(view):
+            return going, True
     until = time.time_ns() // 1000 if wanted.until_us is None else wanted.until_us
     # A store is never taken back: what has been read stays, and later runs go on from there.
     read = Read(wanted.files, max(until, cursor.read.until_us or until))
@@ -210,7 +239,7 @@ def _whole_key(view: View) -> str:
 
 
 def _rows_in(size: int, view: View) -> int:
-    values = sum(_VALUE_BYTES.get(column.datatype, 8) + 1 for column in view.columns)
+    values = sum(_VALUE_BYTES.get(column.datatype, 8) + 1 for column in view.written)
     return max(1, size // (_ROW_BYTES + values))
 
 
@@ -255,14 +284,21 @@ def _pieces(view: View, arrays: Mapping[str, Any], rows: int) -> list[Mapping[st
     return [{name: array[begin:end] for name, array in arrays.items()} for begin, end in pairwise(bounds)]
 
 
-def _write(view: View, online: OnlineView, arrays: Mapping[str, Any], cursor: bytes | None) -> int:
+def _selected(view: View) -> str:
+    return "*" if view.event_id is None else f"* REPLACE ({EVENT_ID}::VARCHAR AS {EVENT_ID})"
+
+
+def _write(
+    view: View, online: OnlineView, arrays: Mapping[str, Any], until_us: int | None, cursor: bytes | None
+) -> int:
     masks = {name: np.ma.getmaskarray(array) for name, array in arrays.items()}
 
     def plain(name: str) -> Any:
         array = arrays[name]
         return array.data if isinstance(array, np.ma.MaskedArray) else array
 
-    columns = [column.name for column in view.columns]
+    columns = [column.name for column in view.inputs] + ([] if view.event_id is None else [EVENT_ID])
+    now = time.time_ns() // 1000
     return online.write(
         [plain(key) for key in view.entity.keys],
         plain(EVENT),
@@ -271,6 +307,6 @@ def _write(view: View, online: OnlineView, arrays: Mapping[str, Any], cursor: by
         plain(DELETED),
         [plain(name) for name in columns],
         [masks[name] if masks[name].any() else None for name in columns],
-        time.time_ns() // 1000,
+        now if until_us is None else min(now, until_us),  # it may be read as of then, too
         cursor,
     )
