@@ -125,3 +125,19 @@ def test_sum_is_refused_when_integers_leave_64_bits() -> None:
     events = Events(zeros, zeros, zeros, zeros, {"n": Values(np.array([2**62, 2**62]))})
     with pytest.raises(DataError, match="view spending@1: a sum of integers is outside INT64"):
         windowed(events, _spine([(0, 10 * SECOND)]), view)
+
+
+@pytest.mark.parametrize("datatype", ["BOOL", "INT8", "UINT8", "INT16", "UINT16", "INT64", "UINT32", "FP32"])
+def test_extremes_and_the_last_have_the_type_of_their_column(datatype: str) -> None:
+    functions = ("last",) if datatype == "BOOL" else ("last", "min", "max")
+    column = Column("n", datatype)
+    aggregates = tuple(Aggregate(of, of, column, timedelta(minutes=5)) for of in functions)
+    dtype = {"BOOL": "bool", "FP32": "float32"}.get(datatype, datatype.lower())
+    ends = np.finfo(dtype) if datatype == "FP32" else None if datatype == "BOOL" else np.iinfo(dtype)
+    values = np.array([False, True] if ends is None else [ends.min, ends.max], dtype)
+    zeros, times = np.zeros(2, np.int64), np.array([0, 1])
+    events = Events(zeros, times, times, zeros, {"n": Values(values)})
+    got = windowed(events, _spine([(0, 10 * SECOND)]), replace(VIEW, event_id=None, aggregates=aggregates))
+    assert [got[of].values.dtype for of in functions] == [values.dtype] * len(functions)
+    ends_of = {"last": values[1], "min": values[0], "max": values[1]}
+    assert [got[of].values[0] for of in functions] == [ends_of[of] for of in functions]
