@@ -10,6 +10,8 @@ from falaj.features.entity import Entity, check_name
 from falaj.features.errors import DefinitionError
 from falaj.features.source import Source
 
+__all__ = ["Column", "Tags", "View"]
+
 
 @dataclass(frozen=True)
 class Tags:
