@@ -20,9 +20,9 @@ from falaj.features.offline.export import export
 from falaj.features.offline.spine import Spine
 from falaj.features.online.cursor import Cursor, Going, Read, cursor_of, files_now
 from falaj.features.online.materialize import Materialized, materialize
-from falaj.features.online.store import open_store, open_view
+from falaj.features.online.store import open_view
+from tests.features.online.store_engine import opened
 
-_MAP_BYTES = 256 << 20
 _ENTITIES = 400
 _FUNCTIONS = ("count", "sum", "mean", "std", "min", "max", "last", "distinct")
 _SECOND = 1_000_000
@@ -66,16 +66,16 @@ def _orders(path: Path, first: int, count: int, known: str = "2000") -> None:
 
 
 def _run(
-    view: View, store: Path, scratch: Path, until: int | None = None, chunk: int | None = None
+    view: View, store: str, scratch: Path, until: int | None = None, chunk: int | None = None
 ) -> Materialized:
     scratch.mkdir()
-    online = open_view(open_store(f"lmdb://{store}", _MAP_BYTES), view)
+    online = open_view(opened(store), view)
     with duckdb.connect() as connection:
         return materialize(view, online, connection, scratch, until_us=until, chunk_rows=chunk)
 
 
-def _state(view: View, store: Path, at: int) -> list[tuple[str, list[Any]]]:
-    online = open_view(open_store(f"lmdb://{store}", _MAP_BYTES), view)
+def _state(view: View, store: str, at: int) -> list[tuple[str, list[Any]]]:
+    online = open_view(opened(store), view)
     _, columns, nulls = online.read([np.arange(_ENTITIES)], at)
     return [
         (of.name, [None if null else value for value, null in zip(got.tolist(), nots.tolist(), strict=True)])
@@ -97,9 +97,9 @@ def _exported(view: View, folder: Path, at: int) -> list[tuple[str, list[Any]]]:
 @pytest.mark.parametrize("event_id", [None, "order_id"])
 @pytest.mark.parametrize("chunk", [None, 300])
 def test_store_has_what_the_export_has_when_files_come_and_time_goes_on(
-    tmp_path: Path, event_id: str | None, chunk: int | None
+    empty_url: str, tmp_path: Path, event_id: str | None, chunk: int | None
 ) -> None:
-    view, store = spending(tmp_path / "*.parquet", event_id), tmp_path / "store"
+    view, store = spending(tmp_path / "*.parquet", event_id), empty_url
     _orders(tmp_path / "a.parquet", 0, 3000)
     first = _run(view, store, tmp_path / "s1", until=1000 * _SECOND, chunk=chunk)
     _run(view, store, tmp_path / "s2", until=2000 * _SECOND, chunk=chunk)
@@ -117,7 +117,7 @@ def test_store_has_what_the_export_has_when_files_come_and_time_goes_on(
 def test_run_that_was_ended_is_done_first_when_another_is_wanted_and_events_have_no_ids(
     tmp_path: Path,
 ) -> None:
-    view, store = spending(tmp_path / "*.parquet"), tmp_path / "store"
+    view, store = spending(tmp_path / "*.parquet"), f"lmdb://{tmp_path / 'store'}"
     _orders(tmp_path / "a.parquet", 0, 2000)
     files = files_now(view)
     _ended(view, store, tmp_path, until=1500 * _SECOND)
@@ -125,14 +125,14 @@ def test_run_that_was_ended_is_done_first_when_another_is_wanted_and_events_have
     done = _run(view, store, tmp_path / "s2", until=_END + 2000 * _SECOND, chunk=100)
     assert done.resumed
     assert done.rows > 3000
-    cursor = cursor_of(open_view(open_store(f"lmdb://{store}", _MAP_BYTES), view).cursor())
+    cursor = cursor_of(open_view(opened(store), view).cursor())
     assert cursor.going is None
     assert cursor.read.files[:1] == files
     at = _END + 2000 * _SECOND
     assert repr(_state(view, store, at)) == repr(_exported(view, tmp_path, at))
 
 
-def _ended(view: View, store: Path, tmp_path: Path, until: int) -> None:
+def _ended(view: View, store: str, tmp_path: Path, until: int) -> None:
     """Leave a run behind that was ended after some of its chunks."""
 
     class Ended(Exception):
@@ -144,13 +144,13 @@ def _ended(view: View, store: Path, tmp_path: Path, until: int) -> None:
 
     scratch = tmp_path / "ended"
     scratch.mkdir()
-    online = open_view(open_store(f"lmdb://{store}", _MAP_BYTES), view)
+    online = open_view(opened(store), view)
     with duckdb.connect() as connection, pytest.raises(Ended):
         materialize(view, online, connection, scratch, until_us=until, chunk_rows=100, tell=tell)
 
 
 def test_events_without_ids_are_refused_when_they_would_count_twice(tmp_path: Path) -> None:
-    source, store = tmp_path / "a.parquet", tmp_path / "store"
+    source, store = tmp_path / "a.parquet", f"lmdb://{tmp_path / 'store'}"
     view = spending(tmp_path / "*.parquet", sequence="order_id")
     _orders(source, 0, 500)
     _run(view, store, tmp_path / "s1", until=_END)
@@ -169,7 +169,7 @@ def test_events_without_ids_are_refused_when_they_would_count_twice(tmp_path: Pa
     _run(twice, store, tmp_path / "s5", until=_END)
     assert _run(twice, store, tmp_path / "s6", until=_END).rows == 0
     twice = replace(twice, source=ParquetFiles(str(tmp_path / "*.parquet")))
-    online = open_view(open_store(f"lmdb://{tmp_path / 'other'}", _MAP_BYTES), twice)
+    online = open_view(opened(f"lmdb://{tmp_path / 'other'}"), twice)
     with duckdb.connect() as connection:
         materialize(twice, online, connection, tmp_path, until_us=_END)
         _orders(tmp_path / "c.parquet", 1000, 500)
@@ -178,9 +178,9 @@ def test_events_without_ids_are_refused_when_they_would_count_twice(tmp_path: Pa
 
 
 def test_run_that_was_ended_is_refused_when_its_files_or_duckdb_are_others(tmp_path: Path) -> None:
-    view, store = spending(tmp_path / "*.parquet"), tmp_path / "store"
+    view, store = spending(tmp_path / "*.parquet"), f"lmdb://{tmp_path / 'store'}"
     _orders(tmp_path / "a.parquet", 0, 500)
-    online = open_view(open_store(f"lmdb://{store}", _MAP_BYTES), view)
+    online = open_view(opened(store), view)
     read = Read(files_now(view), _END)
     for going in (
         Going(read, chunks=2, done=1, divided_by="another"),
@@ -197,13 +197,14 @@ def test_run_that_was_ended_is_refused_when_its_files_or_duckdb_are_others(tmp_p
 _CHILD = """
 import sys, pathlib, duckdb
 sys.path.insert(0, sys.argv[4])
-from tests.features.online.test_materialize_windows import spending, _MAP_BYTES
+from tests.features.online.store_engine import opened
+from tests.features.online.test_materialize_windows import spending
 from falaj.features.online.materialize import materialize
-from falaj.features.online.store import open_store, open_view
-source, store, scratch = map(pathlib.Path, sys.argv[1:4])
+from falaj.features.online.store import open_view
+source, store, scratch = pathlib.Path(sys.argv[1]), sys.argv[2], pathlib.Path(sys.argv[3])
 scratch.mkdir()
 view = spending(source)
-online = open_view(open_store(f"lmdb://{store}", _MAP_BYTES), view)
+online = open_view(opened(store), view)
 with duckdb.connect() as connection:
     tell = lambda share: print(share, flush=True)
     materialize(view, online, connection, scratch, until_us=6 * 10**9, chunk_rows=1000, tell=tell)
@@ -217,7 +218,12 @@ def test_events_without_ids_count_once_when_runs_were_killed(tmp_path: Path) -> 
     root = str(Path(__file__).resolve().parents[3])
     draw, seen = random.Random(5), [0.0]
     while seen[-1] < 1.0:
-        arguments = [str(source), str(tmp_path / "killed"), str(tmp_path / f"scratch{len(seen)}"), root]
+        arguments = [
+            str(source),
+            f"lmdb://{tmp_path / 'killed'}",
+            str(tmp_path / f"scratch{len(seen)}"),
+            root,
+        ]
         command = [sys.executable, "-c", _CHILD, *arguments]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as child:
             assert child.stdout is not None
@@ -230,6 +236,7 @@ def test_events_without_ids_count_once_when_runs_were_killed(tmp_path: Path) -> 
         seen.append(said[-1])
     assert len(seen) > 4
     view = spending(source)
-    _run(view, tmp_path / "undisturbed", tmp_path / "scratch", until=6 * 10**9)
+    killed, undisturbed = f"lmdb://{tmp_path / 'killed'}", f"lmdb://{tmp_path / 'undisturbed'}"
+    _run(view, undisturbed, tmp_path / "scratch", until=6 * 10**9)
     at = 6 * 10**9
-    assert repr(_state(view, tmp_path / "killed", at)) == repr(_state(view, tmp_path / "undisturbed", at))
+    assert repr(_state(view, killed, at)) == repr(_state(view, undisturbed, at))

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 from falaj._core import InvalidInput, OnlineView
 from falaj.features import Aggregate, Column, View
 from falaj.features.online.store import PRESENT, open_store, open_view
+from tests.features.online.store_engine import opened
 from tests.features.windows_cases import ASKED, COLUMNS, ROW, SECOND, TIMES, VIEW, wrong
 from tests.features.windows_oracle import Row
 
@@ -24,6 +24,13 @@ _MAP_BYTES = 64 << 20
 
 def _open(folder: str | Path, view: View = VIEW) -> OnlineView:
     return open_view(open_store(f"lmdb://{folder}", _MAP_BYTES), view)
+
+
+def _fresh(url: str) -> OnlineView:
+    store = opened(url)
+    if (VIEW.name, VIEW.version) in store.views():
+        store.drop_view(VIEW.name, VIEW.version)
+    return open_view(store, VIEW)
 
 
 def _write(view: OnlineView, rows: Sequence[Row], now: int, cursor: bytes | None = None) -> int:
@@ -66,10 +73,15 @@ def _read(view: OnlineView, entity: int, at: int) -> dict[str, Any]:
 _EVENTS = ROW.map(lambda row: row if row.id is None else replace(row, event=(row.id * 90 - 15) * SECOND))
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.lists(_EVENTS, max_size=25), ASKED, st.integers(-20, 400), st.randoms(use_true_random=False))
+@settings(max_examples=100, deadline=None)
+@given(
+    rows=st.lists(_EVENTS, max_size=25),
+    asked=ASKED,
+    last=st.integers(-20, 400),
+    chance=st.randoms(use_true_random=False),
+)
 def test_values_are_what_the_rules_say_in_whatever_order_chunks_and_times_events_come(
-    rows: list[Row], asked: list[tuple[int, int]], last: int, chance: random.Random
+    store_url: str, rows: list[Row], asked: list[tuple[int, int]], last: int, chance: random.Random
 ) -> None:
     late = [
         replace(row, known=row.known + chance.randrange(2) * SECOND) for row in rows if row.id is not None
@@ -77,29 +89,30 @@ def test_values_are_what_the_rules_say_in_whatever_order_chunks_and_times_events
     # Of copies to the bit but for their values, which is the event is not for the order to say.
     events = [*rows, *late]
     chance.shuffle(events)
-    with TemporaryDirectory() as folder:
-        view = _open(folder)
-        for entity, at in asked:
-            assert not wrong([], entity, at, _read(view, entity, at))
-        while events:
-            size = chance.randrange(1, len(events) + 1)
-            _write(view, events[:size], chance.randrange(-20, last + 1) * SECOND)
-            events = events[size:]
-        for entity, at in asked:
-            time = max(at, last * SECOND)
-            assert not wrong([*rows, *late], entity, time, _read(view, entity, time))
+    view = _fresh(store_url)
+    for entity, at in asked:
+        assert not wrong([], entity, at, _read(view, entity, at))
+    while events:
+        size = chance.randrange(1, len(events) + 1)
+        _write(view, events[:size], chance.randrange(-20, last + 1) * SECOND)
+        events = events[size:]
+    for entity, at in asked:
+        time = max(at, last * SECOND)
+        assert not wrong([*rows, *late], entity, time, _read(view, entity, time))
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(_EVENTS, min_size=1, max_size=12), TIMES)
-def test_single_events_are_read_as_soon_as_they_are_written(rows: list[Row], now: int) -> None:
-    with TemporaryDirectory() as folder:
-        view, other = _open(folder), _open(folder)
-        for place, row in enumerate(rows):
-            changed = _write(view, [row], now)
-            assert not wrong(rows[: place + 1], row.entity, now, _read(other, row.entity, now))
-            if row.id is not None and changed:
-                assert _write(view, [replace(row, known=row.known + 1)], now + SECOND) == 0
+@given(rows=st.lists(_EVENTS, min_size=1, max_size=12), now=TIMES)
+def test_single_events_are_read_as_soon_as_they_are_written(
+    store_url: str, rows: list[Row], now: int
+) -> None:
+    view = _fresh(store_url)
+    other = open_view(opened(store_url), VIEW)
+    for place, row in enumerate(rows):
+        changed = _write(view, [row], now)
+        assert not wrong(rows[: place + 1], row.entity, now, _read(other, row.entity, now))
+        if row.id is not None and changed:
+            assert _write(view, [replace(row, known=row.known + 1)], now + SECOND) == 0
 
 
 def _spent(at: int, amount: float, number: int) -> Row:
