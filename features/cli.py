@@ -352,10 +352,7 @@ def _registry(data_dir: Path) -> "Registry":
 
 
 def _find(data_dir: Path, reference: str) -> "Registered":
-    name, at, version = reference.partition("@")
-    if at and not version.isdecimal():
-        raise DefinitionError(f"expected VIEW or VIEW@VERSION, got {reference!r}")
-    return _registry(data_dir).find(name, int(version) if at else None)
+    return _registry(data_dir).named(reference)
 
 
 def _plain(found: "Registered") -> dict[str, Any]:
