@@ -3,7 +3,8 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from falaj import _core
 from falaj.features.errors import UnknownView
 from falaj.features.identity import view_of
 from falaj.features.online.lookup import Keys, look_up, told
+from falaj.features.online.push import Pushed, push
 from falaj.features.online.store import open_view
 from falaj.features.registry import Registered, Registry
 from falaj.features.view import View
@@ -20,6 +22,7 @@ MOST_ROWS = 10_000  # of a request
 _MOST_VIEWS = 64
 # Rows times views that are read on the event loop, in less than a millisecond.
 _MOST_AT_ONCE = 256
+_LONGEST_QUEUE = 64  # of pushes that wait for the writer
 _Opened = tuple[View, _core.OnlineView]
 
 
@@ -38,6 +41,8 @@ class FeatureService:
         self._registry = Registry(data_dir / "features.db")
         self._lock = threading.Lock()
         self._opened: dict[str, _Opened] = {}  # by name@version; guarded by _lock
+        self._pushes = 0  # that are not done; guarded by _lock
+        self._writer = ThreadPoolExecutor(1, "falaj-push")  # a store takes one writer at a time
 
     async def get(self, references: Sequence[str], keys: Keys) -> dict[str, Any]:
         """Return what views have for entities now, as falaj.features.online.lookup.told tells it.
@@ -62,8 +67,40 @@ class FeatureService:
             return told(look_up(known, keys))
         return await asyncio.to_thread(self._get, references, keys)
 
+    async def push(self, reference: str, rows: Sequence[Mapping[str, object]]) -> dict[str, Any]:
+        """Write rows to a view, all or none, and return what was written when it is durable. A caller that
+        leaves stops only what has not begun.
+
+        Args:
+            reference: The view, as VIEW or VIEW@VERSION.
+            rows: See falaj.features.online.push.push.
+
+        Raises:
+            InvalidInput: There are too many, or one does not fit the view; nothing was written.
+            NotFound: The view is not registered.
+            Unavailable, DeadlineExceeded: Too many wait, or the store cannot be reached.
+        """
+        check_rows(len(rows))
+        with self._lock:
+            if self._pushes >= _LONGEST_QUEUE:
+                raise _core.Unavailable("too many pushes are waiting; try again later")
+            self._pushes += 1
+        future = self._writer.submit(self._push, reference, rows)
+        future.add_done_callback(self._pushed)
+        view, pushed = await asyncio.wrap_future(future)
+        return {"view": f"{view.name}@{view.version}", "rows": pushed.rows, "entities": pushed.entities}
+
     def close(self) -> None:
-        """Begin nothing more."""
+        """Begin no more pushes."""
+        self._writer.shutdown(wait=False, cancel_futures=True)
+
+    def _push(self, reference: str, rows: Sequence[Mapping[str, object]]) -> tuple[View, Pushed]:
+        view, _ = self._open(reference)
+        return view, push(self._features.store(), view, rows)
+
+    def _pushed(self, _done: Future[tuple[View, Pushed]]) -> None:
+        with self._lock:
+            self._pushes -= 1
 
     def _get(self, references: Sequence[str], keys: Keys) -> dict[str, Any]:
         return told(look_up([self._open(each) for each in references], keys))

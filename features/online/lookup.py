@@ -59,7 +59,7 @@ def look_up(views: Sequence[tuple[View, OnlineView]], keys: Keys, now_us: int | 
         away = status != PRESENT
         values = {
             column.name: _plain(column.datatype, read, null | away)
-            for column, read, null in zip(view.columns, columns, nulls, strict=True)
+            for column, read, null in zip(view.features, columns, nulls, strict=True)
         }
         found.append(Found(view, [STATUSES[each] for each in status.tolist()], values))
     return found

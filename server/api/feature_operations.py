@@ -32,11 +32,18 @@ class FeatureOperations:
         return [
             Operation("POST", "/v1/features/get", self._get, "What the online store has for entities now",
                       _TAG, shapes.FeaturesRequest, shapes.FeaturesFound, _FAILURES),
+            Operation("POST", "/v1/features/{view}/push", self._push, "Write rows to a view",
+                      _TAG, shapes.FeaturesPush, shapes.FeaturesPushed, (403, *_FAILURES), changes=True),
         ]  # fmt: skip
 
     async def _get(self, request: Request) -> Response:
         asked = await read_json(request, shapes.FeaturesRequest, self._max_body)
         return json_response({"views": await self._service.get(asked.views, asked.keys)})
+
+    async def _push(self, request: Request) -> Response:
+        given = await read_json(request, shapes.FeaturesPush, self._max_body, has_nan=True)
+        rows = [given.rows] if isinstance(given.rows, dict) else given.rows
+        return json_response(await self._service.push(request.path_params["view"], rows))
 
     @property
     def _service(self) -> FeatureService:

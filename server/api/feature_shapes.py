@@ -1,6 +1,6 @@
 """The JSON objects of the operations on features."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -22,6 +22,21 @@ class ViewFound(_Shape, frozen=True):
 
     status: list[Literal["present", "missing", "expired"]]
     values: dict[str, list[bool | int | float | str | None]]
+
+
+class FeaturesPush(_Shape, frozen=True):
+    """`rows`: one or some, by the names of the columns of the view's source. Times are ISO 8601 with their
+    offset, or UTC µs. What is null is said to be null. Floats may be NaN, Infinity, -Infinity."""
+
+    rows: dict[str, Any] | list[dict[str, Any]]
+
+
+class FeaturesPushed(_Shape, frozen=True):
+    """What is durable now: in which name@version, the rows of the request, and the entities that changed."""
+
+    view: str
+    rows: int
+    entities: int
 
 
 class FeaturesFound(_Shape, frozen=True):
