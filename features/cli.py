@@ -29,6 +29,12 @@ Memory = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Such as 2GB; by default most of the machine's.")
 ]
 Threads = Annotated[int | None, typer.Option(metavar="N", help="By default one for each core.")]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL", help="lmdb://FOLDER or redis://HOST; by default a folder in the data folder."
+    ),
+]
 _DATA_DIR = Path(".falaj")
 
 
@@ -189,12 +195,7 @@ def materialize(
     until: Annotated[
         str | None, typer.Option(metavar="TIME", help="Only what had arrived by then; by default, by now.")
     ] = None,
-    store: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL", help="lmdb://FOLDER or redis://HOST; by default a folder in the data folder."
-        ),
-    ] = None,
+    store: Store = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Empty the views first.")] = False,
     memory: Memory = None,
     threads: Threads = None,
@@ -237,6 +238,54 @@ def materialize(
         print(
             f"{each.view}@{each.version}: {each.rows} rows, {each.entities} entities changed{nobody}{ended}"
         )
+
+
+@features.command()
+def get(
+    views: Annotated[
+        list[str], typer.Argument(metavar="VIEW[@VERSION]...", help="By default the latest version of each.")
+    ],
+    key: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID=1", help="An entity, such as customer_id=1, or user=a,item=3; repeatable."),
+    ] = None,
+    keys: Annotated[
+        str | None, typer.Option(metavar="FILE", help="CSV or Parquet with the entities' keys, instead.")
+    ] = None,
+    store: Store = None,
+    data_dir: DataDir = _DATA_DIR,
+    as_json: Json = False,
+) -> None:
+    """Show what the online store has for entities now.
+
+    A row is present, missing or expired; a null in one that is present is a value that is not known.
+    """
+    from falaj.features.identity import view_of
+    from falaj.features.online.keys import columns_of, keys_of_file, keys_written
+    from falaj.features.online.lookup import get as look_up
+    from falaj.features.online.lookup import key_types, told
+    from falaj.features.online.store import open_store
+
+    chosen = [view_of(_find(data_dir, name).meaning) for name in dict.fromkeys(views)]
+    datatypes = key_types(chosen)
+    if (keys is None) == (not key):
+        raise DefinitionError("expected --key, once for each entity, or --keys and a file")
+    asked = keys_written(key or [], datatypes) if keys is None else keys_of_file(keys, datatypes)
+    found = look_up(open_store(store or f"lmdb://{data_dir / 'online'}"), chosen, asked)
+    if as_json:
+        print(json.dumps({"keys": asked, "views": told(found)}, ensure_ascii=False))
+        return
+    table = {name: [str(value) for value in values] for name, values in asked.items()}
+    for each in found:
+        view = str(each.view).removeprefix("view ")
+        table[view] = each.status
+        for name, values in each.values.items():
+            shown = zip(each.status, values, strict=True)
+            table[f"{view}.{name}"] = [
+                "-" if status != "present" else "null" if value is None else str(value)
+                for status, value in shown
+            ]
+    print(columns_of([list(table), *map(list, zip(*table.values(), strict=True))]))
 
 
 @features.command()
@@ -303,10 +352,7 @@ def _registry(data_dir: Path) -> "Registry":
 
 
 def _find(data_dir: Path, reference: str) -> "Registered":
-    name, at, version = reference.partition("@")
-    if at and not version.isdecimal():
-        raise DefinitionError(f"expected VIEW or VIEW@VERSION, got {reference!r}")
-    return _registry(data_dir).find(name, int(version) if at else None)
+    return _registry(data_dir).named(reference)
 
 
 def _plain(found: "Registered") -> dict[str, Any]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from falaj.features.errors import DefinitionError
+from falaj.features.errors import DefinitionError, UnknownView
 from falaj.features.identity import Plain, content_hash, difference, meaning, stewardship
 from falaj.features.view import View
 
@@ -78,15 +78,23 @@ class Registry:
             return _read(database, f"{where} ORDER BY name, version", values)
 
     def find(self, name: str, version: int | None = None) -> Registered:
-        """Return a version of a view, by default the latest. Raises DefinitionError where there is none."""
+        """Return a version of a view, by default the latest. Raises UnknownView where there is none."""
         versions = self.versions(name)
         for found in reversed(versions):
             if version is None or found.version == version:
                 return found
         if not versions:
-            raise DefinitionError(f"view {name}: is not registered")
+            raise UnknownView(f"view {name}: is not registered")
         there = ", ".join(str(found.version) for found in versions)
-        raise DefinitionError(f"view {name}@{version}: is not registered; there are {there}")
+        raise UnknownView(f"view {name}@{version}: is not registered; there are {there}")
+
+    def named(self, reference: str) -> Registered:
+        """Return the view that VIEW or VIEW@VERSION names. Raises DefinitionError where it is neither, and
+        UnknownView."""
+        name, at, version = reference.partition("@")
+        if at and not (version.isascii() and version.isdecimal() and len(version) < 10):
+            raise DefinitionError(f"expected VIEW or VIEW@VERSION, got {reference!r}")
+        return self.find(name, int(version) if at else None)
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:

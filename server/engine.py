@@ -59,7 +59,8 @@ class Engine:
         if cores < 1:
             raise _core.InvalidInput(f"cores: expected 1 or more, got {cores}")
         self._runtime = _core.Runtime(cores, from_python)
-        self._repository = Repository(Path(repository), self._runtime, cores, OnlineFeatures(features))
+        self._features = OnlineFeatures(features)
+        self._repository = Repository(Path(repository), self._runtime, cores, self._features)
         self._sinks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopSink] = (
             weakref.WeakKeyDictionary()
         )
@@ -221,6 +222,11 @@ class Engine:
     def runtime(self) -> _core.Runtime:
         """The native core that the front end stands on. Internal: usable until close."""
         return self._runtime
+
+    @property
+    def features(self) -> OnlineFeatures:
+        """The online store that models look their features up in. Internal."""
+        return self._features
 
     def close(self) -> None:
         """Answer what was accepted, unload everything, end the threads. Idempotent; later calls raise

@@ -25,6 +25,11 @@ class OnlineFeatures:
         self._lock = threading.Lock()
         self._store: _core.OnlineStore | None = None
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether it is elsewhere, so that asking it takes a while."""
+        return self._url is not None and not self._url.startswith("lmdb://")
+
     def store(self) -> _core.OnlineStore:
         """Return the store. Raises ConfigError where there is none, or it cannot be opened."""
         with self._lock:

@@ -6,6 +6,7 @@ It answers as `falaj serve` does by HTTP, more slowly; the log is the ASGI serve
 """
 
 import asyncio
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
@@ -16,6 +17,7 @@ from falaj.server.api.control_plane import ControlPlane
 from falaj.server.api.errors import error_response
 from falaj.server.api.infer import HttpInferCalls
 from falaj.server.engine import Engine
+from falaj.server.feature_service import FeatureService
 from falaj.server.ops.settings import Settings, load_settings
 
 
@@ -63,6 +65,7 @@ class EngineApp:
             is_draining=lambda: self._is_stopping,
             stuck_after=server.stuck_after,
             may_change=server.model_control == "explicit",
+            features=FeatureService(engine.features, Path(server.data_dir)),
         )
         infer = HttpInferCalls(engine.runtime, self._settings.wire_options())
         try:
@@ -84,5 +87,6 @@ class EngineApp:
             cores=server.cores,
             watch=server.watch_seconds,
             models=None if server.load == ("*",) else server.load,
+            features=self._settings.online_store(),
             strict=server.strict,
         )

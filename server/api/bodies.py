@@ -1,5 +1,6 @@
 """Reads request bodies: bounded, decompressed, and as the shapes that are expected."""
 
+import json
 import zlib
 from typing import TypeVar
 
@@ -25,18 +26,23 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     return b"".join(chunks)
 
 
-async def read_json(request: Request, shape: type[T], max_bytes: int) -> T:
+async def read_json(request: Request, shape: type[T], max_bytes: int, *, has_nan: bool = False) -> T:
     """Return the body as a `shape`; an empty body is an empty object.
+
+    `has_nan`: NaN, Infinity and -Infinity are taken as Python's json writes them.
 
     Raises InvalidInput where it is not of that shape, HTTPException where it is too large (413) or encoded as
     nothing we know (501).
     """
     body = _decompressed(request, await read_body(request, max_bytes), max_bytes)
+    body = body if body.strip() else b"{}"
     try:
-        return msgspec.json.decode(body if body.strip() else b"{}", type=shape)
+        if has_nan:
+            return msgspec.convert(json.loads(body), shape)
+        return msgspec.json.decode(body, type=shape)
     except msgspec.ValidationError as error:
         raise _core.InvalidInput(f"the request's body: {error}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise _core.InvalidInput(f"the request's body is not JSON: {error}") from error
 
 

@@ -14,6 +14,7 @@ from falaj.server.api.statistics import version_statistics
 from falaj.server.api.triton_model_config import triton_model_config
 from falaj.server.describe import statistics
 from falaj.server.engine import Engine
+from falaj.server.feature_service import FeatureService
 from falaj.server.folder import model_names, read_folder
 from falaj.server.loader import LoadedVersion
 
@@ -49,6 +50,7 @@ class ControlPlane:
         stuck_after: seconds in one batch after which a model is not ready any more.
         may_change: whether requests may load and unload models.
         may_bring_code: whether requests that load a model may bring Python code, which runs in the server.
+        features: what requests read of views, and write to them; None: nothing. Closed with this.
     """
 
     def __init__(
@@ -61,8 +63,10 @@ class ControlPlane:
         stuck_after: float = 30.0,
         may_change: bool = True,
         may_bring_code: bool = False,
+        features: FeatureService | None = None,
     ) -> None:
         self.triton_compat = triton_compat
+        self.features = features
         self._engine = engine
         self._logs = logs
         self._readiness = Readiness(engine, is_draining, stuck_after)
@@ -77,6 +81,8 @@ class ControlPlane:
     def close(self) -> None:
         """Begin no more of what `run` was given."""
         self._background.close()
+        if self.features is not None:
+            self.features.close()
 
     def server_metadata(self) -> dict[str, Any]:
         """Name, version and extensions of the server."""

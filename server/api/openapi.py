@@ -14,6 +14,7 @@ _REFS = "#/components/schemas/{name}"
 _PARAMETERS = {
     "model": ("A model's name, percent-encoded.", {"type": "string"}),
     "version": ("One of its versions.", {"type": "integer", "minimum": 1}),
+    "view": ("A view's name, or name@version.", {"type": "string"}),
     "region": ("A region of shared memory.", {"type": "string"}),
 }
 _REASONS = {499: "The client went away first"}
@@ -34,7 +35,7 @@ def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
         "info": {
             "title": "Falaj",
             "version": version,
-            "description": "The Open Inference Protocol (V2) and those of its extensions that are served.",
+            "description": "The Open Inference Protocol (V2), its extensions that are served, and features.",
         },
         "servers": [{"url": "/"}],
         "paths": paths,

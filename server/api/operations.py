@@ -13,6 +13,7 @@ from falaj.server.api import shapes
 from falaj.server.api.bodies import read_body, read_json
 from falaj.server.api.control_plane import ControlPlane
 from falaj.server.api.errors import json_response
+from falaj.server.api.feature_operations import FeatureOperations
 from falaj.server.api.infer import HttpInferCalls
 from falaj.server.api.routing import Operation
 
@@ -43,7 +44,9 @@ class Operations:
 
     def table(self) -> list[Operation]:
         """Every operation of the protocol. Paths that others could be taken for come first."""
-        return [*self.health(), *self._models(), *self._repository(), *self._logging(), *self._unserved()]
+        features = FeatureOperations(self._control.features, self._max_body).table()
+        own = [*self.health(), *self._models(), *self._repository(), *self._logging()]
+        return [*own, *features, *self._unserved()]
 
     def health(self) -> list[Operation]:
         """Those that probes ask."""

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvloop
@@ -18,6 +19,7 @@ from falaj.server.api.app import make_admin_app, make_app
 from falaj.server.api.control_plane import ControlPlane
 from falaj.server.bridge import Bridge
 from falaj.server.engine import Engine
+from falaj.server.feature_service import FeatureService
 from falaj.server.grpc.methods import GrpcMethods
 from falaj.server.ops.listeners import open_listeners
 from falaj.server.ops.logs import Logs, configure
@@ -102,6 +104,7 @@ async def _serve(settings: Settings, reread: Callable[[], Settings], logs: Logs,
         is_draining=draining.is_set,
         stuck_after=settings.server.stuck_after,
         may_change=settings.server.model_control == "explicit",
+        features=FeatureService(engine.features, Path(settings.server.data_dir)),
     )
     app = make_app(control, None)  # infer is answered natively
     admin = make_admin_app(control, _metrics_page(engine, wire, settings))

@@ -37,7 +37,8 @@ class Server(Section, frozen=True):
     repository: str = "models"
     """Folder of the models. Default: models."""
     data_dir: str = ".falaj"
-    """Folder of what the server itself keeps. Default: .falaj."""
+    """Folder of what Falaj keeps: the record of feature views, and the online store by default. Default:
+    .falaj."""
     host: str = "127.0.0.1"
     """Address to listen on. Default: 127.0.0.1, this machine only. 0.0.0.0 or :: for every interface, as in a
     container; then see [tls] and the limits."""

@@ -1,0 +1,139 @@
+"""What clients read of feature views, and write to them, besides inference."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from falaj import _core
+from falaj.features.errors import UnknownView
+from falaj.features.identity import view_of
+from falaj.features.online.lookup import Keys, look_up, told
+from falaj.features.online.push import Pushed, push
+from falaj.features.online.store import open_view
+from falaj.features.registry import Registered, Registry
+from falaj.features.view import View
+from falaj.server.online_features import OnlineFeatures
+
+MOST_ROWS = 10_000  # of a request
+_MOST_VIEWS = 64
+# Rows times views that are read on the event loop, in less than a millisecond.
+_MOST_AT_ONCE = 256
+_LONGEST_QUEUE = 64  # of pushes that wait for the writer
+_Opened = tuple[View, _core.OnlineView]
+
+
+class FeatureService:
+    """Views of the registry in the store that models use. Used from one event loop.
+
+    A version of a view is read from the registry once, it never changes; which is the latest, each time.
+
+    Args:
+        features: The store.
+        data_dir: Where the registry is.
+    """
+
+    def __init__(self, features: OnlineFeatures, data_dir: Path) -> None:
+        self._features = features
+        self._registry = Registry(data_dir / "features.db")
+        self._lock = threading.Lock()
+        self._opened: dict[str, _Opened] = {}  # by name@version; guarded by _lock
+        self._pushes = 0  # that are not done; guarded by _lock
+        self._writer = ThreadPoolExecutor(1, "falaj-push")  # a store takes one writer at a time
+
+    async def get(self, references: Sequence[str], keys: Keys) -> dict[str, Any]:
+        """Return what views have for entities now, as falaj.features.online.lookup.told tells it.
+
+        Args:
+            references: Views, as VIEW or VIEW@VERSION.
+            keys: The values of each key column, as many of each.
+
+        Raises:
+            InvalidInput: There are too many, or a key does not fit.
+            NotFound: A view is not registered.
+            Unavailable, DeadlineExceeded: The store cannot be reached.
+        """
+        if not 1 <= len(references) <= _MOST_VIEWS:
+            raise _core.InvalidInput(f"views: expected 1 to {_MOST_VIEWS}, got {len(references)}")
+        rows = max((len(values) for values in keys.values()), default=0)
+        check_rows(rows)
+        opened = [self._known(reference) for reference in references]
+        is_quick = rows * len(references) <= _MOST_AT_ONCE and not self._features.is_shared
+        known = [each for each in opened if each is not None]
+        if is_quick and len(known) == len(opened):
+            return told(look_up(known, keys))
+        return await asyncio.to_thread(self._get, references, keys)
+
+    async def push(self, reference: str, rows: Sequence[Mapping[str, object]]) -> dict[str, Any]:
+        """Write rows to a view, all or none, and return what was written when it is durable. A caller that
+        leaves stops only what has not begun.
+
+        Args:
+            reference: The view, as VIEW or VIEW@VERSION.
+            rows: See falaj.features.online.push.push.
+
+        Raises:
+            InvalidInput: There are too many, or one does not fit the view; nothing was written.
+            NotFound: The view is not registered.
+            Unavailable, DeadlineExceeded: Too many wait, or the store cannot be reached.
+        """
+        check_rows(len(rows))
+        with self._lock:
+            if self._pushes >= _LONGEST_QUEUE:
+                raise _core.Unavailable("too many pushes are waiting; try again later")
+            self._pushes += 1
+        future = self._writer.submit(self._push, reference, rows)
+        future.add_done_callback(self._pushed)
+        view, pushed = await asyncio.wrap_future(future)
+        return {"view": f"{view.name}@{view.version}", "rows": pushed.rows, "entities": pushed.entities}
+
+    def close(self) -> None:
+        """Begin no more pushes."""
+        self._writer.shutdown(wait=False, cancel_futures=True)
+
+    def _push(self, reference: str, rows: Sequence[Mapping[str, object]]) -> tuple[View, Pushed]:
+        view, _ = self._open(reference)
+        return view, push(self._features.store(), view, rows)
+
+    def _pushed(self, _done: Future[tuple[View, Pushed]]) -> None:
+        with self._lock:
+            self._pushes -= 1
+
+    def _get(self, references: Sequence[str], keys: Keys) -> dict[str, Any]:
+        return told(look_up([self._open(each) for each in references], keys))
+
+    def _known(self, reference: str) -> _Opened | None:
+        with self._lock:
+            return self._opened.get(reference)
+
+    def _open(self, reference: str) -> _Opened:
+        """Return a view and where it is. Blocks. Raises NotFound where it is not registered."""
+        known = self._known(reference)
+        if known is not None:
+            return known
+        found = self._registered(reference)
+        name = f"{found.name}@{found.version}"
+        known = self._known(name)
+        if known is None:
+            view = view_of(found.meaning)
+            known = view, open_view(self._features.store(), view)
+            with self._lock:
+                self._opened[name] = known
+        return known
+
+    def _registered(self, reference: str) -> Registered:
+        try:
+            return self._registry.named(reference)
+        except UnknownView as error:
+            raise _core.NotFound(str(error)) from error
+        except (sqlite3.Error, OSError) as error:
+            raise _core.Unavailable(f"the registry of views cannot be read: {error}") from error
+
+
+def check_rows(rows: int) -> None:
+    """Raise InvalidInput where a request has too many."""
+    if rows > MOST_ROWS:
+        raise _core.InvalidInput(f"expected at most {MOST_ROWS} rows in a request, got {rows}")
