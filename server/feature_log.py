@@ -1,0 +1,134 @@
+"""Writes what models were served with: what the core keeps of a share of the requests becomes files."""
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+
+from falaj import _core
+from falaj.features.binding import Binding
+from falaj.features.errors import DataError
+from falaj.features.online.cursor import cursor_of
+from falaj.features.served.log import Known, LogWriter, served_of
+
+_log = logging.getLogger("falaj.feature_log")
+
+# Between two looks; what is logged in the meantime waits in the core's bounded buffers.
+_SECONDS = 1.0
+Version = tuple[str, int]  # a model's name, and the number
+
+
+@dataclass
+class _Followed:
+    """A model version that is logged, from its loading until it is unloaded and all is written."""
+
+    version: Version
+    log: _core.ServedLog
+    writer: LogWriter
+    views: Sequence[_core.OnlineView]
+    first: list[int | None] = field(default_factory=list)  # Known.first of what is taken next, by view
+
+
+class FeatureLog:
+    """The log of one server. Thread-safe.
+
+    Args:
+        folder: Gets a folder for each model.
+        sample: The share of requests, 0 to 1.
+        buffer_bytes: That wait to be written, of each model version; what is more is dropped and counted.
+    """
+
+    def __init__(self, folder: Path, sample: float, buffer_bytes: int) -> None:
+        self._folder = folder
+        self._per_million = round(sample * 1_000_000)
+        self._buffer_bytes = buffer_bytes
+        self._lock = threading.Lock()  # of all below
+        self._followed: list[_Followed] = []
+        self._written: Counter[Version] = Counter()
+        self._dropped: Counter[Version] = Counter()  # but for what the buffers of those followed dropped
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="falaj-feature-log", daemon=True)
+        self._thread.start()
+
+    def new_buffer(self) -> _core.ServedLog:
+        """Return what a backend is to log into; then `follow` it."""
+        return _core.ServedLog(self._buffer_bytes, self._per_million)
+
+    def follow(
+        self,
+        log: _core.ServedLog,
+        model: str,
+        version: int,
+        binding: Binding,
+        views: Sequence[_core.OnlineView],
+    ) -> None:
+        """Write what comes into a buffer for as long as a backend has it. `views`: those of the binding."""
+        writer = LogWriter(self._folder / model, served_of(model, version, binding))
+        followed = _Followed((model, version), log, writer, views, [_given(view)[0] for view in views])
+        with self._lock:
+            self._written[model, version] += 0
+            self._followed.append(followed)
+
+    def counts(self) -> dict[Version, tuple[int, int]]:
+        """Return, of each model version there is or was, the rows that were written and those dropped."""
+        with self._lock:
+            dropped = Counter(self._dropped)
+            for each in self._followed:
+                dropped[each.version] += each.log.dropped
+            return {version: (rows, dropped[version]) for version, rows in self._written.items()}
+
+    def close(self) -> None:
+        """Write what is left. Idempotent; to be called when nothing is served any more."""
+        self._ended.set()
+        self._thread.join()
+        with self._lock:
+            self._look(end=True)
+
+    def _run(self) -> None:
+        while not self._ended.wait(_SECONDS):
+            with self._lock:
+                self._look(end=False)
+
+    def _look(self, end: bool) -> None:
+        still = []
+        for each in self._followed:
+            in_use = each.log.in_use and not end  # looked at before the last rows are taken
+            try:
+                self._take(each, write=not in_use)
+            except (OSError, duckdb.Error, DataError, _core.Error) as error:
+                _log.error("rows of the log of served features were lost: %s", error)
+            if in_use:
+                still.append(each)
+            else:
+                self._dropped[each.version] += each.log.dropped
+                each.writer.close()
+        self._followed = still
+
+    def _take(self, each: _Followed, *, write: bool) -> None:
+        arrays = each.log.take()
+        given = [_given(view) for view in each.views]
+        known = [Known(first, last) for first, (_, last) in zip(each.first, given, strict=True)]
+        each.first = [first for first, _ in given]
+        at_stake = each.writer.waiting + (0 if arrays is None else len(arrays[0]))
+        try:
+            if arrays is not None:
+                each.writer.add(arrays, known)
+            if write or each.writer.is_due:
+                self._written[each.version] += each.writer.write()
+        except BaseException:
+            self._dropped[each.version] += at_stake - each.writer.waiting
+            raise
+
+
+def _given(view: _core.OnlineView) -> tuple[int | None, int | None]:
+    """What a store has been given for certain, and what it may have been given already, see Known."""
+    try:
+        cursor = cursor_of(view.cursor())
+    except (_core.Error, DataError):
+        return None, None
+    done = cursor.read.until_us
+    return done, done if cursor.going is None else cursor.going.read.until_us
