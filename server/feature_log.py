@@ -13,7 +13,7 @@ from falaj import _core
 from falaj.features.binding import Binding
 from falaj.features.errors import DataError
 from falaj.features.online.cursor import cursor_of
-from falaj.features.served.log import Known, LogWriter, served_of
+from falaj.features.served.log import NOTHING, Known, LogWriter, served_of
 
 _log = logging.getLogger("falaj.feature_log")
 
@@ -130,5 +130,5 @@ def _given(view: _core.OnlineView) -> tuple[int | None, int | None]:
         cursor = cursor_of(view.cursor())
     except (_core.Error, DataError):
         return None, None
-    done = cursor.read.until_us
+    done = NOTHING if cursor.read.until_us is None else cursor.read.until_us
     return done, done if cursor.going is None else cursor.going.read.until_us

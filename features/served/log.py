@@ -28,6 +28,7 @@ from falaj.features.view import View
 
 REQUEST, ROW, AT, IS_STALE = "__request", "__row", "__at", "__stale"
 STALE = "stale"
+NOTHING = -(1 << 62)  # of Known: the store had been given nothing
 _STATUSES = ["missing", "expired", "present", STALE]  # as the core numbers them
 _NULL, _BROUGHT = 1, 2  # how the core tells of a feature
 _META = "falaj"  # the key of a file's metadata
@@ -235,8 +236,12 @@ def _select(served: Served, known: Sequence[Known]) -> list[str]:
     for each in known:
         select.append(f"{_STATUSES}[{take()} + 1]")
         select += ["NULL" if time is None else str(time) for time in (each.first, each.last)]
-    for _ in served.features:
+    columns = _columns(served)
+    for name, column in served.features:
         how, value = take(), take()
+        of = columns[f"{name}__{column}"]
+        if of in ("FLOAT", "DOUBLE"):
+            value = f"coalesce({value}, 'nan'::{of})"  # of NumPy's arrays DuckDB takes NaN for null
         select += [f"CASE WHEN {how} = {_NULL} THEN NULL ELSE {value} END", f"{how} = {_BROUGHT}"]
     return select
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -11,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from falaj import _core
 from falaj.server.engine import Engine
-from falaj.server.ops.feature_metrics import log_metrics
+from falaj.server.ops.feature_metrics import audit_metrics, log_metrics
 from falaj.server.ops.machine_metrics import Gpus, Machine
 from falaj.server.ops.model_metrics import model_metrics
 from falaj.server.ops.wire_metrics import WireStats, wire_metrics
@@ -36,11 +37,13 @@ class MetricsCollector(Collector):
         histograms: bool = True,
         gpu: bool = True,
         feature_log: "FeatureLog | None" = None,
+        audit: Path | None = None,
     ) -> None:
         self._engine = engine
         self._wire = wire
         self._histograms = histograms
         self._feature_log = feature_log
+        self._audit = audit
         self._machine = Machine()
         self._gpus = Gpus() if gpu else None
         self._registry = CollectorRegistry(auto_describe=False)
@@ -65,6 +68,7 @@ class MetricsCollector(Collector):
         yield from model_metrics(rows, histograms=self._histograms)
         yield from wire_metrics(self._wire, histograms=self._histograms)
         yield from log_metrics(self._feature_log)
+        yield from audit_metrics(self._audit)
         yield from self._machine.collect()
         if self._gpus is not None:
             yield from self._gpus.collect()

@@ -209,6 +209,7 @@ def _metrics_page(
             histograms=options.histograms,
             gpu=options.gpu,
             feature_log=feature_log,
+            audit=settings.features_dir() / "audit.json",
         )
 
     return lambda accept: collector().render(accept)
