@@ -4,7 +4,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -12,8 +12,8 @@ import duckdb
 from falaj import _core
 from falaj.features.binding import Binding
 from falaj.features.errors import DataError
-from falaj.features.online.cursor import cursor_of
-from falaj.features.served.log import NOTHING, Known, LogWriter, served_of
+from falaj.features.served.given import Given
+from falaj.features.served.log import LogWriter, served_of
 
 _log = logging.getLogger("falaj.feature_log")
 
@@ -30,7 +30,12 @@ class _Followed:
     log: _core.ServedLog
     writer: LogWriter
     views: Sequence[_core.OnlineView]
-    first: list[int | None] = field(default_factory=list)  # Known.first of what is taken next, by view
+    given: Sequence[Given]  # by view
+
+    def look(self) -> None:
+        """Read what the stores have been given by now."""
+        for view, given in zip(self.views, self.given, strict=True):
+            given.look(view)
 
 
 class FeatureLog:
@@ -68,7 +73,8 @@ class FeatureLog:
     ) -> None:
         """Write what comes into a buffer for as long as a backend has it. `views`: those of the binding."""
         writer = LogWriter(self._folder / model, served_of(model, version, binding))
-        followed = _Followed((model, version), log, writer, views, [_given(view)[0] for view in views])
+        followed = _Followed((model, version), log, writer, views, [Given() for _ in views])
+        followed.look()
         with self._lock:
             self._written[model, version] += 0
             self._followed.append(followed)
@@ -110,25 +116,13 @@ class FeatureLog:
 
     def _take(self, each: _Followed, *, write: bool) -> None:
         arrays = each.log.take()
-        given = [_given(view) for view in each.views]
-        known = [Known(first, last) for first, (_, last) in zip(each.first, given, strict=True)]
-        each.first = [first for first, _ in given]
+        each.look()
         at_stake = each.writer.waiting + (0 if arrays is None else len(arrays[0]))
         try:
             if arrays is not None:
-                each.writer.add(arrays, known)
+                each.writer.add(arrays, each.given)
             if write or each.writer.is_due:
                 self._written[each.version] += each.writer.write()
         except BaseException:
             self._dropped[each.version] += at_stake - each.writer.waiting
             raise
-
-
-def _given(view: _core.OnlineView) -> tuple[int | None, int | None]:
-    """What a store has been given for certain, and what it may have been given already, see Known."""
-    try:
-        cursor = cursor_of(view.cursor())
-    except (_core.Error, DataError):
-        return None, None
-    done = NOTHING if cursor.read.until_us is None else cursor.read.until_us
-    return done, done if cursor.going is None else cursor.going.read.until_us

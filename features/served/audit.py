@@ -24,9 +24,9 @@ from falaj.features.offline.resources import MOST, Resources, connect
 from falaj.features.offline.spine import Spine
 from falaj.features.offline.sql import blaming, literal, quoted
 from falaj.features.registry import Registry
+from falaj.features.served.given import NOTHING
 from falaj.features.served.log import (
     AT,
-    NOTHING,
     STALE,
     Served,
     brought,

@@ -3,8 +3,8 @@
 A row is a row of a request. Its columns: REQUEST, the request's id; ROW, its number there; AT, the time of
 the look-up; IS_STALE, whether the request was answered so; the model's keys; of each view `<view>__status`,
 which is `present`, `missing`, `expired` or `stale` (the store did not answer), and what the store had been
-given by then (see Known); of each feature `<view>__<column>`, null where nothing was found, and whether the
-request brought it itself. The definitions are in the file's metadata.
+given by then (see given.py); of each feature `<view>__<column>`, null where nothing was found, and whether
+the request brought it itself. The definitions are in the file's metadata.
 """
 
 import json
@@ -24,13 +24,14 @@ from falaj.features.errors import DataError
 from falaj.features.identity import content_hash, meaning, view_of
 from falaj.features.offline.export import keys_of
 from falaj.features.offline.sql import blaming, literal, quoted
+from falaj.features.served.given import UNKNOWN, Given
 from falaj.features.view import View
 
 REQUEST, ROW, AT, IS_STALE = "__request", "__row", "__at", "__stale"
 STALE = "stale"
-NOTHING = -(1 << 62)  # of Known: the store had been given nothing
 _STATUSES = ["missing", "expired", "present", STALE]  # as the core numbers them
 _NULL, _BROUGHT = 1, 2  # how the core tells of a feature
+_AT_FIELD = 2  # of the core's fields
 _META = "falaj"  # the key of a file's metadata
 _FORMAT = 1
 # A file has so many rows at most, but for what comes at once, and waits so many seconds for them.
@@ -54,19 +55,6 @@ class Served:
     features: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True)
-class Known:
-    """What a view's store had been given while some rows were looked up: all that had arrived by a time.
-
-    Attributes:
-        first: That time (UTC µs) before them; None: it is not known.
-        last: And after them; a run of materialize may have come between.
-    """
-
-    first: int | None
-    last: int | None
-
-
 def served_of(model: str, version: int, binding: Binding) -> Served:
     """Return what is told of a model version that looks its features up."""
     views = tuple(bound.view for bound in binding.views)
@@ -75,12 +63,12 @@ def served_of(model: str, version: int, binding: Binding) -> Served:
 
 
 def known_first(view: str) -> str:
-    """Return the column of Known.first."""
+    """Return the column of what a view's store had been given at least; null: that is not known."""
     return f"__known_first__{view}"
 
 
 def known_last(view: str) -> str:
-    """Return the column of Known.last."""
+    """Return the column of what it had been given at most."""
     return f"__known_last__{view}"
 
 
@@ -104,19 +92,21 @@ class LogWriter:
         self._since = 0.0
         self._files = 0
 
-    def add(self, arrays: Sequence[Any], known: Sequence[Known]) -> None:
+    def add(self, arrays: Sequence[Any], given: Sequence[Given]) -> None:
         """Take rows over.
 
         Args:
             arrays: Of the core's ServedLog.
-            known: Of each view.
+            given: Of each view, read after all of the rows were looked up.
         """
         if not self.waiting:
             self._since = time.monotonic()
-        self._connection.register("__taken", {f"f{i}": array for i, array in enumerate(arrays)})
-        self._connection.execute(
-            f"INSERT INTO rows SELECT {', '.join(_select(self._served, known))} FROM __taken"
-        )
+        taken = {f"f{i}": array for i, array in enumerate(arrays)}
+        for i, each in enumerate(given):
+            taken[f"first{i}"], taken[f"last{i}"] = each.at(arrays[_AT_FIELD])
+        self._connection.register("__taken", taken)
+        select = ", ".join(_select(self._served))
+        self._connection.execute(f"INSERT INTO rows SELECT {select} FROM __taken")
         self._connection.unregister("__taken")
         self.waiting += len(arrays[0])
 
@@ -224,7 +214,7 @@ def _columns(served: Served) -> dict[str, str]:
     return columns
 
 
-def _select(served: Served, known: Sequence[Known]) -> list[str]:
+def _select(served: Served) -> list[str]:
     """SQL for the columns of a file, from the core's fields f0, f1 and so on in their order."""
     fields = iter(f"f{i}" for i in range(1 << 16))
 
@@ -233,9 +223,9 @@ def _select(served: Served, known: Sequence[Known]) -> list[str]:
 
     select = [take(), take(), f"make_timestamptz({take()}::BIGINT)", f"{take()} <> 0"]
     select += [take() for _ in keys_of(served.views)]
-    for each in known:
+    for i in range(len(served.views)):
         select.append(f"{_STATUSES}[{take()} + 1]")
-        select += ["NULL" if time is None else str(time) for time in (each.first, each.last)]
+        select += [f"nullif(first{i}, {UNKNOWN})", f"nullif(last{i}, {UNKNOWN})"]
     columns = _columns(served)
     for name, column in served.features:
         how, value = take(), take()
