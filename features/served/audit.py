@@ -185,14 +185,15 @@ class _Work:
         for c in columns:
             rest = bad[c] & ~late[c]
             ttl = rest & ((logged.status == EXPIRED) != (made.status == EXPIRED))
-            other = {VALUE if view.sql is None else TRANSFORM: rest & ~ttl}
+            transformed = view.sql is not None or bool(view.aggregates)
+            other = {TRANSFORM if transformed else VALUE: rest & ~ttl}
             self.tally.add(view, c, counted[c], **{LATE: bad[c] & late[c], TTL: ttl, **other})
 
     def _compare_versions(
         self, view: View, by_right: View, logged: _Cells, counted: dict[str, Any], numbers: Any
     ) -> None:
-        types = {column.name: column.datatype for column in view.columns}
-        right = {column.name: column.datatype for column in by_right.columns}
+        types = {column.name: column.datatype for column in view.features}
+        right = {column.name: column.datatype for column in by_right.features}
         fit = [c for c in counted if right.get(c) == types[c]] if by_right.entity == view.entity else []
         made = self._recomputed(by_right, fit, numbers, None) if fit else None
         for c, places in counted.items():

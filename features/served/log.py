@@ -207,7 +207,7 @@ def _columns(served: Served) -> dict[str, str]:
     for view in served.views:
         columns[f"{view.name}__status"] = "VARCHAR"
         columns[known_first(view.name)] = columns[known_last(view.name)] = "BIGINT"
-    types = {(view.name, c.name): DUCKDB_TYPES[c.datatype] for view in served.views for c in view.columns}
+    types = {(view.name, c.name): DUCKDB_TYPES[c.datatype] for view in served.views for c in view.features}
     for name, column in served.features:
         columns[f"{name}__{column}"] = types[name, column]
         columns[brought(name, column)] = "BOOLEAN"

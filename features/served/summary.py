@@ -12,7 +12,7 @@ from falaj.features.errors import DataError
 VERSION = "version"  # by another definition than the one that is registered under its version
 LATE = "late"  # the row had arrived, and the store had not been given it yet
 TTL = "ttl"  # one says that it has expired, and the other does not
-TRANSFORM = "transform"  # anything else, of a view with `sql`
+TRANSFORM = "transform"  # anything else, of a view with `sql` or aggregates
 VALUE = "value"  # anything else
 CAUSES = (VERSION, LATE, TTL, TRANSFORM, VALUE)
 _FORMAT = 1

@@ -12,7 +12,7 @@ import numpy as np
 
 import falaj
 from falaj.features import Column, Entity, ParquetFiles, View
-from falaj.features.binding import Binding, BoundInput, BoundView, Feature, write_binding
+from falaj.features.binding import Binding, BoundInput, BoundView, Feature, RequestValue, write_binding
 from falaj.features.online.materialize import materialize_views
 from falaj.features.online.store import open_store
 from falaj.features.registry import Registry
@@ -123,8 +123,9 @@ class Audited:
         version = add_python(
             self.folder / "models", "score", _MODEL, head=f"max_batch_size = 64\n{QUICK}", tensors=_TENSORS
         )
-        columns = [Feature("profile", name) for name in ("income", "visits", "city")]
-        inputs = (BoundInput("x", tuple(columns[:2])), BoundInput("s", tuple(columns[2:])))
+        columns = [Feature("profile", column.name) for column in view.features]
+        text = tuple(columns[2:]) or (RequestValue("city", "BYTES"),)
+        inputs = (BoundInput("x", tuple(columns[:2])), BoundInput("s", text))
         write_binding(version, Binding((BoundView(view),), inputs))
 
     def materialize(self, view: View | None = None) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from falaj.features import Aggregate, Column
 from falaj.features.cli import features
 from falaj.features.errors import DataError
 from falaj.features.online.store import open_store
@@ -64,6 +65,21 @@ def test_ttl_is_told_when_only_one_says_that_a_value_has_expired(tmp_path: Path)
     moved[0] = moved[1] = (1, -500, -4, 11.5, 2, "Sharjah")
     made.write("1.parquet", moved)  # the source tells another past now
     assert mismatches(made.audit()) == _each("ttl", 2)
+
+
+def test_windows_are_compared_when_they_are_served(tmp_path: Path) -> None:
+    income = Column("income", "FP64")
+    aggregates = (
+        Aggregate("earned", "sum", income, timedelta(days=60)),
+        Aggregate("times", "count", None, timedelta(days=1)),
+    )
+    made = audited(tmp_path, columns=(), ttl=None, aggregates=aggregates)
+    made.arrives("2.parquet", (1, -1, 0, 99.0, 9, "Abu Dhabi"))
+    text = np.array([["Dubai"]], object)
+    made.serve(2, 3, 4, 5, 99, city=text)
+    assert mismatches(made.audit()) == {"earned": {}, "times": {}}
+    made.serve(1, city=text)
+    assert mismatches(made.audit()) == {"earned": {"late": 1}, "times": {"late": 1}}
 
 
 def test_version_is_told_when_another_definition_is_registered_under_it(tmp_path: Path) -> None:
