@@ -22,7 +22,7 @@ _SECONDS = 1.0
 Version = tuple[str, int]  # a model's name, and the number
 
 
-@dataclass
+@dataclass(eq=False)
 class _Followed:
     """A model version that is logged, from its loading until it is unloaded and all is written."""
 
@@ -51,7 +51,8 @@ class FeatureLog:
         self._folder = folder
         self._per_million = round(sample * 1_000_000)
         self._buffer_bytes = buffer_bytes
-        self._lock = threading.Lock()  # of all below
+        self._looking = threading.Lock()  # of `_look`, which may wait for stores; taken before _lock
+        self._lock = threading.Lock()  # of the three below
         self._followed: list[_Followed] = []
         self._written: Counter[Version] = Counter()
         self._dropped: Counter[Version] = Counter()  # but for what the buffers of those followed dropped
@@ -91,38 +92,43 @@ class FeatureLog:
         """Write what is left. Idempotent; to be called when nothing is served any more."""
         self._ended.set()
         self._thread.join()
-        with self._lock:
-            self._look(end=True)
+        self._look(end=True)
 
     def _run(self) -> None:
         while not self._ended.wait(_SECONDS):
-            with self._lock:
-                self._look(end=False)
+            self._look(end=False)
 
-    def _look(self, end: bool) -> None:
-        still = []
-        for each in self._followed:
-            in_use = each.log.in_use and not end  # looked at before the last rows are taken
-            try:
-                self._take(each, write=not in_use)
-            except (OSError, duckdb.Error, DataError, _core.Error) as error:
-                _log.error("rows of the log of served features were lost: %s", error)
-            if in_use:
-                still.append(each)
-            else:
-                self._dropped[each.version] += each.log.dropped
-                each.writer.close()
-        self._followed = still
+    def _look(self, *, end: bool) -> None:
+        with self._looking:
+            with self._lock:
+                followed = list(self._followed)
+            for each in followed:
+                in_use = each.log.in_use and not end  # looked at before the last rows are taken
+                try:
+                    self._take(each, write=not in_use)
+                except (OSError, duckdb.Error, DataError, _core.Error) as error:
+                    _log.error("rows of the log of served features were lost: %s", error)
+                if not in_use:
+                    self._forget(each)
+
+    def _forget(self, each: _Followed) -> None:
+        with self._lock:
+            self._followed.remove(each)
+            self._dropped[each.version] += each.log.dropped
+        each.writer.close()
 
     def _take(self, each: _Followed, *, write: bool) -> None:
         arrays = each.log.take()
         each.look()
-        at_stake = each.writer.waiting + (0 if arrays is None else len(arrays[0]))
+        writer = each.writer
+        at_stake = writer.waiting + (0 if arrays is None else len(arrays[0]))
+        written = 0
         try:
             if arrays is not None:
-                each.writer.add(arrays, each.given)
-            if write or each.writer.is_due:
-                self._written[each.version] += each.writer.write()
-        except BaseException:
-            self._dropped[each.version] += at_stake - each.writer.waiting
-            raise
+                writer.add(arrays, each.given)
+            if write or writer.is_due:
+                written = writer.write()
+        finally:
+            with self._lock:
+                self._written[each.version] += written
+                self._dropped[each.version] += at_stake - writer.waiting - written
