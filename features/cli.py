@@ -321,6 +321,53 @@ def bind(
         print(f"{each.name}: {', '.join(str(column) for column in each.columns)}")
 
 
+@features.command()
+def audit(
+    model: Annotated[str | None, typer.Option(metavar="M", help="By default all that are logged.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only what was looked up from then on.")
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="So many rows at most; by default all.")
+    ] = None,
+    max_mismatch: Annotated[
+        float | None,
+        typer.Option(metavar="RATE", min=0, max=1, help="Exit status 1 where a column's rate is above."),
+    ] = None,
+    memory: Memory = None,
+    threads: Threads = None,
+    data_dir: DataDir = _DATA_DIR,
+    as_json: Json = False,
+) -> None:
+    """Compare what models were served with and what training sets have for the same entities and times.
+
+    Of the requests that a server logged by features.log_sample. The server shows the result as a metric.
+    """
+    from falaj.features.identity import micros_of
+    from falaj.features.offline.resources import Resources
+    from falaj.features.served.audit import audit as compare
+
+    found = compare(
+        data_dir / "features" / "log",
+        _registry(data_dir),
+        model=model,
+        since_us=None if since is None else micros_of(_time(since, "--since")),
+        sample=sample,
+        resources=Resources(memory, threads),
+    )
+    found.write(data_dir / "features" / "audit.json")
+    if as_json:
+        print(json.dumps({**asdict(found), "max_mismatch": found.highest}))
+    else:
+        print(f"{found.rows} rows")
+        for each in found.columns:
+            causes = ", ".join(f"{cause} {count}" for cause, count in each.mismatches.items() if count)
+            differ = f"{each.ratio:.4%} differ: {causes}" if causes else "none differs"
+            print(f"{each.view} {each.column}: {each.compared} compared, {differ}")
+    if max_mismatch is not None and found.highest > max_mismatch:
+        raise typer.Exit(1)
+
+
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[float], None] | None]:
     """A bar on standard error while the context lasts; none where that is no terminal."""

@@ -37,7 +37,7 @@ class Engine:
         watch: seconds between looks at the folder for changes; None (default) looks only when told to.
         models: the models to be loaded now; None (default) for all that are there.
         features: URL of the online store that models look features up in, such as `lmdb://.falaj/online`;
-            None (default) where none does.
+            None (default) where none does. The server gives an OnlineFeatures.
         strict: raise where a model fails to load; by default the others are served, and `models()` and any
             request to it say why it failed.
 
@@ -52,14 +52,14 @@ class Engine:
         cores: int | None = None,
         watch: float | None = None,
         models: Sequence[str] | None = None,
-        features: str | None = None,
+        features: str | OnlineFeatures | None = None,
         strict: bool = False,
     ) -> None:
         cores = cores if cores is not None else _core.usable_cores()
         if cores < 1:
             raise _core.InvalidInput(f"cores: expected 1 or more, got {cores}")
         self._runtime = _core.Runtime(cores, from_python)
-        self._features = OnlineFeatures(features)
+        self._features = features if isinstance(features, OnlineFeatures) else OnlineFeatures(features)
         self._repository = Repository(Path(repository), self._runtime, cores, self._features)
         self._sinks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopSink] = (
             weakref.WeakKeyDictionary()

@@ -176,7 +176,7 @@ def _joined(source: Source, model: _core.Backend, choice: Choice, features: Onli
             return model
         if choice.max_batch_size == 0:
             raise ConfigError(f"{where}: a model that looks features up needs a batch dimension")
-        return features.join(model, binding)
+        return features.join(model, binding, source.name, source.version)
     except (DefinitionError, _core.InvalidInput) as error:
         raise ConfigError(f"{where}: {error}") from error
 

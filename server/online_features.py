@@ -1,6 +1,7 @@
 """The online store of a server, and models that look their features up in it."""
 
 import threading
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,16 +13,21 @@ from falaj.features.view import Column, View
 from falaj.server import arrays
 from falaj.server.errors import ConfigError
 
+if TYPE_CHECKING:
+    from falaj.server.feature_log import FeatureLog
+
 
 class OnlineFeatures:
     """The store at a URL, opened when a model first needs it. Thread-safe.
 
     Args:
         url: See falaj.features.online.store.open_store; None: there is none.
+        log: Gets what a share of the requests was served with; None: nothing does.
     """
 
-    def __init__(self, url: str | None) -> None:
+    def __init__(self, url: str | None, log: "FeatureLog | None" = None) -> None:
         self._url = url
+        self._log = log
         self._lock = threading.Lock()
         self._store: _core.OnlineStore | None = None
 
@@ -42,8 +48,12 @@ class OnlineFeatures:
                     raise ConfigError(str(error)) from error
             return self._store
 
-    def join(self, model: _core.Backend, binding: Binding) -> _core.Backend:
+    def join(self, model: _core.Backend, binding: Binding, name: str, version: int) -> _core.Backend:
         """Return a backend that is asked by keys, and asks `model`, which it takes over, by features.
+
+        Args:
+            name: Of the model, and
+            version: its number, for the log.
 
         Raises:
             ConfigError: The store cannot be opened.
@@ -69,7 +79,12 @@ class OnlineFeatures:
             )
             for bound in binding.inputs
         ]
-        return _core.join_features(model, views, told, inputs)
+        if self._log is None:
+            return _core.join_features(model, views, told, inputs)
+        log = self._log.new_buffer()
+        joined = _core.join_features(model, views, told, inputs, log)
+        self._log.follow(log, name, version, binding, [view for view, _ in views])
+        return joined
 
 
 def _default(view: View, name: str) -> bytes | None:

@@ -5,6 +5,7 @@
 #include "bind/errors.h"
 #include "bind/model.h"
 #include "bind/online_store.h"
+#include "bind/served_log.h"
 #include "join/join_backend.h"
 
 namespace falaj {
@@ -28,9 +29,10 @@ JoinedColumn ReadColumn(const py::tuple& row) {
 }
 
 // views: (view, on_missing); features: (index of the view, column, default's bytes or None); inputs: (name,
-// columns), each column (index of the feature,) or (name of a request's input, datatype).
+// columns), each column (index of the feature,) or (name of a request's input, datatype); log: a ServedLog
+// that no other backend has, or None.
 PyBackend JoinFeatures(PyBackend& model, const py::list& views, const py::list& features,
-                       const py::list& inputs) {
+                       const py::list& inputs, const PyServedLog* log) {
   JoinRequest request;
   for (const py::handle item : views) {
     const auto row = item.cast<py::tuple>();
@@ -49,14 +51,16 @@ PyBackend JoinFeatures(PyBackend& model, const py::list& views, const py::list& 
     request.inputs.push_back(std::move(input));
   }
   JoinPlan plan = ValueOrThrow(JoinPlan::Make(request, model.Get().Describe()));
-  return PyBackend(NewJoinBackend(std::move(plan), model.Release()), model.fallbacks(), model.share());
+  return PyBackend(NewJoinBackend(std::move(plan), model.Release(), &WallClockMicros,
+                                  log == nullptr ? nullptr : log->log()),
+                   model.fallbacks(), model.share());
 }
 
 }  // namespace
 
 void BindJoin(py::module_& module) {
   module.def("join_features", &JoinFeatures, py::arg("model"), py::arg("views"), py::arg("features"),
-             py::arg("inputs"));
+             py::arg("inputs"), py::arg("log").none(true) = nullptr);
 }
 
 }  // namespace falaj

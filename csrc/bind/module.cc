@@ -10,6 +10,7 @@
 #include "bind/online_store.h"
 #include "bind/point_in_time.h"
 #include "bind/runtime.h"
+#include "bind/served_log.h"
 #include "bind/windows.h"
 #include "bind/wire_server.h"
 
@@ -23,6 +24,7 @@ PYBIND11_MODULE(_core, module) {
   falaj::BindWireServer(module);
   falaj::BindHttpCalls(module);
   falaj::BindOnlineStore(module);
+  falaj::BindServedLog(module);
   falaj::BindJoin(module);
   falaj::BindPointInTime(module);
   falaj::BindWindows(module);

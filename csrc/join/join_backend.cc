@@ -20,14 +20,21 @@ bool IsOutage(const Status& status) {
 
 class JoinInstance final : public Instance {
  public:
-  JoinInstance(const JoinPlan& plan, std::unique_ptr<Instance> model, int64_t (*now)())
+  JoinInstance(const JoinPlan& plan, std::unique_ptr<Instance> model, int64_t (*now)(), ServedLog* log)
       : plan_(plan), model_(std::move(model)), now_(now) {
+    if (log != nullptr) recorder_.emplace(plan, *log);
     found_.resize(plan.views.size());
     outages_.resize(plan.views.size());
     memory_.resize(plan.inputs.size());
   }
 
   Status Run(const BatchIo& io) override {
+    FALAJ_RETURN_IF_ERROR(RunUnlogged(io));
+    if (recorder_) recorder_->Record({io, found_, outages_, looked_up_at_});
+    return Status::Ok();
+  }
+
+  Status RunUnlogged(const BatchIo& io) {
     rows_ = RowsOf(io);
     FALAJ_RETURN_IF_ERROR(LookUp(io));
     FALAJ_RETURN_IF_ERROR(MakeInputs(io));
@@ -43,7 +50,7 @@ class JoinInstance final : public Instance {
 
  private:
   Status LookUp(const BatchIo& io) {
-    const int64_t now = now_();
+    const int64_t now = looked_up_at_ = now_();
     for (size_t v = 0; v < plan_.views.size(); ++v) {
       const JoinPlan::View& view = plan_.views[v];
       keys_.clear();
@@ -238,8 +245,10 @@ class JoinInstance final : public Instance {
   const JoinPlan& plan_;
   const std::unique_ptr<Instance> model_;
   int64_t (*const now_)();
+  std::optional<ServedRecorder> recorder_;  // none: nothing is logged
   // Of the batch that runs.
   size_t rows_ = 0;
+  int64_t looked_up_at_ = 0;
   std::vector<ColumnData> keys_;
   std::vector<FeatureColumns> found_;  // by view
   std::vector<Status> outages_;        // by view: OK, or why the store did not answer
@@ -249,14 +258,21 @@ class JoinInstance final : public Instance {
 
 class JoinBackend final : public Backend {
  public:
-  JoinBackend(JoinPlan plan, std::unique_ptr<Backend> model, int64_t (*now)())
-      : plan_(std::move(plan)), model_(std::move(model)), now_(now) {}
+  JoinBackend(JoinPlan plan, std::unique_ptr<Backend> model, int64_t (*now)(), std::shared_ptr<ServedLog> log)
+      : plan_(std::move(plan)), model_(std::move(model)), now_(now), log_(std::move(log)) {
+    if (log_ != nullptr) log_->SetFields(ServedFields(plan_));
+  }
 
   const ModelSignature& Describe() const override { return plan_.signature; }
   Result<std::unique_ptr<Instance>> NewInstance() override {
     auto model = model_->NewInstance();
     if (!model.ok()) return model.status();
-    return std::unique_ptr<Instance>(std::make_unique<JoinInstance>(plan_, std::move(*model), now_));
+    return std::unique_ptr<Instance>(
+        std::make_unique<JoinInstance>(plan_, std::move(*model), now_, log_.get()));
+  }
+  // Nobody is served by it.
+  Status WarmUp(Instance& instance, const BatchIo& io) override {
+    return static_cast<JoinInstance&>(instance).RunUnlogged(io);
   }
   size_t MemoryUsed() const override { return model_->MemoryUsed(); }
   std::string Placement() const override { return model_->Placement(); }
@@ -265,6 +281,7 @@ class JoinBackend final : public Backend {
   const JoinPlan plan_;
   const std::unique_ptr<Backend> model_;
   int64_t (*const now_)();
+  const std::shared_ptr<ServedLog> log_;  // shared with who empties it; nullptr: none
 };
 
 }  // namespace
@@ -274,8 +291,9 @@ int64_t WallClockMicros() {
   return std::chrono::duration_cast<std::chrono::microseconds>(now).count();
 }
 
-std::unique_ptr<Backend> NewJoinBackend(JoinPlan plan, std::unique_ptr<Backend> model, int64_t (*now)()) {
-  return std::make_unique<JoinBackend>(std::move(plan), std::move(model), now);
+std::unique_ptr<Backend> NewJoinBackend(JoinPlan plan, std::unique_ptr<Backend> model, int64_t (*now)(),
+                                        std::shared_ptr<ServedLog> log) {
+  return std::make_unique<JoinBackend>(std::move(plan), std::move(model), now, std::move(log));
 }
 
 }  // namespace falaj

@@ -5,6 +5,7 @@
 
 #include "backend/backend.h"
 #include "join/join_plan.h"
+#include "join/served_log.h"
 
 namespace falaj {
 
@@ -15,8 +16,10 @@ int64_t WallClockMicros();
 // it runs; a model with BatcherOptions::tells_members is told which of its requests brought features of their
 // own, and which are refused or answered from a store that did not answer in time. `plan` is of `model`,
 // which keeps no characters of BYTES inputs in its outputs: the next batch overwrites them. `now` tells the
-// time that look-ups are of, as WallClockMicros.
+// time that look-ups are of, as WallClockMicros. `log` gets what a share of the requests was served with, but
+// for warm-ups; it is of this backend alone, nullptr: nothing is logged.
 std::unique_ptr<Backend> NewJoinBackend(JoinPlan plan, std::unique_ptr<Backend> model,
-                                        int64_t (*now)() = &WallClockMicros);
+                                        int64_t (*now)() = &WallClockMicros,
+                                        std::shared_ptr<ServedLog> log = nullptr);
 
 }  // namespace falaj

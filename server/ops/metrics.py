@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import InfoMetricFamily, Metric
@@ -10,10 +12,14 @@ from prometheus_client.registry import Collector
 
 from falaj import _core
 from falaj.server.engine import Engine
+from falaj.server.ops.feature_metrics import audit_metrics, log_metrics
 from falaj.server.ops.machine_metrics import Gpus, Machine
 from falaj.server.ops.model_metrics import model_metrics
 from falaj.server.ops.wire_metrics import WireStats, wire_metrics
 from falaj.server.versions import versions
+
+if TYPE_CHECKING:
+    from falaj.server.feature_log import FeatureLog
 
 # Dashboards ask for counters by names without `_total`, which OpenMetrics does not have for a counter, so
 # they are of unknown type there. The older text format has them, and there they are told to be counters.
@@ -23,10 +29,21 @@ _UNTYPED = re.compile(rb"^(# TYPE nv_\w+) untyped$", re.MULTILINE)
 class MetricsCollector(Collector):
     """Reads engine and front end when the page is asked for. Thread-safe; has a registry of its own."""
 
-    def __init__(self, engine: Engine, wire: WireStats, *, histograms: bool = True, gpu: bool = True) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        wire: WireStats,
+        *,
+        histograms: bool = True,
+        gpu: bool = True,
+        feature_log: "FeatureLog | None" = None,
+        audit: Path | None = None,
+    ) -> None:
         self._engine = engine
         self._wire = wire
         self._histograms = histograms
+        self._feature_log = feature_log
+        self._audit = audit
         self._machine = Machine()
         self._gpus = Gpus() if gpu else None
         self._registry = CollectorRegistry(auto_describe=False)
@@ -50,6 +67,8 @@ class MetricsCollector(Collector):
             rows = []
         yield from model_metrics(rows, histograms=self._histograms)
         yield from wire_metrics(self._wire, histograms=self._histograms)
+        yield from log_metrics(self._feature_log)
+        yield from audit_metrics(self._audit)
         yield from self._machine.collect()
         if self._gpus is not None:
             yield from self._gpus.collect()

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,10 @@ from falaj.server.api.app import make_admin_app, make_app
 from falaj.server.api.control_plane import ControlPlane
 from falaj.server.bridge import Bridge
 from falaj.server.engine import Engine
+from falaj.server.errors import ConfigError
 from falaj.server.feature_service import FeatureService
 from falaj.server.grpc.methods import GrpcMethods
+from falaj.server.online_features import OnlineFeatures
 from falaj.server.ops.listeners import open_listeners
 from falaj.server.ops.logs import Logs, configure
 from falaj.server.ops.reload import Reloader
@@ -28,6 +31,7 @@ from falaj.server.ops.settings import Settings
 from falaj.server.ops.signals import Signals, ending_by_signal
 
 if TYPE_CHECKING:
+    from falaj.server.feature_log import FeatureLog
     from falaj.server.ops.metrics import MetricsCollector
 
 _log = logging.getLogger("falaj.serve")
@@ -55,13 +59,18 @@ def serve(settings: Settings, reread: Callable[[], Settings]) -> int:
     _bound_allocator(settings.server.cores or _core.usable_cores())
     try:
         with ending_by_signal() as check_signals:
-            engine = _load(settings)
+            feature_log = _open_feature_log(settings)
             try:
-                check_signals()
-                with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                    runner.run(_serve(settings, reread, logs, engine))
+                engine = _load(settings, feature_log)
+                try:
+                    check_signals()
+                    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                        runner.run(_serve(settings, reread, logs, engine, feature_log))
+                finally:
+                    engine.close()
             finally:
-                engine.close()
+                if feature_log is not None:
+                    feature_log.close()
     finally:
         logs.close()
     return 0
@@ -74,7 +83,21 @@ def _bound_allocator(cores: int) -> None:
         _core.bound_allocator(max(_LEAST_ARENAS, cores))
 
 
-def _load(settings: Settings) -> Engine:
+def _open_feature_log(settings: Settings) -> "FeatureLog | None":
+    """The log of served features; None where none is wanted, which then costs nothing."""
+    features = settings.features
+    if features.log_sample == 0:
+        return None
+    if find_spec("duckdb") is None:
+        raise ConfigError(
+            "no package duckdb, which writes it: pip install 'falaj[features]'", key="features.log_sample"
+        )
+    from falaj.server.feature_log import FeatureLog
+
+    return FeatureLog(settings.features_dir() / "log", features.log_sample, features.log_buffer_bytes)
+
+
+def _load(settings: Settings, feature_log: "FeatureLog | None") -> Engine:
     server = settings.server
     begin = time.monotonic()
     engine = Engine(
@@ -82,7 +105,7 @@ def _load(settings: Settings) -> Engine:
         cores=server.cores,
         watch=server.watch_seconds,
         models=None if server.load == ("*",) else server.load,
-        features=settings.online_store(),
+        features=OnlineFeatures(settings.online_store(), feature_log),
         strict=server.strict,
     )
     ready = sum(row["state"] == "READY" for row in engine.models())
@@ -91,7 +114,13 @@ def _load(settings: Settings) -> Engine:
     return engine
 
 
-async def _serve(settings: Settings, reread: Callable[[], Settings], logs: Logs, engine: Engine) -> None:
+async def _serve(
+    settings: Settings,
+    reread: Callable[[], Settings],
+    logs: Logs,
+    engine: Engine,
+    feature_log: "FeatureLog | None",
+) -> None:
     """Listen, say so, and serve until told to end; return when everything is closed."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_log_loop_error)
@@ -107,7 +136,7 @@ async def _serve(settings: Settings, reread: Callable[[], Settings], logs: Logs,
         features=FeatureService(engine.features, Path(settings.server.data_dir)),
     )
     app = make_app(control, None)  # infer is answered natively
-    admin = make_admin_app(control, _metrics_page(engine, wire, settings))
+    admin = make_admin_app(control, _metrics_page(engine, wire, settings, feature_log))
     bridge = Bridge(wire, app, admin, GrpcMethods(control), logs.access)
     reloader = Reloader(settings, reread, logs, wire, engine)
     try:
@@ -123,7 +152,7 @@ async def _serve(settings: Settings, reread: Callable[[], Settings], logs: Logs,
     except BaseException:
         wire.close()
         raise
-    await _close(wire, engine, until, logs)
+    await _close(wire, engine, until, logs, feature_log)
     signals.ignore()
 
 
@@ -145,7 +174,9 @@ async def _drain(wire: _core.WireServer, signals: Signals, reloader: Reloader) -
     return until
 
 
-async def _close(wire: _core.WireServer, engine: Engine, until: float, logs: Logs) -> None:
+async def _close(
+    wire: _core.WireServer, engine: Engine, until: float, logs: Logs, feature_log: "FeatureLog | None"
+) -> None:
     """Close both, at most until then or for some seconds: a run that hangs keeps its thread for ever."""
 
     def close() -> None:
@@ -158,13 +189,15 @@ async def _close(wire: _core.WireServer, engine: Engine, until: float, logs: Log
     await asyncio.to_thread(closing.join, max(_CLOSE_SECONDS, until - time.monotonic()))
     if closing.is_alive():
         _log.error("a model did not end its run; the process ends without it", extra={"running": running})
+        if feature_log is not None:
+            feature_log.close()
         logs.close()
         os._exit(1)
     _log.info("the server has ended")
 
 
 def _metrics_page(
-    engine: Engine, wire: _core.WireServer, settings: Settings
+    engine: Engine, wire: _core.WireServer, settings: Settings, feature_log: "FeatureLog | None"
 ) -> Callable[[str], tuple[bytes, str]]:
     """The page of metrics. Its library is loaded when somebody asks, not before the server is ready."""
     options = settings.metrics
@@ -173,7 +206,14 @@ def _metrics_page(
     def collector() -> "MetricsCollector":
         from falaj.server.ops.metrics import MetricsCollector
 
-        return MetricsCollector(engine, wire, histograms=options.histograms, gpu=options.gpu)
+        return MetricsCollector(
+            engine,
+            wire,
+            histograms=options.histograms,
+            gpu=options.gpu,
+            feature_log=feature_log,
+            audit=settings.features_dir() / "audit.json",
+        )
 
     return lambda accept: collector().render(accept)
 

@@ -165,13 +165,22 @@ class Metrics(Section, frozen=True):
 
 
 class Features(Section, frozen=True):
-    """Where models look their features up."""
+    """Where models look their features up, and the log of what they found."""
 
     store: str | None = None
     """URL of the online store, such as `lmdb://FOLDER`. Default: the one of `falaj features materialize`, in
     server.data_dir; it is opened when a model needs it."""
+    log_sample: float = 0.0
+    """Share of requests, 0 to 1, of which it is logged what they were served with, in server.data_dir.
+    Default: 0. Raise it for `falaj features audit`."""
+    log_buffer_bytes: int = 4 << 20
+    """Bytes of the log that wait to be written, of each model version; what is more is dropped and counted.
+    Default: 4 MiB. Raise it where rows are dropped."""
+
+    BOUNDS: ClassVar[Bounds] = {"log_sample": (0, 1), "log_buffer_bytes": (65_536, 1 << 30)}
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.store == "":
             raise ConfigError("expected the URL of a store, got ''", key="store")
 
@@ -192,6 +201,10 @@ class Settings(Section, frozen=True):
     def online_store(self) -> str:
         """Return the URL of the online store."""
         return self.features.store or f"lmdb://{Path(self.server.data_dir) / 'online'}"
+
+    def features_dir(self) -> Path:
+        """Return the folder of the log of served features and of what its audit found."""
+        return Path(self.server.data_dir) / "features"
 
     def wire_options(self) -> dict[str, Any]:
         """Return the options of the native WireServer, whose names csrc/wire/wire_options.h gives."""

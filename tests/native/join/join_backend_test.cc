@@ -83,8 +83,8 @@ class JoinBackendTest : public ::testing::Test {
   Status Run(const JoinRequest& request) {
     auto plan = JoinPlan::Make(request, Signature());
     if (!plan.ok()) return plan.status();
-    backend_ =
-        NewJoinBackend(std::move(plan).value(), std::make_unique<FakeBackend>(Signature(), nullptr), &Now);
+    backend_ = NewJoinBackend(std::move(plan).value(), std::make_unique<FakeBackend>(Signature(), nullptr),
+                              &Now, log_);
     instance_ = backend_->NewInstance().value();
     members_ = {{0, 1, &told_[0], Status(), false}, {1, 1, &told_[1], Status(), false}};
     for (const TensorSpec& spec : backend_->Describe().outputs) outputs_.push_back({spec.type, {}, nullptr});
@@ -98,6 +98,7 @@ class JoinBackendTest : public ::testing::Test {
     return std::string(static_cast<const std::string_view*>(outputs_[output].data)[row]);
   }
 
+  std::shared_ptr<ServedLog> log_;
   std::vector<int64_t> ids_ = {1, 2};
   std::vector<float> a_ = {10, 20}, x_ = {0, 40};
   std::vector<int32_t> n_ = {0, 50};
@@ -181,6 +182,75 @@ TEST_F(JoinBackendTest, RefusesWhileTheStoreIsOutOfReachWhereMissingOnesAreRefus
 
 TEST_F(JoinBackendTest, FailsWhereTheStoreIsDamaged) {
   EXPECT_EQ(Run(Request(OnMissing::kDefault, Internal("damaged"))).code(), Code::kInternal);
+}
+
+// The row of the log that one request of customer `id` has; ServedAs is always that of all three features.
+std::string Row(const std::string& request, int64_t id, uint8_t stale, ServedStatus status, ServedAs as,
+                float x, int32_t n, const std::string& t) {
+  const auto text = [](const std::string& of) { return BytesOf(static_cast<uint32_t>(of.size())) + of; };
+  return text(request) + BytesOf(int32_t{0}) + BytesOf(kNow) + BytesOf(stale) + BytesOf(id) +
+         BytesOf(status) + BytesOf(as) + BytesOf(x) + BytesOf(as) + BytesOf(n) + BytesOf(as) + text(t);
+}
+
+std::string Taken(ServedLog& log) {
+  const ServedRows& rows = log.Take();
+  return {reinterpret_cast<const char*>(rows.bytes.data()), rows.bytes.size()};
+}
+
+TEST_F(JoinBackendTest, LogsWhatEachRequestWasServedWith) {
+  log_ = std::make_shared<ServedLog>(1024, 1'000'000);
+  told_[0].id = "a";
+  told_[1].given = {2, 3, 4};
+  ASSERT_TRUE(Run(Request(OnMissing::kDefault)).ok());
+  const std::string first = Row("a", 1, 0, ServedStatus::kPresent, ServedAs::kValue, 1.5F, 7, "one");
+  EXPECT_EQ(Taken(*log_), first + Row("", 2, 0, ServedStatus::kMissing, ServedAs::kBrought, 40, 50, "mine"));
+  EXPECT_EQ(log_->Take().count, 0U);
+  EXPECT_EQ(log_->fields().size(), 12U);
+}
+
+TEST_F(JoinBackendTest, LogsWhatWasNotFoundAndNothingOfWhomItRefused) {
+  log_ = std::make_shared<ServedLog>(1024, 1'000'000);
+  ASSERT_TRUE(Run(Request(OnMissing::kDefault, Unavailable("gone"))).ok());
+  const std::string first = Row("", 1, 1, ServedStatus::kStale, ServedAs::kNull, 0, 0, "");
+  EXPECT_EQ(Taken(*log_), first + Row("", 2, 1, ServedStatus::kStale, ServedAs::kNull, 0, 0, ""));
+  outputs_.clear();
+  ASSERT_TRUE(Run(Request(OnMissing::kReject)).ok());
+  EXPECT_EQ(Taken(*log_), Row("", 1, 0, ServedStatus::kPresent, ServedAs::kValue, 1.5F, 7, "one"));
+}
+
+TEST_F(JoinBackendTest, LogsNothingOfWarmUps) {
+  log_ = std::make_shared<ServedLog>(1024, 1'000'000);
+  ASSERT_TRUE(Run(Request(OnMissing::kDefault)).ok());
+  ASSERT_EQ(log_->Take().count, 2U);
+  ASSERT_TRUE(backend_->WarmUp(*instance_, {inputs_, outputs_, &owners_, members_}).ok());
+  EXPECT_EQ(log_->Take().count, 0U);
+}
+
+TEST(ServedLogTest, DropsAndCountsWhatFindsNoRoomUntilItIsEmptied) {
+  ServedLog log(100, 1'000'000);
+  ServedRows rows;
+  rows.bytes.resize(60);
+  rows.count = 3;
+  log.Append(rows);
+  log.Append(rows);
+  EXPECT_EQ(log.dropped(), 3U);
+  EXPECT_EQ(log.Take().count, 3U);
+  log.Append(rows);
+  EXPECT_EQ(log.dropped(), 3U);
+  EXPECT_EQ(log.Take().bytes.size(), 60U);
+}
+
+TEST(ServedLogTest, SamplesAboutTheShare) {
+  const auto of_million = [](uint32_t per_million) {
+    const ServedLog log(1, per_million);
+    uint64_t state = 1;
+    int sampled = 0;
+    for (int i = 0; i < 1'000'000; ++i) sampled += log.Samples(state) ? 1 : 0;
+    return sampled;
+  };
+  EXPECT_EQ(of_million(0), 0);
+  EXPECT_EQ(of_million(1'000'000), 1'000'000);
+  EXPECT_NEAR(of_million(10'000), 10'000, 500);  // five standard deviations
 }
 
 TEST_F(JoinBackendTest, IsRefusedWhereItsPartsDoNotFit) {
