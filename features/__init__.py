@@ -2,7 +2,7 @@
 
 from falaj.features.entity import Entity
 from falaj.features.errors import DataError, DefinitionError
-from falaj.features.source import CsvFiles, ParquetFiles, Source
+from falaj.features.source import CsvFiles, ParquetFiles, Source, SqlQuery
 from falaj.features.view import Column, Tags, View
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Entity",
     "ParquetFiles",
     "Source",
+    "SqlQuery",
     "Tags",
     "View",
 ]

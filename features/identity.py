@@ -3,17 +3,18 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from falaj.features.entity import Entity
 from falaj.features.errors import DataError
-from falaj.features.source import CsvFiles, ParquetFiles, Source
+from falaj.features.source import CsvFiles, ParquetFiles, Source, SqlQuery
 from falaj.features.view import Column, View
 
 Plain = dict[str, Any]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_KINDS: dict[str, type[Source]] = {"parquet": ParquetFiles, "csv": CsvFiles}
+_KINDS: dict[str, type[Source]] = {"parquet": ParquetFiles, "csv": CsvFiles, "sql": SqlQuery}
 
 
 def meaning(view: View) -> Plain:
@@ -46,7 +47,7 @@ def view_of(told: Mapping[str, Any]) -> View:
         name=told["name"],
         version=told["version"],
         entity=Entity(entity["name"], dict(entity["keys"])),
-        source=_KINDS[told["source"]["kind"]](told["source"]["glob"]),
+        source=_source_of(told["source"]),
         columns=tuple(_column(name, of) for name, of in told["columns"].items()),
         event_time=told["event_time"],
         known_time=told["known_time"],
@@ -112,7 +113,11 @@ def _shown(value: Any) -> str:
 
 def _source(source: Source) -> Plain:
     (kind,) = (kind for kind, of in _KINDS.items() if type(source) is of)
-    return {"kind": kind, "glob": source.glob}
+    return {"kind": kind, **asdict(source)}
+
+
+def _source_of(told: Mapping[str, Any]) -> Source:
+    return _KINDS[told["kind"]](**{name: value for name, value in told.items() if name != "kind"})
 
 
 def _default(column: Column) -> Any:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from falaj.features.datatypes import DUCKDB_TYPES, Value, check_value
 from falaj.features.entity import Entity, check_name
 from falaj.features.errors import DefinitionError
-from falaj.features.source import Source
+from falaj.features.source import Source, SqlQuery
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ class View:
         sequence: A column of integers that orders rows of the same two times, the newest last. None: their
             order in the source's files.
         deleted: A column of booleans, true in rows which tell that the entity has no values any more.
-        sql: The transformation, a SELECT of DuckDB from the table `source`; None: its rows as they are.
+        sql: The transformation, a SELECT of DuckDB from the table `source`; None: its rows as they are. Not
+            where the source is a query itself.
         owner: Who answers for the view.
         tags: What governs its use.
 
@@ -84,6 +85,8 @@ class View:
             raise DefinitionError(f"{where}: source_delay: expected 0 or more, got {self.source_delay}")
         if self.ttl is not None and self.ttl < timedelta():
             raise DefinitionError(f"{where}: ttl: expected 0 or more, got {self.ttl}")
+        if self.sql is not None and isinstance(self.source, SqlQuery):
+            raise DefinitionError(f"{where}: sql: the query of its source is the transformation")
         if not self.columns:
             raise DefinitionError(f"{where}: columns: expected at least one")
         self._check_names(where)

@@ -3,6 +3,7 @@
 import os
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from glob import glob
 from pathlib import Path
@@ -14,7 +15,15 @@ from falaj._core import __version__
 from falaj.features.errors import DataError, DefinitionError
 from falaj.features.identity import content_hash, meaning, micros_of, view_of
 from falaj.features.offline.history import EVENT, KNOWN
-from falaj.features.offline.manifest import FileSeen, Manifest, ViewJoined, read_manifest, see, see_all
+from falaj.features.offline.manifest import (
+    FileSeen,
+    Manifest,
+    ViewJoined,
+    read_manifest,
+    see,
+    see_all,
+    see_source,
+)
 from falaj.features.offline.point_in_time import (
     EXPIRED,
     LATE,
@@ -33,6 +42,7 @@ from falaj.features.offline.resources import MOST, Resources, connect
 from falaj.features.offline.scratch import Scratch, kept_scratch
 from falaj.features.offline.spine import Spine, create_spine
 from falaj.features.offline.sql import blaming, literal, quoted
+from falaj.features.source import SqlQuery
 from falaj.features.view import View
 
 _GIVEN, _SPINE = "__given", "__spine"  # the spine as it is read, and as it was
@@ -84,6 +94,11 @@ def export_again(
             raise DataError(f"{seen.path}: is not what it was when {manifest} was written")
     views = [view_of(view.meaning) for view in told.views]
     made = _export(Spine(told.spine, told.spine_time), views, out, told.as_of_known_us, resources, tell)
+    for before, after in zip(told.views, made.views, strict=True):
+        if before.staged != after.staged:
+            raise DataError(
+                f"{view_of(before.meaning)}: its query gives other rows than when {manifest} was written"
+            )
     if made.out.sha256 != told.out.sha256:
         by = f"DuckDB {made.duckdb}, was {told.duckdb}"
         raise DataError(f"{out}: sha256 {made.out.sha256}, {manifest} tells {told.out.sha256} ({by})")
@@ -118,7 +133,9 @@ def _export(
                 parts.append(join.join(each, f"view-{i}.parquet", step))
         with progress.part(len(joined) / (len(joined) + 1), 1.0):
             made = _write(connection, scratch, joined, parts)
-        views_joined = [_view_joined(connection, *each) for each in zip(joined, parts, strict=True)]
+        staged = [join.staged.get(each.history) for each in joined]
+        told = zip(joined, parts, staged, strict=True)
+        views_joined = [replace(_view_joined(connection, each, part), staged=of) for each, part, of in told]
         rows = _row(connection, f"SELECT count(*) FROM read_parquet({literal(str(made))})")[0]
         if _asked(spine, views, until, resources)["files"] != asked["files"]:
             raise DataError("export: a file of the spine or of a view's source has changed while it was read")
@@ -151,8 +168,10 @@ def known_until(as_of_known: datetime | None) -> int | None:
 
 
 def _asked(spine: Spine, views: Sequence[View], until: int | None, resources: Resources) -> dict[str, Any]:
-    """All that decides what an export computes on its way. What a SELECT finds is another thing each time."""
-    globs = [view.source.glob for view in views] + ([] if spine.file is None else [spine.file])
+    """All that decides what an export computes on its way. What SELECTs find is another thing each time."""
+    globs = [view.source.glob for view in views if not isinstance(view.source, SqlQuery)]
+    globs += [] if spine.file is None else [spine.file]
+    asks_again = any(isinstance(view.source, SqlQuery) for view in views)
     paths = [path for pattern in globs for path in sorted(glob(pattern, recursive=True))]
     stats = [(path, os.stat(path)) for path in paths]
     return {
@@ -160,6 +179,7 @@ def _asked(spine: Spine, views: Sequence[View], until: int | None, resources: Re
         "versions": [__version__, duckdb.__version__],
         "spine": [spine.given, spine.time, None if spine.file else uuid.uuid4().hex],
         "views": [meaning(view) for view in views],
+        "queries": uuid.uuid4().hex if asks_again else None,
         "until": until,
         "memory": resources.memory,
         "files": [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats],
@@ -232,7 +252,7 @@ def _view_joined(connection: duckdb.DuckDBPyConnection, joined: Joined, part: Pa
     return ViewJoined(
         content_hash=content_hash(told),
         meaning=told,
-        files=see_all(view.source.glob),
+        files=see_source(view.source),
         history_rows=rows,
         ahead=ahead,
         present=found[0],

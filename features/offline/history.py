@@ -5,6 +5,8 @@ of the same two times, the largest there is where the view's is null; DELETED; a
 order. Names with two leading underscores are ours: no definition can have them.
 """
 
+from pathlib import Path
+
 import duckdb
 
 from falaj.features.datatypes import DUCKDB_TYPES, accepts
@@ -18,7 +20,8 @@ from falaj.features.offline.sql import (
     quoted,
     whole_sql,
 )
-from falaj.features.source import CsvFiles
+from falaj.features.offline.staging import Staged, stage
+from falaj.features.source import CsvFiles, SqlQuery
 from falaj.features.view import View
 
 EVENT = "__event_ts"
@@ -30,19 +33,28 @@ NEWEST = 2**63 - 1  # a SEQUENCE that is null in the source
 
 
 def create_history(
-    connection: duckdb.DuckDBPyConnection, view: View, name: str, *, numbered: bool = False
-) -> None:
+    connection: duckdb.DuckDBPyConnection,
+    view: View,
+    name: str,
+    scratch: Path | None = None,
+    *,
+    numbered: bool = False,
+) -> Staged | None:
     """Create the temporary view `name`, a view's history.
 
     Args:
+        scratch: A folder that outlives the connection; rows of a query are put there.
         numbered: Add the column ROW, by which a row is found again; of Parquet files without `sql`.
+
+    Returns:
+        What was read of a query; None where the source is files.
 
     Raises:
         DataError: The source cannot be read, or a time in it is naive.
         DefinitionError: A column that the definition names is not in the source, or of another type there.
     """
     connection.execute("SET TimeZone = 'UTC'")
-    source = source_sql(view)
+    staged, source = _staged(view, name, scratch)
     rows = source if view.sql is None else f"WITH source AS ({source}) SELECT * FROM ({view.sql})"
     with blaming(f"{view}, source"):
         described = connection.execute(f"DESCRIBE {rows}").fetchall()
@@ -50,6 +62,7 @@ def create_history(
     select = ", ".join([*_columns(view, types), *([ROW] if numbered else [])])
     with blaming(f"{view}, source"):
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS SELECT {select} FROM ({rows})")
+    return staged
 
 
 def _is_plain_csv(view: View) -> bool:
@@ -57,8 +70,18 @@ def _is_plain_csv(view: View) -> bool:
     return isinstance(view.source, CsvFiles) and view.sql is None
 
 
+def _staged(view: View, name: str, scratch: Path | None) -> tuple[Staged | None, str]:
+    if not isinstance(view.source, SqlQuery):
+        return None, source_sql(view)
+    if scratch is None:
+        raise ValueError(f"{view}: a query needs a scratch folder")
+    path = scratch / f"{name}.parquet"
+    return stage(view, path), parquet_sql(str(path), ROW)
+
+
 def source_sql(view: View) -> str:
     """Return SQL for the rows of a view's files, before its transformation."""
+    assert not isinstance(view.source, SqlQuery)
     if not isinstance(view.source, CsvFiles):
         return parquet_sql(view.source.glob, ROW)
     types = {time: "VARCHAR" for time in (view.event_time, view.known_time) if time is not None}

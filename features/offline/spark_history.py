@@ -146,7 +146,8 @@ def read_history(
             columns = (EVENT, KNOWN, SEQUENCE, DELETED, *(column.name for column in view.columns))
             return source.select(*plain, *(column_of(column) for column in columns))
     else:
-        _check_same_columns(connection, view)
+        assert isinstance(view.source, ParquetFiles)
+        _check_same_columns(connection, view, view.source)
         source = _read(session, [Path(path) for path in glob(view.source.glob, recursive=True)], ROW)
     if view.sql is not None:
         source = _transformed(session, source, view)
@@ -193,9 +194,9 @@ def _read(session: SparkSession, files: list[Path], row: str | None) -> DataFram
         return frame.select("*", number.alias(row))
 
 
-def _check_same_columns(connection: duckdb.DuckDBPyConnection, view: View) -> None:
+def _check_same_columns(connection: duckdb.DuckDBPyConnection, view: View, source: ParquetFiles) -> None:
     """Spark would take a column that a file does not have for one of nulls."""
-    schema = f"parquet_schema({literal(view.source.glob)})"
+    schema = f"parquet_schema({literal(source.glob)})"
     with blaming(f"{view}, source"):
         found = connection.execute(
             f"SELECT file_name, list(name) FROM {schema} GROUP BY file_name ORDER BY file_name"

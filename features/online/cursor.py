@@ -7,6 +7,7 @@ from glob import glob
 from pathlib import Path
 
 from falaj.features.errors import DataError
+from falaj.features.source import SqlQuery
 from falaj.features.view import View
 
 _FORMAT = 1
@@ -71,6 +72,8 @@ def cursor_of(told: bytes | None) -> Cursor:
 
 def files_now(view: View) -> tuple[FileRead, ...]:
     """Return the files of a view's source, in the order of their paths. Raises DataError without any."""
+    if isinstance(view.source, SqlQuery):
+        raise DataError(f"{view}, source: a query is not materialised yet, only files are")
     paths = sorted(glob(view.source.glob, recursive=True))
     if not paths:
         raise DataError(f"{view}, source: no file matches {view.source.glob!r}")

@@ -24,6 +24,7 @@ from falaj.features.offline.resources import MOST, Resources, connect
 from falaj.features.offline.sql import blaming, literal, quoted
 from falaj.features.online.cursor import Cursor, Going, Read, check_order, cursor_of, files_now
 from falaj.features.online.store import open_view
+from falaj.features.source import CsvFiles, ParquetFiles
 from falaj.features.view import View
 
 Tell = Callable[[float], None]  # of the share of chunks that are in, 0 to 1
@@ -179,7 +180,8 @@ def _new_rows(connection: duckdb.DuckDBPyConnection, view: View, before: Read, n
     parts = []
     for place, file in enumerate(now.files):
         name = f"__new_{place}"
-        create_history(connection, replace(view, source=type(view.source)(file.path)), name)
+        kind = CsvFiles if isinstance(view.source, CsvFiles) else ParquetFiles
+        create_history(connection, replace(view, source=kind(file.path)), name)
         number = f" REPLACE (({SEQUENCE} + {place << _FILE_SHIFT})::BIGINT AS {SEQUENCE})"
         columns = "*" + (number if view.sequence is None else "")
         is_new = file not in before.files
