@@ -269,6 +269,34 @@ def bind(
         print(f"{each.name}: {', '.join(str(column) for column in each.columns)}")
 
 
+@features.command("check")
+def check_views(
+    views: Annotated[
+        str | None, typer.Option(metavar="A@1,B@3", help="By default the latest version of each.")
+    ] = None,
+    quarantine: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write the bad rows there, with their reasons.")
+    ] = None,
+    data_dir: DataDir = _DATA_DIR,
+    as_json: Json = False,
+) -> None:
+    """Check the rows of views' sources. Exit code 1 where some are bad."""
+    from falaj.features.check_report import check_source
+
+    if views is None:
+        names = sorted({found.name for found in _registry(data_dir).versions()})
+    else:
+        names = [name.strip() for name in views.split(",")]
+    reports = [check_source(_find(data_dir, name), quarantine) for name in names]
+    if as_json:
+        print(json.dumps([asdict(report) for report in reports], ensure_ascii=False))
+    else:
+        for report in reports:
+            print("\n".join(report.lines()))
+    if any(report.bad for report in reports):
+        raise typer.Exit(1)
+
+
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[float], None] | None]:
     """A bar on standard error while the context lasts; none where that is no terminal."""

@@ -35,8 +35,15 @@ def meaning(view: View) -> Plain:
         "deleted": view.deleted,
         "sql": view.sql,
         "columns": {
-            column.name: {"datatype": column.datatype, "default": _default(column)} for column in view.columns
+            column.name: {
+                "datatype": column.datatype,
+                "default": _default(column),
+                **_demands(column),
+            }
+            for column in view.columns
         },
+        # Only where it is said, so that views from before there were checks keep their hash.
+        **({"unique": True} if view.unique else {}),
     }
 
 
@@ -56,17 +63,19 @@ def view_of(told: Mapping[str, Any]) -> View:
         sequence=told["sequence"],
         deleted=told["deleted"],
         sql=told["sql"],
+        unique=told.get("unique", False),
     )
 
 
 def stewardship(view: View) -> Plain:
-    """Return the rest of a definition: who answers for the view, and what governs its use."""
+    """Return the rest: who answers for the view, what governs its use, how fresh it is to be."""
     tags = view.tags
     return {
         "owner": view.owner,
         "purpose": tags.purpose,
         "sensitivity": tags.sensitivity,
         "jurisdiction": tags.jurisdiction,
+        **({} if view.freshness is None else {"freshness_us": micros(view.freshness)}),
     }
 
 
@@ -127,7 +136,31 @@ def _default(column: Column) -> Any:
 
 
 def _column(name: str, told: Mapping[str, Any]) -> Column:
-    default, datatype = told["default"], told["datatype"]
-    if default is not None and datatype in _FLOATS:
-        default = float(default)
-    return Column(name, datatype, default)
+    def read(value: Any) -> Any:
+        return float(value) if value is not None and told["datatype"] in _FLOATS else value
+
+    allowed = told.get("one_of")
+    return Column(
+        name,
+        told["datatype"],
+        read(told["default"]),
+        required=told.get("required", False),
+        minimum=read(told.get("minimum")),
+        maximum=read(told.get("maximum")),
+        one_of=None if allowed is None else tuple(read(value) for value in allowed),
+        finite=told.get("finite", False),
+    )
+
+
+def _demands(column: Column) -> Plain:
+    # Only those that are made, as `unique`.
+    def told(value: Any) -> Any:
+        return repr(float(value)) if column.datatype in _FLOATS else value
+
+    made: Plain = {name: True for name in ("required", "finite") if getattr(column, name)}
+    for name in ("minimum", "maximum"):
+        if getattr(column, name) is not None:
+            made[name] = told(getattr(column, name))
+    if column.one_of is not None:
+        made["one_of"] = [told(value) for value in column.one_of]
+    return made

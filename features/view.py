@@ -17,11 +17,20 @@ class Column:
         name: Of the column.
         datatype: By the Open Inference Protocol's name, such as FP32.
         default: What serves where the entity has no value, or an expired one; None: nothing does.
+        required: A row where it is null is bad. These say what a row is checked for, see checks.py.
+        minimum, maximum: A row with less, or more, is bad; of numbers only.
+        one_of: A row with another value is bad.
+        finite: A row with NaN or an infinity is bad; of floats only.
     """
 
     name: str
     datatype: str
     default: Value | None = None
+    required: bool = False
+    minimum: int | float | None = None
+    maximum: int | float | None = None
+    one_of: tuple[Value, ...] | None = None
+    finite: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,8 @@ class View:
         deleted: A column of booleans, true in rows which tell that the entity has no values any more.
         sql: The transformation, a SELECT of DuckDB from the table `source`; None: its rows as they are. Not
             where the source is a query itself.
+        unique: Of rows with the same keys, times and sequence all but the last are bad.
+        freshness: How long ago the newest row may have become known; told by checks, the fault of no row.
         owner: Who answers for the view.
         tags: What governs its use.
 
@@ -73,6 +84,8 @@ class View:
     sequence: str | None = None
     deleted: str | None = None
     sql: str | None = None
+    unique: bool = False
+    freshness: timedelta | None = None
     owner: str = ""
     tags: Tags = Tags()
 
@@ -85,6 +98,8 @@ class View:
             raise DefinitionError(f"{where}: source_delay: expected 0 or more, got {self.source_delay}")
         if self.ttl is not None and self.ttl < timedelta():
             raise DefinitionError(f"{where}: ttl: expected 0 or more, got {self.ttl}")
+        if self.freshness is not None and self.freshness < timedelta():
+            raise DefinitionError(f"{where}: freshness: expected 0 or more, got {self.freshness}")
         if self.sql is not None and isinstance(self.source, SqlQuery):
             raise DefinitionError(f"{where}: sql: the query of its source is the transformation")
         if not self.columns:
@@ -97,6 +112,7 @@ class View:
                 raise DefinitionError(f"{at}: expected one of {expected}, got {column.datatype!r}")
             if column.default is not None:
                 check_value(column.default, column.datatype, f"{at}: default")
+            _check_demands(column, at)
 
     def __str__(self) -> str:
         return f"view {self.name}@{self.version}"
@@ -118,3 +134,22 @@ class View:
             if column.name in taken:
                 raise DefinitionError(f"{where}, column {column.name!r}: is already {taken[column.name]}")
             taken[column.name] = "a column"
+
+
+def _check_demands(column: Column, at: str) -> None:
+    bounds = {"minimum": column.minimum, "maximum": column.maximum}
+    for role, bound in bounds.items():
+        if bound is None:
+            continue
+        if column.datatype in ("BOOL", "BYTES"):
+            raise DefinitionError(f"{at}: {role}: is for numbers, not {column.datatype}")
+        if check_value(bound, column.datatype, f"{at}: {role}") != bound or bound != bound:
+            raise DefinitionError(f"{at}: {role}: expected a number of {column.datatype}, got {bound}")
+    if column.minimum is not None and column.maximum is not None and column.minimum > column.maximum:
+        raise DefinitionError(f"{at}: minimum: {column.minimum} is above the maximum, {column.maximum}")
+    if column.one_of is not None and not column.one_of:
+        raise DefinitionError(f"{at}: one_of: expected at least one value")
+    for value in column.one_of or ():
+        check_value(value, column.datatype, f"{at}: one_of")
+    if column.finite and column.datatype not in ("FP32", "FP64"):
+        raise DefinitionError(f"{at}: finite: is for floats, not {column.datatype}")

@@ -81,6 +81,12 @@ def csv_sql(glob: str, row: str, columns: Mapping[str, str]) -> str:
     return f"SELECT *, row_number() OVER () AS {row} FROM read_csv({literal(glob)}, {options})"
 
 
+def csv_text_sql(glob: str, row: str) -> str:
+    """Return SQL for all rows of CSV files, see `csv_sql`, all columns as text."""
+    options = "header = true, all_varchar = true, nullstr = '', allow_quoted_nulls = false"
+    return f"SELECT *, row_number() OVER () AS {row} FROM read_csv({literal(glob)}, {options})"
+
+
 def csv_type(datatype: str) -> str:
     """Return the type as which a column of a datatype is best read from CSV, see `csv_sql`."""
     return "VARCHAR" if "INT" in datatype else DUCKDB_TYPES[datatype]

@@ -1,0 +1,75 @@
+"""Rows of a real CSV file are split into good ones and bad ones, each with its reason."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+
+from falaj.features import Column, CsvFiles, Entity, View
+from falaj.features.checks import check, create_raw, quarantine
+from falaj.features.identity import meaning, view_of
+
+_LINES = """id,event,age,score,city
+1,2026-01-01T00:00:00Z,30,0.5,Dubai
+1,2026-01-01T00:00:00Z,31,0.5,Dubai
+,2026-01-01T00:00:00Z,30,0.5,Dubai
+2,,30,0.5,Dubai
+2,2026-01-01T00:00:00,30,0.5,Dubai
+2,soon,30,0.5,Dubai
+2,2026-01-01T00:00:00Z,old,0.5,Dubai
+2,2026-01-01T00:00:00Z,300,0.5,Dubai
+2,2026-01-01T00:00:00Z,-1,0.5,Dubai
+2,2026-01-01T00:00:00Z,,0.5,Dubai
+2,2026-01-01T00:00:00Z,30,nan,Dubai
+2,2026-01-01T00:00:00Z,30,1.5,Dubai
+2,2026-01-01T00:00:00Z,30,0.5,Paris
+"""
+_VIEW = View(
+    name="profile",
+    version=1,
+    entity=Entity("customer", {"id": "INT64"}),
+    source=CsvFiles("unused"),
+    columns=(
+        Column("age", "INT8", required=True, minimum=0),
+        Column("score", "FP32", maximum=1.0, finite=True),
+        Column("city", "BYTES", one_of=("Dubai",)),
+    ),
+    event_time="event",
+    known_time=None,
+    unique=True,
+)
+
+
+def test_bad_rows_have_reasons_and_are_written_once(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text(_LINES, encoding="utf-8")
+    view = replace(_VIEW, source=CsvFiles(str(tmp_path / "rows.csv")))
+    with duckdb.connect() as connection:
+        create_raw(connection, view, "raw", tmp_path)
+        checked = check(connection, view, "raw")
+        good = connection.execute(f"SELECT id, age FROM {checked.good}").fetchall()
+        files = {quarantine(connection, view, checked, tmp_path / "bad") for _ in range(2)}
+        (file,) = files
+        assert file is not None
+        text = f"SELECT age FROM read_parquet('{file}') WHERE __reason = 'wrong type: age'"
+        assert connection.execute(text).fetchall() == [("old",)]
+    assert good == [(1, 31)]
+    assert (checked.rows, checked.bad_rows) == (13, 12)
+    assert checked.reasons == {
+        "above maximum: score": 1,
+        "below minimum: age": 1,
+        "duplicate": 1,
+        "missing time: event": 1,
+        "naive time: event": 1,
+        "not finite: score": 1,
+        "not one of: city": 1,
+        "null key: id": 1,
+        "null: age": 1,
+        "out of range of INT8: age": 1,
+        "unreadable time: event": 1,
+        "wrong type: age": 1,
+    }
+    assert file.parent == tmp_path / "bad" / "profile@1"
+
+
+def test_demands_are_part_of_the_meaning() -> None:
+    assert view_of(meaning(_VIEW)) == _VIEW
