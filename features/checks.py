@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-from falaj.features.datatypes import DUCKDB_TYPES, accepts
+from falaj.features.datatypes import DUCKDB_TYPES, FLOATS, Value, accepts
 from falaj.features.errors import DataError, DefinitionError
 from falaj.features.offline.history import DELETED, EVENT, KNOWN, ROW, SEQUENCE
 from falaj.features.offline.manifest import see
@@ -208,23 +208,32 @@ def _declared(column: Column) -> Iterator[tuple[str, str]]:
         yield f"{quoted(column.name)} IS NULL", "null"
     if column.finite:
         yield f"coalesce(NOT isfinite({value}), false)", "not finite"
+    bounded = column.minimum is not None or column.maximum is not None
+    if bounded and column.datatype in FLOATS:
+        # DuckDB has NaN above all numbers.
+        yield f"coalesce(isnan({value}), false)", "not a number"
     if column.minimum is not None:
-        yield f"coalesce({value} < {_told(column.minimum)}, false)", "below minimum"
+        yield f"coalesce({value} < {_told(column.minimum, column)}, false)", "below minimum"
     if column.maximum is not None:
-        yield f"coalesce({value} > {_told(column.maximum)}, false)", "above maximum"
+        yield f"coalesce({value} > {_told(column.maximum, column)}, false)", "above maximum"
     if column.one_of is not None:
-        allowed = ", ".join(_told(each) for each in column.one_of)
+        allowed = ", ".join(_told(each, column) for each in column.one_of)
         yield f"coalesce({value} NOT IN ({allowed}), false)", "not one of"
 
 
-def _told(value: bool | int | float | str) -> str:
-    if isinstance(value, str):
-        return literal(value)
-    return f"{literal(repr(value))}::DOUBLE" if isinstance(value, float) else str(value)
+def _told(value: Value, column: Column) -> str:
+    """A value of a definition as the column's own type: 0.1 is another number as FP32."""
+    text = value if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else repr(value)
+    return f"CAST({literal(text)} AS {DUCKDB_TYPES[column.datatype]})"
 
 
 def _value(name: str, datatype: str) -> str:
-    return f"TRY_CAST({quoted(name)} AS {DUCKDB_TYPES[datatype]})"
+    value = f"TRY_CAST({quoted(name)} AS {DUCKDB_TYPES[datatype]})"
+    if datatype not in FLOATS:
+        return value
+    # DuckDB reads text of a number that is too large as an infinity.
+    too_large = f"isinf({value}) AND regexp_matches({quoted(name)}::VARCHAR, '[0-9]')"
+    return f"CASE WHEN {too_large} THEN NULL ELSE {value} END"
 
 
 def _time(name: str, types: Mapping[str, str]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from falaj.features.datatypes import FLOATS
 from falaj.features.entity import Entity
 from falaj.features.errors import DataError
 from falaj.features.source import CsvFiles, ParquetFiles, Source, SqlQuery
@@ -113,7 +114,6 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any], at: str = "") -> 
 
 
 _ABSENT = object()
-_FLOATS = ("FP32", "FP64")
 
 
 def _shown(value: Any) -> str:
@@ -132,12 +132,12 @@ def _source_of(told: Mapping[str, Any]) -> Source:
 def _default(column: Column) -> Any:
     # JSON has no NaN and no infinities; the text of a float tells it exactly.
     default = column.default
-    return default if default is None or column.datatype not in _FLOATS else repr(float(default))
+    return default if default is None or column.datatype not in FLOATS else repr(float(default))
 
 
 def _column(name: str, told: Mapping[str, Any]) -> Column:
     def read(value: Any) -> Any:
-        return float(value) if value is not None and told["datatype"] in _FLOATS else value
+        return float(value) if value is not None and told["datatype"] in FLOATS else value
 
     allowed = told.get("one_of")
     return Column(
@@ -155,7 +155,7 @@ def _column(name: str, told: Mapping[str, Any]) -> Column:
 def _demands(column: Column) -> Plain:
     # Only those that are made, as `unique`.
     def told(value: Any) -> Any:
-        return repr(float(value)) if column.datatype in _FLOATS else value
+        return repr(float(value)) if column.datatype in FLOATS else value
 
     made: Plain = {name: True for name in ("required", "finite") if getattr(column, name)}
     for name in ("minimum", "maximum"):

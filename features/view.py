@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from falaj.features.datatypes import DUCKDB_TYPES, Value, check_value
+from falaj.features.datatypes import DUCKDB_TYPES, FLOATS, Value, check_value
 from falaj.features.entity import Entity, check_name
 from falaj.features.errors import DefinitionError
 from falaj.features.source import Source, SqlQuery
@@ -18,7 +18,7 @@ class Column:
         datatype: By the Open Inference Protocol's name, such as FP32.
         default: What serves where the entity has no value, or an expired one; None: nothing does.
         required: A row where it is null is bad. These say what a row is checked for, see checks.py.
-        minimum, maximum: A row with less, or more, is bad; of numbers only.
+        minimum, maximum: A row with less, or more, or NaN is bad; of numbers only.
         one_of: A row with another value is bad.
         finite: A row with NaN or an infinity is bad; of floats only.
     """
@@ -151,5 +151,5 @@ def _check_demands(column: Column, at: str) -> None:
         raise DefinitionError(f"{at}: one_of: expected at least one value")
     for value in column.one_of or ():
         check_value(value, column.datatype, f"{at}: one_of")
-    if column.finite and column.datatype not in ("FP32", "FP64"):
+    if column.finite and column.datatype not in FLOATS:
         raise DefinitionError(f"{at}: finite: is for floats, not {column.datatype}")

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import duckdb
+import pytest
 
 from falaj.features import Column, CsvFiles, Entity, View
 from falaj.features.checks import check, create_raw, quarantine
@@ -73,3 +74,46 @@ def test_bad_rows_have_reasons_and_are_written_once(tmp_path: Path) -> None:
 
 def test_demands_are_part_of_the_meaning() -> None:
     assert view_of(meaning(_VIEW)) == _VIEW
+
+
+def _reasons(folder: Path, column: Column, *values: str) -> list[tuple[str, str | None]]:
+    """Of each value, in a CSV file of its own rows."""
+    lines = "".join(f"{i},1970-01-01T00:00:00Z,{value}\n" for i, value in enumerate(values))
+    (folder / "rows.csv").write_text(f"id,event,value\n{lines}", encoding="utf-8")
+    view = replace(_VIEW, source=CsvFiles(str(folder / "rows.csv")), columns=(column,), unique=False)
+    with duckdb.connect() as connection:
+        create_raw(connection, view, "raw", folder)
+        checked = check(connection, view, "raw")
+        bad = dict(connection.execute(f"SELECT id, __reason FROM {checked.bad}").fetchall())
+        assert checked.rows == len(values)
+    return [(value, bad.get(str(i))) for i, value in enumerate(values)]
+
+
+@pytest.mark.parametrize("datatype", ["FP32", "FP64"])
+def test_bounds_are_numbers_of_the_column(tmp_path: Path, datatype: str) -> None:
+    bounded = Column("value", datatype, minimum=0.1, maximum=0.7)  # as FP32 one is more, the other less
+    assert _reasons(tmp_path, bounded, "0.1", "0.7", "0.09", "0.71", "nan") == [
+        ("0.1", None),
+        ("0.7", None),
+        ("0.09", "below minimum: value"),
+        ("0.71", "above maximum: value"),
+        ("nan", "not a number: value"),
+    ]
+    few = Column("value", datatype, one_of=(0.1, 0.7))
+    assert _reasons(tmp_path, few, "0.7", "0.5") == [("0.7", None), ("0.5", "not one of: value")]
+
+
+@pytest.mark.parametrize(
+    ("datatype", "largest", "above"), [("FP32", "3.4e38", "1e300"), ("FP64", "1e300", "1e400")]
+)
+def test_number_that_is_too_large_is_no_infinity(
+    tmp_path: Path, datatype: str, largest: str, above: str
+) -> None:
+    wrong = f"out of range of {datatype}: value"
+    assert _reasons(tmp_path, Column("value", datatype), largest, above, f"-{above}", "inf", "-Infinity") == [
+        (largest, None),
+        (above, wrong),
+        (f"-{above}", wrong),
+        ("inf", None),
+        ("-Infinity", None),
+    ]
