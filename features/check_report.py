@@ -1,17 +1,18 @@
 """What checks found in the source of a registered view."""
 
 import tempfile
+import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 
-from falaj.features.checks import check, create_raw, quarantine
+from falaj.features.checks import check
 from falaj.features.identity import micros, view_of
+from falaj.features.quarantine import write_by_hash
+from falaj.features.raw_rows import create_parts
 from falaj.features.registry import Registered
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from falaj.features.view import View
 
 
 @dataclass(frozen=True)
@@ -41,27 +42,29 @@ class Report:
         return lines if self.quarantined is None else [*lines, f"  written to {self.quarantined}"]
 
 
+def is_stale(view: View, newest_us: int | None) -> bool | None:
+    """Whether a view's newest row became known longer ago than it allows; None where it demands nothing."""
+    if view.freshness is None:
+        return None
+    return newest_us is None or time.time_ns() // 1000 - newest_us > micros(view.freshness)
+
+
 def check_source(found: Registered, folder: Path | None) -> Report:
     """Check a view's source, and write bad rows to a folder where one is given. Raises as `check`."""
-    view = view_of(found.meaning)
-    allowed = found.stewardship.get("freshness_us")
+    view = view_of(found.meaning, found.stewardship)
     with (
         tempfile.TemporaryDirectory(prefix="falaj-check-") as scratch,
         duckdb.connect(config={"temp_directory": scratch}) as connection,
     ):
-        create_raw(connection, view, "raw", Path(scratch))
-        checked = check(connection, view, "raw")
-        written = None if folder is None else quarantine(connection, view, checked, folder)
-    stale = None
-    if allowed is not None:
-        now = micros(datetime.now(UTC) - _EPOCH)
-        stale = checked.newest_us is None or now - checked.newest_us > allowed
+        checked = check(connection, view, create_parts(connection, view, Path(scratch)))
+        written = None if folder is None else write_by_hash(connection, view, checked, folder)
+    bad = sum(checked.reasons.values())
     return Report(
         view=f"{view.name}@{view.version}",
-        rows=checked.rows,
-        bad=checked.bad_rows,
+        rows=checked.good_rows + bad,
+        bad=bad,
         reasons=dict(checked.reasons),
         newest_us=checked.newest_us,
-        stale=stale,
+        stale=is_stale(view, checked.newest_us),
         quarantined=None if written is None else str(written),
     )

@@ -1,163 +1,161 @@
 """What a view's definition demands of its rows, as SQL for DuckDB: good rows, and bad ones with a reason."""
 
-import os
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import duckdb
 
 from falaj.features.datatypes import DUCKDB_TYPES, FLOATS, Value, accepts
-from falaj.features.errors import DataError, DefinitionError
+from falaj.features.errors import DefinitionError
 from falaj.features.offline.history import DELETED, EVENT, KNOWN, ROW, SEQUENCE
-from falaj.features.offline.manifest import see
-from falaj.features.offline.sql import OFFSET, blaming, csv_sql, csv_text_sql, literal, parquet_sql, quoted
-from falaj.features.offline.staging import UNFIT, stage
-from falaj.features.source import CsvFiles, SqlQuery
+from falaj.features.offline.sql import OFFSET, blaming, literal, quoted
+from falaj.features.offline.staging import TOLD, UNFIT
+from falaj.features.raw_rows import Part
+from falaj.features.source import CsvFiles
 from falaj.features.view import Column, View
 
-REASON = "__reason"
+# Of a row: where it is from, its number there from 1, the first thing wrong with it, itself as JSON of text.
+SOURCE, NUMBER, REASON, RAW = "__source", "__number", "__reason", "__raw"
+_FRESH = "__fresh"
+_DUPLICATE = "duplicate"
+_PLACE_SHIFT = 40  # rows of a part are numbered below 2**40, as sql.parquet_sql does
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which rows are wanted, by when they became known, UTC µs.
+
+    Attributes:
+        since_us: Only those known later; None: all.
+        until_us: Only those known by then; None: all. A row whose time cannot be read counts as known.
+        new: Places of the parts for which `since_us` does not hold.
+    """
+
+    since_us: int | None = None
+    until_us: int | None = None
+    new: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A view's rows, split.
+    """Rows of a view, split.
 
     Attributes:
         good: A relation with the columns of a history, see history.py.
-        bad: One with the raw columns and REASON, the first thing that is wrong with a row.
-        rows: Of both together.
+        bad: One with SOURCE, NUMBER, REASON and RAW.
+        good_rows: How many are good.
         reasons: How many are bad, by reason.
         newest_us: When the newest good row became known; None where there is none.
     """
 
     good: str
     bad: str
-    rows: int
+    good_rows: int
     reasons: Mapping[str, int]
     newest_us: int | None
 
-    @property
-    def bad_rows(self) -> int:
-        """How many rows are bad."""
-        return sum(self.reasons.values())
 
+def check(
+    connection: duckdb.DuckDBPyConnection, view: View, parts: Sequence[Part], window: Window | None = None
+) -> Checked:
+    """Split a view's rows into temporary views of good and of bad ones.
 
-def create_raw(connection: duckdb.DuckDBPyConnection, view: View, name: str, scratch: Path) -> None:
-    """Create the temporary view `name`, a view's rows before anything is asked of their values.
-
-    Columns of CSV and of queries are text, so that one that cannot be read ends nothing.
-
-    Raises:
-        DataError: The source cannot be read at all.
-    """
-    connection.execute("SET TimeZone = 'UTC'")
-    if isinstance(view.source, SqlQuery):
-        path = scratch / f"{name}.parquet"
-        stage(view, path, as_text=True)
-        rows = parquet_sql(str(path), ROW)
-    elif isinstance(view.source, CsvFiles):
-        times = {time: "VARCHAR" for time in (view.event_time, view.known_time) if time is not None}
-        plain = view.sql is None
-        rows = csv_text_sql(view.source.glob, ROW) if plain else csv_sql(view.source.glob, ROW, times)
-    else:
-        rows = parquet_sql(view.source.glob, ROW)
-    if view.sql is not None:
-        rows = f"WITH source AS ({rows}) SELECT * FROM ({view.sql})"
-    with blaming(f"{view}, source"):
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS {rows}")
-
-
-def check(connection: duckdb.DuckDBPyConnection, view: View, relation: str) -> Checked:
-    """Split a view's raw rows, see `create_raw`, into temporary views of good and of bad ones.
+    Where the view is `unique`, bad are also rows outside of the window whose duplicate is there by its end.
 
     Raises:
         DataError: The rows cannot be read.
         DefinitionError: A column that the definition names is not there, or is of a type none of whose values
             can be of its datatype.
     """
-    with blaming(f"{view}, source"):
-        described = connection.execute(f"DESCRIBE {quoted(relation)}").fetchall()
-    types = {str(column[0]): str(column[1]) for column in described}
-    rules = [f"WHEN {rule} THEN {literal(reason)}" for rule, reason in _rules(view, types)]
-    reasoned = f"SELECT *, CASE {' '.join(rules)} END AS {REASON} FROM {quoted(relation)}"
+    window = window or Window()
+    rows = " UNION ALL ".join(_windowed(view, part, window) for part in parts)
     if view.unique:
-        reasoned = _without_duplicates(view, types, reasoned)
-    good, bad = f"{relation}__good", f"{relation}__bad"
-    select = f"SELECT {', '.join(_history(view, types))} FROM ({reasoned}) WHERE {REASON} IS NULL"
+        rows = _without_duplicates(view, rows)
+    judged, good, bad = "__judged", "__good", "__bad"
+    columns = ", ".join((*_keys(view), EVENT, KNOWN, SEQUENCE, DELETED, *_values(view)))
+    found = f"SELECT {REASON}, count(*), max({KNOWN}) FROM {judged} GROUP BY 1 ORDER BY 1"
     with blaming(f"{view}, source"):
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(good)} AS {select}")
-        wrong = f"SELECT * FROM ({reasoned}) WHERE {REASON} IS NOT NULL"
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(bad)} AS {wrong}")
-        known = _time(view.known_time or view.event_time, types)
-        counts = f"SELECT {REASON}, count(*), max({known}) FROM ({reasoned}) GROUP BY 1 ORDER BY 1"
-        found = connection.execute(counts).fetchall()
-    newest = next((time for reason, _, time in found if reason is None), None)
-    reasons = {reason: count for reason, count, _ in found if reason is not None}
-    return Checked(good, bad, sum(count for _, count, _ in found), reasons, newest)
+        for name, sql in (
+            (judged, f"SELECT * FROM ({rows}) WHERE {_FRESH} OR {REASON} = {literal(_DUPLICATE)}"),
+            (good, f"SELECT {columns} FROM {judged} WHERE {REASON} IS NULL"),
+            (bad, f"SELECT {SOURCE}, {NUMBER}, {REASON}, {RAW} FROM {judged} WHERE {REASON} IS NOT NULL"),
+        ):
+            connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {sql}")
+        counts = {reason: (count, newest) for reason, count, newest in connection.execute(found).fetchall()}
+    good_rows, newest = counts.pop(None, (0, None))
+    return Checked(good, bad, good_rows, {reason: count for reason, (count, _) in counts.items()}, newest)
 
 
-def quarantine(
-    connection: duckdb.DuckDBPyConnection, view: View, checked: Checked, folder: Path
-) -> Path | None:
-    """Write the bad rows to `<folder>/<view>@<version>/<hash>.parquet`; the same rows are the same file.
-
-    Nothing is there under that name before it is complete.
-
-    Returns:
-        The file; None where no row is bad.
+def judged_sql(view: View, part: Part) -> str:
+    """Return SQL for a part's rows: the columns of a history, and SOURCE, NUMBER, REASON and RAW.
 
     Raises:
-        DataError: It cannot be written.
+        DefinitionError: See `check`.
     """
-    if not checked.reasons:
-        return None
-    place = folder / f"{view.name}@{view.version}"
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".falaj-", dir=place) as scratch:
-            made = Path(scratch) / "bad.parquet"
-            rows = f"SELECT * FROM {quoted(checked.bad)} ORDER BY ALL"
-            with blaming(f"{view}, quarantine"):
-                connection.execute(
-                    f"COPY ({rows}) TO {literal(str(made))} (FORMAT parquet, COMPRESSION zstd)"
-                )
-            with made.open("rb") as file:
-                os.fsync(file.fileno())
-            out = place / f"{see(made).sha256[:32]}.parquet"
-            os.replace(made, out)
-    except OSError as error:
-        raise DataError(f"{view}, quarantine: {error}") from error
-    return out
+    rules = [f"WHEN {rule} THEN {reason}" for rule, reason in _rules(view, part)]
+    number = "NULL::BIGINT" if part.first is None else f"raw.{ROW} + {1 - part.first}"
+    ours = (ROW, UNFIT, TOLD)
+    told = ", ".join(f"{literal(name)}: {_raw(name)}::VARCHAR" for name in part.types if name not in ours)
+    text = f"to_json({{{told}}})::VARCHAR"
+    columns = [
+        *_history(view, part),
+        f"CASE {' '.join(rules)} END AS {REASON}",
+        f"{literal(part.source)} AS {SOURCE}",
+        f"{number} AS {NUMBER}",
+        f"{f'coalesce(raw.{TOLD}, {text})' if TOLD in part.types else text} AS {RAW}",
+    ]
+    return f"SELECT {', '.join(columns)} FROM {part.relation} AS raw"
 
 
-def _rules(view: View, types: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """What makes a row bad, and the reason: the first that holds is told."""
+def _windowed(view: View, part: Part, window: Window) -> str:
+    since, until = window.since_us, window.until_us
+    old = since is not None and part.place not in window.new
+    fresh = f"coalesce({KNOWN} > {since}, false)" if old else "true"
+    asked = [] if until is None else [f"coalesce({KNOWN} <= {until}, true)"]
+    if not view.unique:
+        asked.append(fresh)  # nothing is asked of the others
+    where = f" WHERE {' AND '.join(asked)}" if asked else ""
+    return f"SELECT *, {fresh} AS {_FRESH} FROM ({judged_sql(view, part)}){where}"
+
+
+def _without_duplicates(view: View, rows: str) -> str:
+    """The one that stays is the one that a join would have taken."""
+    same = [*_keys(view), EVENT, KNOWN, *([] if view.sequence is None else [SEQUENCE]), f"{REASON} IS NULL"]
+    order = f"{SEQUENCE} DESC, {SOURCE} DESC, {NUMBER} DESC, {RAW} DESC"
+    twice = f"row_number() OVER (PARTITION BY {', '.join(same)} ORDER BY {order}) > 1"
+    reason = f"CASE WHEN {REASON} IS NULL AND {twice} THEN {literal(_DUPLICATE)} ELSE {REASON} END"
+    return f"SELECT * REPLACE ({reason} AS {REASON}) FROM ({rows})"
+
+
+def _rules(view: View, part: Part) -> Iterator[tuple[str, str]]:
+    """What makes a row bad, and SQL for the reason: the first that holds is told."""
+    if UNFIT in part.types:
+        yield f"raw.{UNFIT} IS NOT NULL", f"raw.{UNFIT}"
+    for rule, reason in _demands(view, part):
+        yield rule, literal(reason)
+
+
+def _demands(view: View, part: Part) -> Iterator[tuple[str, str]]:
     for role, name in _named(view):
-        if name not in types:
-            there = ", ".join(each for each in types if not each.startswith("__"))
-            raise DefinitionError(f"{view}: {role}: no column {name!r} in the source, which has {there}")
-    if UNFIT in types:
-        for _, name in _named(view):
-            yield f"{UNFIT} = {literal(name)}", f"wrong type: {name}"
+        if name not in part.types:
+            there = ", ".join(each for each in part.types if not each.startswith("__"))
+            raise DefinitionError(f"{view}: {role}: no column {name!r} in {part.source}, which has {there}")
     for key, datatype in view.entity.keys.items():
-        yield f"{quoted(key)} IS NULL", f"null key: {key}"
-        yield from _typed(view, key, datatype, types)
+        yield f"{_raw(key)} IS NULL", f"null key: {key}"
+        yield from _typed(view, part, key, datatype)
     for time in (view.event_time, view.known_time):
         if time is not None:
-            yield from _timed(view, time, types)
+            yield from _timed(view, part, time)
     if view.sequence is not None:
-        yield f"{quoted(view.sequence)} IS NULL", f"null sequence: {view.sequence}"
-        yield from _typed(view, view.sequence, "INT64", types)
+        yield f"{_raw(view.sequence)} IS NULL", f"null sequence: {view.sequence}"
+        yield from _typed(view, part, view.sequence, "INT64")
     if view.deleted is not None:
-        yield from _typed(view, view.deleted, "BOOL", types)
-    gone = _gone(view)
+        yield from _typed(view, part, view.deleted, "BOOL")
     for column in view.columns:
-        yield from _typed(view, column.name, column.datatype, types)
+        yield from _typed(view, part, column.name, column.datatype)
         for rule, reason in _declared(column):
             # A tombstone has no values to demand anything of.
-            yield f"NOT {gone} AND {rule}", f"{reason}: {column.name}"
+            yield f"NOT {_gone(view)} AND {rule}", f"{reason}: {column.name}"
 
 
 def _named(view: View) -> Iterator[tuple[str, str]]:
@@ -170,42 +168,36 @@ def _named(view: View) -> Iterator[tuple[str, str]]:
         yield f"column {column.name!r}", column.name
 
 
-def _typed(view: View, name: str, datatype: str, types: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    column, of = quoted(name), types[name]
-    if of == "VARCHAR" and datatype != "BYTES" and _is_text(view):
+def _typed(view: View, part: Part, name: str, datatype: str) -> Iterator[tuple[str, str]]:
+    column, of = _raw(name), part.types[name]
+    if of == "VARCHAR" and datatype != "BYTES" and isinstance(view.source, CsvFiles) and view.sql is None:
         if "INT" in datatype:
             yield f"NOT regexp_full_match({column}, '[+-]?[0-9]+')", f"wrong type: {name}"
         else:
             wide = "BOOLEAN" if datatype == "BOOL" else "DOUBLE"
             yield f"{column} IS NOT NULL AND TRY_CAST({column} AS {wide}) IS NULL", f"wrong type: {name}"
     elif not accepts(datatype, of):
-        raise DefinitionError(f"{view}: {name!r}: is {datatype}, the source has {of}")
+        raise DefinitionError(f"{view}: {name!r}: is {datatype}, {part.source} has {of}")
     yield f"{column} IS NOT NULL AND {_value(name, datatype)} IS NULL", f"out of range of {datatype}: {name}"
 
 
-def _is_text(view: View) -> bool:
-    return view.sql is None and isinstance(view.source, CsvFiles | SqlQuery)
-
-
-def _timed(view: View, name: str, types: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    column, of = quoted(name), types[name]
+def _timed(view: View, part: Part, name: str) -> Iterator[tuple[str, str]]:
+    column, of = _raw(name), part.types[name]
     yield f"{column} IS NULL", f"missing time: {name}"
     if (of.startswith("TIMESTAMP") and of != "TIMESTAMP WITH TIME ZONE") or of == "DATE":
         yield "true", f"naive time: {name}"
     elif of == "VARCHAR":
-        naive = (
-            f"TRY_CAST({column} AS TIMESTAMP) IS NOT NULL AND NOT regexp_matches({column}, {literal(OFFSET)})"
-        )
-        yield naive, f"naive time: {name}"
-        yield f"{_time(name, types)} IS NULL", f"unreadable time: {name}"
+        naive = f"TRY_CAST({column} AS TIMESTAMP) IS NOT NULL"
+        yield f"{naive} AND NOT regexp_matches({column}, {literal(OFFSET)})", f"naive time: {name}"
     elif of not in ("BIGINT", "TIMESTAMP WITH TIME ZONE"):
-        raise DefinitionError(f"{view}: {name!r}: expected times, the source has {of}")
+        raise DefinitionError(f"{view}: {name!r}: expected times, {part.source} has {of}")
+    yield f"{_time(name, of)} IS NULL", f"unreadable time: {name}"
 
 
 def _declared(column: Column) -> Iterator[tuple[str, str]]:
     value = _value(column.name, column.datatype)
     if column.required:
-        yield f"{quoted(column.name)} IS NULL", "null"
+        yield f"{_raw(column.name)} IS NULL", "null"
     if column.finite:
         yield f"coalesce(NOT isfinite({value}), false)", "not finite"
     bounded = column.minimum is not None or column.maximum is not None
@@ -227,59 +219,54 @@ def _told(value: Value, column: Column) -> str:
     return f"CAST({literal(text)} AS {DUCKDB_TYPES[column.datatype]})"
 
 
+def _raw(name: str) -> str:
+    return f"raw.{quoted(name)}"
+
+
 def _value(name: str, datatype: str) -> str:
-    value = f"TRY_CAST({quoted(name)} AS {DUCKDB_TYPES[datatype]})"
+    value = f"TRY_CAST({_raw(name)} AS {DUCKDB_TYPES[datatype]})"
     if datatype not in FLOATS:
         return value
     # DuckDB reads text of a number that is too large as an infinity.
-    too_large = f"isinf({value}) AND regexp_matches({quoted(name)}::VARCHAR, '[0-9]')"
+    too_large = f"isinf({value}) AND regexp_matches({_raw(name)}::VARCHAR, '[0-9]')"
     return f"CASE WHEN {too_large} THEN NULL ELSE {value} END"
 
 
-def _time(name: str, types: Mapping[str, str]) -> str:
-    column, of = quoted(name), types[name]
+def _time(name: str, of: str) -> str:
+    column = _raw(name)
     if of == "BIGINT":
         return column
     if of == "TIMESTAMP WITH TIME ZONE":
         return f"epoch_us({column})"
     if of != "VARCHAR":
         return "NULL::BIGINT"
-    with_offset = f"epoch_us(TRY_CAST({column} AS TIMESTAMPTZ))"
-    # Staging writes integers, as text.
-    whole = f"WHEN regexp_full_match({column}, '-?[0-9]+') THEN TRY_CAST({column} AS BIGINT) "
-    return (
-        f"CASE {whole if UNFIT in types else ''}"
-        f"WHEN regexp_matches({column}, {literal(OFFSET)}) THEN {with_offset} END"
-    )
+    read = f"epoch_us(TRY_CAST({column} AS TIMESTAMPTZ))"
+    return f"CASE WHEN regexp_matches({column}, {literal(OFFSET)}) THEN {read} END"
 
 
 def _gone(view: View) -> str:
     return "false" if view.deleted is None else f"coalesce({_value(view.deleted, 'BOOL')}, false)"
 
 
-def _without_duplicates(view: View, types: Mapping[str, str], reasoned: str) -> str:
-    same = [_value(key, datatype) for key, datatype in view.entity.keys.items()]
-    same += [_time(time, types) for time in (view.event_time, view.known_time) if time is not None]
-    if view.sequence is not None:
-        same.append(_value(view.sequence, "INT64"))
-    # The one that stays is the one that a join would have taken.
-    rest = ", ".join(f"{quoted(name)} DESC" for name in types if name != ROW)
-    order = f"{ROW} DESC" if ROW in types else rest
-    among = f"PARTITION BY {', '.join(same)}, {REASON} IS NULL ORDER BY {order}"
-    twice = f"row_number() OVER ({among}) > 1"
-    return (
-        f"SELECT * REPLACE (CASE WHEN {REASON} IS NULL AND {twice} THEN 'duplicate' ELSE {REASON} END "
-        f"AS {REASON}) FROM ({reasoned})"
-    )
+def _keys(view: View) -> list[str]:
+    return [quoted(key) for key in view.entity.keys]
 
 
-def _history(view: View, types: Mapping[str, str]) -> Iterator[str]:
+def _values(view: View) -> list[str]:
+    return [quoted(column.name) for column in view.columns]
+
+
+def _history(view: View, part: Part) -> Iterator[str]:
     for key, datatype in view.entity.keys.items():
         yield f"{_value(key, datatype)} AS {quoted(key)}"
-    yield f"{_time(view.event_time, types)} AS {EVENT}"
-    yield f"{_time(view.known_time or view.event_time, types)} AS {KNOWN}"
-    row = ROW if ROW in types else "0::BIGINT"
-    yield f"{row if view.sequence is None else _value(view.sequence, 'INT64')} AS {SEQUENCE}"
+    known = view.known_time or view.event_time
+    yield f"{_time(view.event_time, part.types[view.event_time])} AS {EVENT}"
+    yield f"{_time(known, part.types[known])} AS {KNOWN}"
+    if view.sequence is not None:
+        yield f"{_value(view.sequence, 'INT64')} AS {SEQUENCE}"
+    else:
+        row = f"raw.{ROW}" if ROW in part.types else "0"
+        yield f"({row} + {part.place << _PLACE_SHIFT})::BIGINT AS {SEQUENCE}"
     yield f"{_gone(view)} AS {DELETED}"
     for column in view.columns:
         yield f"{_value(column.name, column.datatype)} AS {quoted(column.name)}"

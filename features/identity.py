@@ -48,9 +48,14 @@ def meaning(view: View) -> Plain:
     }
 
 
-def view_of(told: Mapping[str, Any]) -> View:
-    """Return the view, without owner and tags, of which `meaning` said this."""
+def view_of(told: Mapping[str, Any], stewards: Mapping[str, Any] | None = None) -> View:
+    """Return the view, without owner and tags, of which `meaning` said this.
+
+    Args:
+        stewards: What `stewardship` said of it, for its freshness.
+    """
     entity, ttl = told["entity"], told["ttl_us"]
+    fresh = (stewards or {}).get("freshness_us")
     return View(
         name=told["name"],
         version=told["version"],
@@ -65,6 +70,7 @@ def view_of(told: Mapping[str, Any]) -> View:
         deleted=told["deleted"],
         sql=told["sql"],
         unique=told.get("unique", False),
+        freshness=None if fresh is None else timedelta(microseconds=fresh),
     )
 
 

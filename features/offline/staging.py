@@ -1,27 +1,31 @@
 """Rows of another database as a Parquet file, read a chunk at a time."""
 
 import hashlib
+import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from falaj.features.errors import DataError, DefinitionError
+from falaj.features.offline.sql import OFFSET
 from falaj.features.source import SqlQuery
 from falaj.features.view import View
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-UNFIT = "__unfit"  # of rows staged as text: the first column whose value is of another type, or null
+UNFIT = "__unfit"  # why a row does not fit; null of those that do
+TOLD = "__told"  # a row that does not fit, as JSON of text
 _CHUNK_ROWS = 65_536
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME, _SEQUENCE = "time", "INT64"
-Row = tuple[Any, ...]
+Row = Sequence[Any]
 
 
 @dataclass(frozen=True)
@@ -37,14 +41,14 @@ class Staged:
     sha256: str
 
 
-def stage(view: View, path: Path, *, as_text: bool = False) -> Staged:
+def stage(view: View, path: Path, *, strict: bool = True) -> Staged:
     """Write the columns of a view's query that the view names to a Parquet file.
 
     Times become UTC microseconds. At most a chunk of rows is held, where the driver streams.
 
     Args:
         view: Its source is a SqlQuery.
-        as_text: Write text, and what does not fit too, told in UNFIT; for checks.
+        strict: A value that does not fit is an error. Otherwise it is null, UNFIT says why and TOLD the row.
 
     Raises:
         DataError: The database cannot be read, or a value does not fit; the message has its row and column.
@@ -55,27 +59,23 @@ def stage(view: View, path: Path, *, as_text: bool = False) -> Staged:
 
     assert isinstance(view.source, SqlQuery)
     kinds = _kinds(view)
-    names = [*kinds, UNFIT] if as_text else list(kinds)
-    types = [pa.string() if as_text else _arrow(kind) for kind in kinds.values()]
-    schema = pa.schema(list(zip(names, [*types, pa.string()] if as_text else types, strict=True)))
-    convert = _told if as_text else _fitting
-    digest, rows = hashlib.sha256(repr(names).encode()), 0
+    fields = [(name, _arrow(kind)) for name, kind in kinds.items()]
+    schema = pa.schema(fields if strict else [*fields, (UNFIT, pa.string()), (TOLD, pa.string())])
+    digest, rows = hashlib.sha256(repr(schema.names).encode()), 0
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
         for chunk in _chunks(view, view.source, list(kinds)):
-            made = [convert(view, row, kinds, rows + i) for i, row in enumerate(chunk, 1)]
-            rows += len(made)
-            for row in made:
-                digest.update(repr(row).encode("utf-8", "surrogatepass"))
-            writer.write_table(_table(made, schema))
+            columns, faults = _fitted(kinds, chunk)
+            if strict and faults:
+                place, name = next(iter(faults.items()))
+                raise _unfit(view, name, kinds[name], chunk[place][list(kinds).index(name)], rows + place + 1)
+            if not strict:
+                columns += _told(kinds, chunk, faults)
+            for column in columns:
+                digest.update(repr(column).encode("utf-8", "surrogatepass"))
+            arrays = [pa.array(column, of.type) for column, of in zip(columns, schema, strict=True)]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+            rows += len(chunk)
     return Staged(rows, digest.hexdigest())
-
-
-def _table(rows: list[Row], schema: "pa.Schema") -> "pa.Table":
-    import pyarrow as pa
-
-    columns = zip(*rows, strict=True)
-    arrays = [pa.array(values, type=field.type) for values, field in zip(columns, schema, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def _kinds(view: View) -> dict[str, str]:
@@ -122,8 +122,9 @@ def _chunks(view: View, source: SqlQuery, names: list[str]) -> Iterator[list[Row
             if not result.returns_rows:
                 raise DefinitionError(f"{view}: source: query: expected a SELECT, it returns no rows")
             places = _places(view, list(result.keys()), names)
+            in_order, chosen = places == list(range(len(result.keys()))), itemgetter(*places)
             while rows := result.fetchmany(_CHUNK_ROWS):
-                yield [tuple(row[place] for place in places) for row in rows]
+                yield list(rows) if in_order else [chosen(row) for row in rows]
     except SQLAlchemyError as error:
         raise DataError(f"{view}, source: {getattr(error, 'orig', None) or error}") from error
 
@@ -146,29 +147,67 @@ def _places(view: View, there: list[str], names: list[str]) -> list[int]:
     return [there.index(name) for name in names]
 
 
-def _fitting(view: View, row: Row, kinds: dict[str, str], number: int) -> Row:
-    made = []
-    for (name, kind), value in zip(kinds.items(), row, strict=True):
-        try:
-            made.append(None if value is None else _FIT[_family(kind)](value))
-        except (ValueError, OverflowError) as error:
-            wanted = f"expected {'a time with its time zone' if kind == _TIME else kind}"
-            raise DataError(f"{view}, row {number}, {name}: {wanted}, got {value!r}") from error
-    return tuple(made)
+def _fitted(kinds: dict[str, str], rows: list[Row]) -> tuple[list[Row], dict[int, str]]:
+    """The columns of rows, null where a value does not fit; and of a row, by its place, the first such."""
+    columns: list[Row] = []
+    faults: dict[int, str] = {}
+    for (name, kind), values in zip(kinds.items(), zip(*rows, strict=True), strict=True):
+        family = _family(kind)
+        if _are_as_they_are(family, values):
+            columns.append(values)
+            continue
+        fit, column = _FIT[family], []
+        for place, value in enumerate(values):
+            try:
+                column.append(None if value is None else fit(value))
+            except (ValueError, OverflowError):
+                column.append(None)
+                faults.setdefault(place, name)
+        columns.append(column)
+    return columns, dict(sorted(faults.items()))
 
 
-def _told(view: View, row: Row, kinds: dict[str, str], number: int) -> Row:
-    made: list[str | None] = []
-    unfit = None
-    for (name, kind), value in zip(kinds.items(), row, strict=True):
-        try:
-            fit = None if value is None else _FIT[_family(kind)](value)
-            made.append(None if fit is None else str(fit).lower() if isinstance(fit, bool) else str(fit))
-        except (ValueError, OverflowError):
-            made.append(value if isinstance(value, str) else str(value))
-            # Of a time, its text tells what is wrong.
-            unfit = unfit if kind == _TIME else unfit or name
-    return (*made, unfit)
+def _are_as_they_are(family: str, values: Row) -> bool:
+    """Whether all values are of the one type that need not be looked at one by one."""
+    if not set(map(type, values)) <= {_PLAIN[family], type(None)}:
+        return False
+    there = [value for value in values if value is not None]
+    if family == "BYTES":
+        return _is_text("".join(there))
+    if _PLAIN[family] is not int or not there:
+        return True
+    least, below = (0, 2**64) if family == "UINT" else (-(2**63), 2**63)
+    return bool(least <= min(there) and max(there) < below)
+
+
+def _is_text(value: str) -> bool:
+    # Lone surrogates are none.
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _told(kinds: dict[str, str], rows: list[Row], faults: dict[int, str]) -> list[Row]:
+    reasons: list[str | None] = [None] * len(rows)
+    texts: list[str | None] = [None] * len(rows)
+    for place, name in faults.items():
+        row = dict(zip(kinds, rows[place], strict=True))
+        what = _time_fault(row[name]) if kinds[name] == _TIME else "wrong type"
+        reasons[place] = f"{what}: {name}"
+        told = {
+            key: value if value is None or isinstance(value, str) else str(value)
+            for key, value in row.items()
+        }
+        text = json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+        texts[place] = text.encode("utf-8", "backslashreplace").decode()
+    return [reasons, texts]
+
+
+def _unfit(view: View, name: str, kind: str, value: Any, number: int) -> DataError:
+    wanted = "a time with its time zone" if kind == _TIME else kind
+    return DataError(f"{view}, row {number}, {name}: expected {wanted}, got {value!r}")
 
 
 def _family(kind: str) -> str:
@@ -177,12 +216,21 @@ def _family(kind: str) -> str:
 
 def _time(value: Any) -> int:
     if isinstance(value, str):
-        if not re.search(r":\d{2}(\.\d+)? ?(Z|[+-]\d{2}(:?\d{2})?)$", value):
+        if not re.search(OFFSET, value):
             raise ValueError
         value = datetime.fromisoformat(value)
     if isinstance(value, datetime) and value.tzinfo is not None:
         return (value - _EPOCH) // timedelta(microseconds=1)
     return _whole(value)
+
+
+def _time_fault(value: Any) -> str:
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return "unreadable time"
+    return "naive time" if isinstance(value, date) else "unreadable time"
 
 
 def _whole(value: Any) -> int:
@@ -211,12 +259,19 @@ def _truth(value: Any) -> bool:
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not _is_text(value):
         raise ValueError
-    value.encode()  # lone surrogates are no text
     return value
 
 
+_PLAIN: dict[str, type] = {
+    _TIME: int,
+    "BOOL": bool,
+    "BYTES": str,
+    "IN": int,
+    "UINT": int,
+    "FP": float,
+}
 _FIT: dict[str, Callable[[Any], Any]] = {
     _TIME: _time,
     "BOOL": _truth,

@@ -7,8 +7,10 @@ import duckdb
 import pytest
 
 from falaj.features import Column, CsvFiles, Entity, View
-from falaj.features.checks import check, create_raw, quarantine
+from falaj.features.checks import check
 from falaj.features.identity import meaning, view_of
+from falaj.features.quarantine import write_by_hash
+from falaj.features.raw_rows import create_parts
 
 _LINES = """id,event,age,score,city
 1,2026-01-01T00:00:00Z,30,0.5,Dubai
@@ -45,16 +47,17 @@ def test_bad_rows_have_reasons_and_are_written_once(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text(_LINES, encoding="utf-8")
     view = replace(_VIEW, source=CsvFiles(str(tmp_path / "rows.csv")))
     with duckdb.connect() as connection:
-        create_raw(connection, view, "raw", tmp_path)
-        checked = check(connection, view, "raw")
+        checked = check(connection, view, create_parts(connection, view, tmp_path))
         good = connection.execute(f"SELECT id, age FROM {checked.good}").fetchall()
-        files = {quarantine(connection, view, checked, tmp_path / "bad") for _ in range(2)}
+        files = {write_by_hash(connection, view, checked, tmp_path / "bad") for _ in range(2)}
         (file,) = files
         assert file is not None
-        text = f"SELECT age FROM read_parquet('{file}') WHERE __reason = 'wrong type: age'"
-        assert connection.execute(text).fetchall() == [("old",)]
+        text = f"SELECT number, raw FROM read_parquet('{file}') WHERE reason = 'wrong type: age'"
+        assert connection.execute(text).fetchall() == [
+            (7, '{"id":"2","event":"2026-01-01T00:00:00Z","age":"old","score":"0.5","city":"Dubai"}')
+        ]
     assert good == [(1, 31)]
-    assert (checked.rows, checked.bad_rows) == (13, 12)
+    assert checked.good_rows == 1
     assert checked.reasons == {
         "above maximum: score": 1,
         "below minimum: age": 1,
@@ -82,11 +85,10 @@ def _reasons(folder: Path, column: Column, *values: str) -> list[tuple[str, str 
     (folder / "rows.csv").write_text(f"id,event,value\n{lines}", encoding="utf-8")
     view = replace(_VIEW, source=CsvFiles(str(folder / "rows.csv")), columns=(column,), unique=False)
     with duckdb.connect() as connection:
-        create_raw(connection, view, "raw", folder)
-        checked = check(connection, view, "raw")
-        bad = dict(connection.execute(f"SELECT id, __reason FROM {checked.bad}").fetchall())
-        assert checked.rows == len(values)
-    return [(value, bad.get(str(i))) for i, value in enumerate(values)]
+        checked = check(connection, view, create_parts(connection, view, folder))
+        bad = dict(connection.execute(f"SELECT __number, __reason FROM {checked.bad}").fetchall())
+        assert checked.good_rows == len(values) - len(bad)
+    return [(value, bad.get(i)) for i, value in enumerate(values, 1)]
 
 
 @pytest.mark.parametrize("datatype", ["FP32", "FP64"])
