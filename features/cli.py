@@ -200,7 +200,7 @@ def materialize(
 ) -> None:
     """Bring the online store up to what the views' sources tell.
 
-    Reads what was not read before. It can be ended at any time and run again.
+    Reads what was not read before. It can be ended at any time and run again. Bad rows are kept apart.
     """
     from falaj.features.identity import micros_of, view_of
     from falaj.features.offline.resources import Resources
@@ -217,9 +217,10 @@ def materialize(
     opened = open_store(store or f"lmdb://{data_dir / 'online'}")
     with _progress("materializing") as tell:
         done = materialize_views(
-            [view_of(found.meaning) for found in chosen],
+            [view_of(found.meaning, found.stewardship) for found in chosen],
             opened,
             data_dir,
+            quarantine=_quarantine(data_dir, store),
             until_us=until_us,
             rebuild=rebuild,
             resources=Resources(memory, threads),
@@ -229,11 +230,13 @@ def materialize(
         print(json.dumps([asdict(each) for each in done]))
         return
     for each in done:
+        bad = f", {each.bad} bad in {each.quarantined}" if each.bad else ""
         ended = ", went on where another run was ended" if each.resumed else ""
-        nobody = f", {each.without_key} without a key" if each.without_key else ""
-        print(
-            f"{each.view}@{each.version}: {each.rows} rows, {each.entities} entities changed{nobody}{ended}"
-        )
+        stale = "" if each.stale is None else "; stale" if each.stale else "; fresh"
+        name = f"{each.view}@{each.version}"
+        print(f"{name}: {each.rows} rows, {each.entities} entities changed{bad}{ended}{stale}")
+        for reason, count in each.reasons.items():
+            print(f"  {count} {reason}")
 
 
 @features.command()
@@ -319,6 +322,14 @@ def _time(text: str, option: str) -> "datetime":
         return datetime.fromisoformat(text)
     except ValueError as error:
         raise DefinitionError(f"{option}: {error}") from error
+
+
+def _quarantine(data_dir: Path, store: str | None) -> Path:
+    """Of a store alone: which rows are kept there is counted by its runs."""
+    from hashlib import sha256
+
+    of = "" if store is None else f"-{sha256(store.encode()).hexdigest()[:8]}"
+    return data_dir / f"quarantine{of}"
 
 
 def _registry(data_dir: Path) -> "Registry":

@@ -1,8 +1,8 @@
 """Brings an online store up to what a view's source tells, in chunks that are each in whole or not at all.
 
 A run reads what it has not read before: all of the files that are new, and of the others what has arrived
-since. The store merges rows in any order and any number of times to the same state, so a run that was killed
-is run again; it goes on behind the last chunk that is in.
+since. Bad rows are kept apart. The store merges rows in any order and any number of times to the same
+state, so a run that was killed is run again; it goes on behind the last chunk that is in.
 """
 
 import fcntl
@@ -18,13 +18,16 @@ import duckdb
 import numpy as np
 
 from falaj._core import OnlineStore, OnlineView
+from falaj.features.check_report import is_stale
+from falaj.features.checks import check
 from falaj.features.errors import DataError
-from falaj.features.offline.history import DELETED, EVENT, KNOWN, SEQUENCE, create_history
+from falaj.features.offline.history import DELETED, EVENT, KNOWN, SEQUENCE
 from falaj.features.offline.resources import MOST, Resources, connect
 from falaj.features.offline.sql import blaming, literal, quoted
-from falaj.features.online.cursor import Cursor, Going, Read, check_order, cursor_of, files_now
+from falaj.features.online.arrivals import Source
+from falaj.features.online.cursor import Cursor, Going, Read, cursor_of
 from falaj.features.online.store import open_view
-from falaj.features.source import CsvFiles, ParquetFiles
+from falaj.features.quarantine import write_run
 from falaj.features.view import View
 
 Tell = Callable[[float], None]  # of the share of chunks that are in, 0 to 1
@@ -32,7 +35,6 @@ _CHUNK_BYTES = 64 << 20  # of the arrays of one, about
 _ROW_BYTES = 40  # of a row's times, sequence, flags and keys, about
 _VALUE_BYTES = {"FP32": 4, "BYTES": 64}  # about; others 8
 _CHUNK = "__chunk"
-_FILE_SHIFT = 40  # rows of a file are numbered below 2**40, as sql.parquet_sql does
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,14 @@ class Materialized:
     """What a run did.
 
     Attributes:
-        rows: That were read and handed to the store.
+        rows: Good ones, that were handed to the store.
         entities: Whose rows changed by it.
-        without_key: Rows with a null in their key, which are nobody's.
+        bad: Rows that were not, because of what they are, and that no run told before.
+        reasons: Of these, how many for each reason.
+        quarantined: The file that has them.
         until_us: What had arrived by then is in the store now.
+        newest_us: When the newest row that was ever read became known; None where there was none.
+        stale: Whether that is longer ago than the view's freshness allows; None where it demands none.
         resumed: Whether it went on where another had been ended.
     """
 
@@ -51,8 +57,12 @@ class Materialized:
     version: int
     rows: int
     entities: int
-    without_key: int
+    bad: int
+    reasons: dict[str, int]
+    quarantined: str | None
     until_us: int
+    newest_us: int | None
+    stale: bool | None
     resumed: bool
 
 
@@ -61,6 +71,7 @@ def materialize_views(
     store: OnlineStore,
     folder: Path,
     *,
+    quarantine: Path | None = None,
     until_us: int | None = None,
     rebuild: bool = False,
     resources: Resources = MOST,
@@ -70,6 +81,7 @@ def materialize_views(
 
     Args:
         folder: Where chunks lie meanwhile.
+        quarantine: Where bad rows are kept, of this store alone; None: in `folder`.
         rebuild: Empty the views first; until they are full again their entities are missing.
 
     Raises:
@@ -89,7 +101,8 @@ def materialize_views(
             own.mkdir()
             with connect(resources, str(own)) as connection:
                 online = open_view(store, view)
-                done.append(materialize(view, online, connection, own, until_us=until_us, tell=told))
+                kept = quarantine or folder / "quarantine"
+                done.append(materialize(view, online, connection, own, kept, until_us=until_us, tell=told))
         return done
 
 
@@ -115,6 +128,7 @@ def materialize(
     online: OnlineView,
     connection: duckdb.DuckDBPyConnection,
     scratch: Path,
+    quarantine: Path,
     *,
     until_us: int | None = None,
     chunk_rows: int | None = None,
@@ -124,6 +138,7 @@ def materialize(
 
     Args:
         scratch: A folder for chunks meanwhile, that nothing else uses.
+        quarantine: A folder for bad rows, of this store alone; see quarantine.py.
         until_us: Only what had arrived by then, UTC µs, inclusive; None: by now.
         chunk_rows: In memory at a time; None: as many as take about 64 MiB.
 
@@ -132,74 +147,55 @@ def materialize(
         DefinitionError: The definition does not fit the source.
     """
     cursor = cursor_of(online.cursor())
-    files = files_now(view)
-    check_order(view, cursor.read.files, files)
-    plan, resumed = _plan(cursor, Read(files, until_us), duckdb.__version__)
-    relation = _new_rows(connection, view, cursor.read, plan.read)
-    rows, without_key = _count(connection, view, relation)
+    source = Source(connection, view, scratch)
+    plan, resumed = _plan(cursor, source, until_us, duckdb.__version__)
+    checked = check(connection, view, source.parts, source.window(cursor.read, plan.read))
+    file, reasons = write_run(connection, view, checked, quarantine, cursor.read.runs + 1)
+    newest = max(
+        (time for time in (cursor.read.newest_us, checked.newest_us) if time is not None), default=None
+    )
+    read = replace(plan.read, runs=cursor.read.runs + 1, newest_us=newest)
     if not resumed:
-        plan = replace(plan, chunks=max(1, -(-rows // (chunk_rows or _chunk_rows(view)))))
-    chunks = _divide(connection, view, relation, plan.chunks, scratch)
+        chunks = max(1, -(-checked.good_rows // (chunk_rows or _chunk_rows(view))))
+        plan = replace(plan, read=read, chunks=chunks)
+    relation = _divide(connection, view, checked.good, plan.chunks, scratch)
     entities = 0
     for number in range(plan.done, plan.chunks):
         last = number + 1 == plan.chunks
-        told = Cursor(plan.read) if last else Cursor(cursor.read, replace(plan, done=number + 1))
+        told = Cursor(read) if last else Cursor(cursor.read, replace(plan, done=number + 1))
         with blaming(f"{view}, chunk {number}"):
-            arrays = connection.execute(f"SELECT * FROM {chunks(number)}").fetchnumpy()
+            arrays = connection.execute(f"SELECT * FROM {relation(number)}").fetchnumpy()
         entities += _write(view, online, arrays, told.to_bytes())
         if tell is not None:
             tell((number + 1) / plan.chunks)
-    assert plan.read.until_us is not None
-    return Materialized(view.name, view.version, rows, entities, without_key, plan.read.until_us, resumed)
+    assert read.until_us is not None
+    return Materialized(
+        view=view.name,
+        version=view.version,
+        rows=checked.good_rows,
+        entities=entities,
+        bad=sum(reasons.values()),
+        reasons=reasons,
+        quarantined=None if file is None else str(file),
+        until_us=read.until_us,
+        newest_us=newest,
+        stale=is_stale(view, newest),
+        resumed=resumed,
+    )
 
 
-def _plan(cursor: Cursor, wanted: Read, divided_by: str) -> tuple[Going, bool]:
+def _plan(cursor: Cursor, source: Source, until_us: int | None, divided_by: str) -> tuple[Going, bool]:
     """The run to make, its chunks not yet counted; or the one that was ended, where it was the same."""
     going = cursor.going
-    if (
-        going is not None
-        and going.divided_by == divided_by
-        and going.read.files == wanted.files
-        and wanted.until_us in (None, going.read.until_us)
-    ):
-        return going, True
-    until = time.time_ns() // 1000 if wanted.until_us is None else wanted.until_us
+    if going is not None and going.divided_by == divided_by:
+        ended = going.read.until_us
+        assert ended is not None
+        if until_us in (None, ended) and going.read.files == source.seen(ended):
+            return going, True
+    until = time.time_ns() // 1000 if until_us is None else until_us
     # A store is never taken back: what has been read stays, and later runs go on from there.
-    read = Read(wanted.files, max(until, cursor.read.until_us or until))
-    return Going(read, chunks=1, done=0, divided_by=divided_by), False
-
-
-def _new_rows(connection: duckdb.DuckDBPyConnection, view: View, before: Read, now: Read) -> str:
-    """Return SQL for the rows of `now` that `before` does not have."""
-    since = "" if before.until_us is None else f" AND {KNOWN} > {before.until_us}"
-    until = f"{KNOWN} <= {now.until_us}"
-    if view.sql is not None:
-        # A transformation may make new rows of old files.
-        create_history(connection, view, "__new")
-        return f"(SELECT * FROM __new WHERE {until}{since if before.files == now.files else ''})"
-    parts = []
-    for place, file in enumerate(now.files):
-        name = f"__new_{place}"
-        kind = CsvFiles if isinstance(view.source, CsvFiles) else ParquetFiles
-        create_history(connection, replace(view, source=kind(file.path)), name)
-        number = f" REPLACE (({SEQUENCE} + {place << _FILE_SHIFT})::BIGINT AS {SEQUENCE})"
-        columns = "*" + (number if view.sequence is None else "")
-        is_new = file not in before.files
-        parts.append(f"SELECT {columns} FROM {name} WHERE {until}{'' if is_new else since}")
-    return f"({' UNION ALL '.join(parts)})"
-
-
-def _count(connection: duckdb.DuckDBPyConnection, view: View, relation: str) -> tuple[int, int]:
-    whole = _whole_key(view)
-    with blaming(f"{view}, source"):
-        sql = f"SELECT count(*) FILTER ({whole}), count(*) FILTER (NOT ({whole})) FROM {relation}"
-        counted = connection.execute(sql).fetchone()
-    assert counted is not None
-    return counted[0], counted[1]
-
-
-def _whole_key(view: View) -> str:
-    return " AND ".join(f"{quoted(key)} IS NOT NULL" for key in view.entity.keys)
+    until = max(until, cursor.read.until_us or until)
+    return Going(Read(source.seen(until), until), chunks=1, done=0, divided_by=divided_by), False
 
 
 def _chunk_rows(view: View) -> int:
@@ -211,11 +207,10 @@ def _divide(
     connection: duckdb.DuckDBPyConnection, view: View, relation: str, chunks: int, scratch: Path
 ) -> Callable[[int], str]:
     """Divide the rows by their entity, so that each is written in one chunk; return SQL for each chunk."""
-    rows = f"(SELECT * FROM {relation} WHERE {_whole_key(view)})"
     if chunks == 1:
-        return lambda number: rows
+        return lambda number: relation
     keys = ", ".join(quoted(key) for key in view.entity.keys)
-    sql = f"SELECT *, (hash({keys}) >> 16) % {chunks} AS {_CHUNK} FROM {rows}"
+    sql = f"SELECT *, (hash({keys}) >> 16) % {chunks} AS {_CHUNK} FROM {relation}"
     folder = scratch / "chunks"
     connection.execute(
         "SET preserve_insertion_order = false"
@@ -229,7 +224,7 @@ def _divide(
     def chunk(number: int) -> str:
         found = folder / f"{_CHUNK}={number}"
         if not found.is_dir():
-            return f"{rows} WHERE false"
+            return f"{relation} WHERE false"
         return f"read_parquet({literal(str(found / '*.parquet'))}, hive_partitioning = false)"
 
     return chunk
