@@ -5,7 +5,7 @@ from pathlib import Path
 
 import duckdb
 
-from falaj.features.checks import Window, judged_sql
+from falaj.features.checks import REASON, Window, judged_sql
 from falaj.features.errors import DataError
 from falaj.features.offline.history import EVENT, KNOWN, ROW
 from falaj.features.offline.sql import blaming, quoted
@@ -68,9 +68,9 @@ class Source:
     def _check_ties(self, until_us: int) -> None:
         if self._view.sequence is not None:
             return
-        keys = [quoted(key) for key in self._view.entity.keys]
-        rows = f"SELECT {', '.join((*keys, EVENT, KNOWN))} FROM ({judged_sql(self._view, self.parts[0])})"
-        sql = f"SELECT 1 FROM ({rows}) WHERE {KNOWN} <= {until_us} GROUP BY ALL HAVING count(*) > 1 LIMIT 1"
+        same = ", ".join((*(quoted(key) for key in self._view.entity.keys), EVENT, KNOWN))
+        rows = f"({judged_sql(self._view, self.parts[0])}) WHERE {REASON} IS NULL AND {KNOWN} <= {until_us}"
+        sql = f"SELECT 1 FROM {rows} GROUP BY {same} HAVING count(*) > 1 LIMIT 1"
         with blaming(f"{self._view}, source"):
             tied = self._connection.execute(sql).fetchone()
         if tied is not None:
