@@ -42,6 +42,7 @@ from falaj.features.offline.resources import MOST, Resources, connect
 from falaj.features.offline.scratch import Scratch, kept_scratch
 from falaj.features.offline.spine import Spine, create_spine
 from falaj.features.offline.sql import blaming, literal, quoted
+from falaj.features.offline.staging import Staged
 from falaj.features.source import SqlQuery
 from falaj.features.view import View
 
@@ -84,7 +85,7 @@ def export_again(
     """Make an export again of the same files, as its manifest tells.
 
     Raises:
-        DataError: A source has changed since, or what was made now has other bytes.
+        DataError: A source has changed since, and nothing was made; or what was made now has other bytes.
     """
     told = read_manifest(manifest)
     if told.spark is not None:
@@ -93,12 +94,10 @@ def export_again(
         if not Path(seen.path).exists() or see(seen.path) != seen:
             raise DataError(f"{seen.path}: is not what it was when {manifest} was written")
     views = [view_of(view.meaning) for view in told.views]
-    made = _export(Spine(told.spine, told.spine_time), views, out, told.as_of_known_us, resources, tell)
-    for before, after in zip(told.views, made.views, strict=True):
-        if before.staged != after.staged:
-            raise DataError(
-                f"{view_of(before.meaning)}: its query gives other rows than when {manifest} was written"
-            )
+    staged = [view.staged for view in told.views]
+    made = _export(
+        Spine(told.spine, told.spine_time), views, out, told.as_of_known_us, resources, tell, staged
+    )
     if made.out.sha256 != told.out.sha256:
         by = f"DuckDB {made.duckdb}, was {told.duckdb}"
         raise DataError(f"{out}: sha256 {made.out.sha256}, {manifest} tells {told.out.sha256} ({by})")
@@ -112,6 +111,7 @@ def _export(
     until: int | None,
     resources: Resources,
     tell: Tell | None,
+    expected: Sequence[Staged | None] | None = None,
 ) -> Manifest:
     joined = [Joined(view, f"__history_{i}") for i, view in enumerate(views)]
     if not out.parent.is_dir():
@@ -131,9 +131,11 @@ def _export(
         for i, each in enumerate(joined):
             with progress.part(i / (len(joined) + 1), (i + 1) / (len(joined) + 1)) as step:
                 parts.append(join.join(each, f"view-{i}.parquet", step))
+        staged = [join.staged.get(each.history) for each in joined]
+        if expected is not None:
+            _check_staged(views, expected, staged)
         with progress.part(len(joined) / (len(joined) + 1), 1.0):
             made = _write(connection, scratch, joined, parts)
-        staged = [join.staged.get(each.history) for each in joined]
         told = zip(joined, parts, staged, strict=True)
         views_joined = [replace(_view_joined(connection, each, part), staged=of) for each, part, of in told]
         rows = _row(connection, f"SELECT count(*) FROM read_parquet({literal(str(made))})")[0]
@@ -156,6 +158,18 @@ def _export(
         os.replace(beside, f"{out}.manifest.json")
         os.replace(made, out)
     return manifest
+
+
+def _check_staged(
+    views: Sequence[View], before: Sequence[Staged | None], now: Sequence[Staged | None]
+) -> None:
+    for view, then, found in zip(views, before, now, strict=True):
+        if then != found and then is not None and found is not None:
+            same = "as many, of other values or in another order" if then.rows == found.rows else "other rows"
+            raise DataError(
+                f"{view}, source: its query gives {same} than when the manifest was written: "
+                f"{found.rows} rows, sha256 {found.sha256}; it tells {then.rows}, {then.sha256}"
+            )
 
 
 def known_until(as_of_known: datetime | None) -> int | None:

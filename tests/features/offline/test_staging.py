@@ -110,9 +110,17 @@ def test_export_is_made_again_until_the_query_gives_other_rows(tmp_path: Path) -
     assert told.staged.rows == 1
     manifest = tmp_path / "out.parquet.manifest.json"
     assert export_again(manifest, tmp_path / "again.parquet").views == made.views
-    _sqlite(tmp_path / "crm.db", (2, *_ROW[1:]))
-    with pytest.raises(DataError, match="profile@1: its query gives other rows"):
-        export_again(manifest, tmp_path / "again.parquet")
+    again = tmp_path / "third.parquet"
+    for change, said in (
+        ("UPDATE rows SET age = 31", "profile@1, source: its query gives as many, of other values"),
+        ("DELETE FROM rows", "profile@1, source: its query gives other rows .* 0 rows, .*; it tells 1, "),
+        ("DROP TABLE rows", "profile@1, source: no such table: rows"),
+    ):
+        with closing(sqlite3.connect(tmp_path / "crm.db")) as database, database:
+            database.execute(change)
+        with pytest.raises(DataError, match=said):
+            export_again(manifest, again)
+        assert not again.exists()
 
 
 def test_definition_is_told_and_read_back() -> None:
