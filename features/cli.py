@@ -300,6 +300,33 @@ def check_views(
         raise typer.Exit(1)
 
 
+@features.command()
+def lineage(
+    view: Annotated[
+        str | None, typer.Argument(metavar="[VIEW[@VERSION]]", help="By default the latest version of each.")
+    ] = None,
+    repository: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Whose models are asked what they take.")
+    ] = None,
+    data_dir: DataDir = _DATA_DIR,
+    as_json: Json = False,
+) -> None:
+    """Show what views are made from, and what is made from them."""
+    from falaj.features.lineage import lineage_of
+    from falaj.features.model_inputs import models_in
+
+    versions = _registry(data_dir).versions()
+    latest = {each.name: each for each in versions}
+    chosen = list(latest.values()) if view is None else [_find(data_dir, view)]
+    models = None if repository is None else models_in(repository)
+    told = [lineage_of(each, versions, models) for each in chosen]
+    if as_json:
+        print(json.dumps([asdict(each) for each in told], ensure_ascii=False))
+        return
+    for each in told:
+        print("\n".join(each.lines()))
+
+
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[float], None] | None]:
     """A bar on standard error while the context lasts; none where that is no terminal."""
