@@ -5,17 +5,18 @@ from dataclasses import dataclass
 
 import duckdb
 
-from falaj.features.datatypes import DUCKDB_TYPES, FLOATS, Value, accepts
+from falaj.features.datatypes import DUCKDB_TYPES, FLOATS, accepts
+from falaj.features.demands import demands
 from falaj.features.errors import DefinitionError
-from falaj.features.offline.history import DELETED, EVENT, KNOWN, ROW, SEQUENCE
+from falaj.features.offline.history import DELETED, EVENT, KNOWN, REASON, ROW, SEQUENCE
 from falaj.features.offline.sql import OFFSET, blaming, literal, quoted
 from falaj.features.offline.staging import TOLD, UNFIT
 from falaj.features.raw_rows import Part
 from falaj.features.source import CsvFiles
-from falaj.features.view import Column, View
+from falaj.features.view import View
 
-# Of a row: where it is from, its number there from 1, the first thing wrong with it, itself as JSON of text.
-SOURCE, NUMBER, REASON, RAW = "__source", "__number", "__reason", "__raw"
+# Of a row: where it is from, its number there from 1, and itself as JSON of text.
+SOURCE, NUMBER, RAW = "__source", "__number", "__raw"
 _FRESH = "__fresh"
 _DUPLICATE = "duplicate"
 _PLACE_SHIFT = 40  # rows of a part are numbered below 2**40, as sql.parquet_sql does
@@ -131,11 +132,11 @@ def _rules(view: View, part: Part) -> Iterator[tuple[str, str]]:
     """What makes a row bad, and SQL for the reason: the first that holds is told."""
     if UNFIT in part.types:
         yield f"raw.{UNFIT} IS NOT NULL", f"raw.{UNFIT}"
-    for rule, reason in _demands(view, part):
+    for rule, reason in _wrong(view, part):
         yield rule, literal(reason)
 
 
-def _demands(view: View, part: Part) -> Iterator[tuple[str, str]]:
+def _wrong(view: View, part: Part) -> Iterator[tuple[str, str]]:
     for role, name in _named(view):
         if name not in part.types:
             there = ", ".join(each for each in part.types if not each.startswith("__"))
@@ -153,9 +154,9 @@ def _demands(view: View, part: Part) -> Iterator[tuple[str, str]]:
         yield from _typed(view, part, view.deleted, "BOOL")
     for column in view.columns:
         yield from _typed(view, part, column.name, column.datatype)
-        for rule, reason in _declared(column):
+        for rule, reason in demands(column, _value(column.name, column.datatype)):
             # A tombstone has no values to demand anything of.
-            yield f"NOT {_gone(view)} AND {rule}", f"{reason}: {column.name}"
+            yield f"NOT {_gone(view)} AND {rule}", reason
 
 
 def _named(view: View) -> Iterator[tuple[str, str]]:
@@ -192,31 +193,6 @@ def _timed(view: View, part: Part, name: str) -> Iterator[tuple[str, str]]:
     elif of not in ("BIGINT", "TIMESTAMP WITH TIME ZONE"):
         raise DefinitionError(f"{view}: {name!r}: expected times, {part.source} has {of}")
     yield f"{_time(name, of)} IS NULL", f"unreadable time: {name}"
-
-
-def _declared(column: Column) -> Iterator[tuple[str, str]]:
-    value = _value(column.name, column.datatype)
-    if column.required:
-        yield f"{_raw(column.name)} IS NULL", "null"
-    if column.finite:
-        yield f"coalesce(NOT isfinite({value}), false)", "not finite"
-    bounded = column.minimum is not None or column.maximum is not None
-    if bounded and column.datatype in FLOATS:
-        # DuckDB has NaN above all numbers.
-        yield f"coalesce(isnan({value}), false)", "not a number"
-    if column.minimum is not None:
-        yield f"coalesce({value} < {_told(column.minimum, column)}, false)", "below minimum"
-    if column.maximum is not None:
-        yield f"coalesce({value} > {_told(column.maximum, column)}, false)", "above maximum"
-    if column.one_of is not None:
-        allowed = ", ".join(_told(each, column) for each in column.one_of)
-        yield f"coalesce({value} NOT IN ({allowed}), false)", "not one of"
-
-
-def _told(value: Value, column: Column) -> str:
-    """A value of a definition as the column's own type: 0.1 is another number as FP32."""
-    text = value if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else repr(value)
-    return f"CAST({literal(text)} AS {DUCKDB_TYPES[column.datatype]})"
 
 
 def _raw(name: str) -> str:

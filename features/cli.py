@@ -158,7 +158,8 @@ def export(
         name = f"{each.meaning['name']}@{each.meaning['version']}"
         counts = f"{each.present} present, {each.missing} missing, {each.expired} expired; {each.late} late"
         nulls = ", ".join(f"{column} {count}" for column, count in each.null.items() if count)
-        print(f"{name}: {counts}" + (f"; null: {nulls}" if nulls else ""))
+        bad = ", ".join(f"{count} {reason}" for reason, count in each.bad.items())
+        print(f"{name}: {counts}" + (f"; null: {nulls}" if nulls else "") + (f"; bad: {bad}" if bad else ""))
 
 
 def _on_spark(

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import duckdb
 
-from falaj.features.checks import NUMBER, RAW, REASON, SOURCE, Checked
+from falaj.features.checks import NUMBER, RAW, SOURCE, Checked
 from falaj.features.errors import DataError
+from falaj.features.offline.history import REASON
 from falaj.features.offline.manifest import see
 from falaj.features.offline.sql import blaming, literal
 from falaj.features.view import View

@@ -14,7 +14,7 @@ import duckdb
 from falaj._core import __version__
 from falaj.features.errors import DataError, DefinitionError
 from falaj.features.identity import content_hash, meaning, micros_of, view_of
-from falaj.features.offline.history import EVENT, KNOWN
+from falaj.features.offline.history import EVENT, KNOWN, left_out
 from falaj.features.offline.manifest import (
     FileSeen,
     Manifest,
@@ -273,6 +273,7 @@ def _view_joined(connection: duckdb.DuckDBPyConnection, joined: Joined, part: Pa
         missing=found[1],
         expired=found[2],
         late=found[3],
+        bad=left_out(connection, view, joined.history),
         null={column.name: count for column, count in zip(view.columns, found[4:], strict=True)},
     )
 

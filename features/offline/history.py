@@ -9,12 +9,15 @@ from pathlib import Path
 
 import duckdb
 
-from falaj.features.datatypes import DUCKDB_TYPES, accepts
+from falaj.features.datatypes import DUCKDB_TYPES, FLOATS, accepts
+from falaj.features.demands import demands
 from falaj.features.errors import DefinitionError
 from falaj.features.offline.sql import (
     blaming,
     csv_sql,
     csv_type,
+    float_sql,
+    literal,
     micros_sql,
     parquet_sql,
     quoted,
@@ -28,6 +31,8 @@ EVENT = "__event_ts"
 KNOWN = "__known_ts"
 SEQUENCE = "__sequence"
 DELETED = "__deleted"
+REASON = "__reason"
+_JUDGED = "__judged"
 ROW = "__row"  # of the source's files, in order
 NEWEST = 2**63 - 1  # a SEQUENCE that is null in the source
 
@@ -40,7 +45,7 @@ def create_history(
     *,
     numbered: bool = False,
 ) -> Staged | None:
-    """Create the temporary view `name`, a view's history.
+    """Create the temporary view `name`, a view's history without the rows that `left_out` counts.
 
     Args:
         scratch: A folder that outlives the connection; rows of a query are put there.
@@ -60,9 +65,37 @@ def create_history(
         described = connection.execute(f"DESCRIBE {rows}").fetchall()
     types = {str(column[0]): str(column[1]) for column in described}
     select = ", ".join([*_columns(view, types), *([ROW] if numbered else [])])
+    typed = f"SELECT {select} FROM ({rows})"
+    reason = _reason(view)
+    if reason is not None:
+        judged = f"SELECT *, {reason} AS {REASON} FROM ({typed})"
+        typed = f"SELECT * EXCLUDE {REASON} FROM ({judged}) WHERE {REASON} IS NULL"
     with blaming(f"{view}, source"):
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS SELECT {select} FROM ({rows})")
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS {typed}")
+        if reason is not None:
+            connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(name + _JUDGED)} AS {judged}")
     return staged
+
+
+def left_out(connection: duckdb.DuckDBPyConnection, view: View, name: str) -> dict[str, int]:
+    """Count the rows, by reason, that are not in a history because of what the definition demands.
+
+    Raises:
+        DataError: The source cannot be read.
+    """
+    if _reason(view) is None:
+        return {}
+    judged = quoted(name + _JUDGED)
+    sql = f"SELECT {REASON}, count(*) FROM {judged} WHERE {REASON} IS NOT NULL GROUP BY 1 ORDER BY 1"
+    with blaming(f"{view}, source"):
+        return dict(connection.execute(sql).fetchall())
+
+
+def _reason(view: View) -> str | None:
+    """SQL for what is bad about a typed row; None where the definition demands nothing."""
+    rules = [rule for column in view.columns for rule in demands(column, quoted(column.name))]
+    told = " ".join(f"WHEN NOT {DELETED} AND {rule} THEN {literal(reason)}" for rule, reason in rules)
+    return f"CASE {told} END" if rules else None
 
 
 def _is_plain_csv(view: View) -> bool:
@@ -102,6 +135,8 @@ def _columns(view: View, types: dict[str, str]) -> list[str]:
         column = found(role, name)
         if _is_plain_csv(view) and "INT" in datatype:
             return f"{whole_sql(column, datatype, f'{view}, {name}')} AS {column}"
+        if _is_plain_csv(view) and datatype in FLOATS:
+            return f"{float_sql(column, datatype, f'{view}, {name}')} AS {column}"
         if not accepts(datatype, types[name]):
             raise DefinitionError(f"{view}: {role}: is {datatype}, the source has {types[name]}")
         return f"{column}::{DUCKDB_TYPES[datatype]} AS {column}"

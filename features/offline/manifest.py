@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ class ViewJoined:
         late: Rows of the spine for which something newer was true and not known yet.
         null: Of the rows that are present, for how many each column is null.
         staged: What was read of a query.
+        bad: Rows of the source that are not in the history, by what the definition demands of them.
     """
 
     content_hash: str
@@ -52,6 +53,7 @@ class ViewJoined:
     late: int
     null: dict[str, int]
     staged: Staged | None = None
+    bad: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import duckdb
 
-from falaj.features.datatypes import DUCKDB_TYPES
+from falaj.features.datatypes import DUCKDB_TYPES, FLOATS
 from falaj.features.errors import DataError
 
 # Behind a time of day: what ends a mere date looks like an offset too.
@@ -73,8 +73,8 @@ def csv_sql(glob: str, row: str, columns: Mapping[str, str]) -> str:
 
     Args:
         columns: Those whose types are not to be guessed from their values, and DuckDB's types for them. Times
-            and whole numbers are best left as VARCHAR, and read by `micros_sql` and `whole_sql`: DuckDB takes
-            a time without an offset for UTC, and rounds 1.5 to an integer.
+            and numbers are best left as VARCHAR, and read by `micros_sql`, `whole_sql` and `float_sql`:
+            DuckDB takes a time without an offset for UTC, rounds 1.5 to an integer, and makes 1e300 infinite.
     """
     known = ", ".join(f"{literal(name)}: {literal(of)}" for name, of in columns.items())
     options = f"header = true, types = {{{known}}}, nullstr = '', allow_quoted_nulls = false"
@@ -89,7 +89,7 @@ def csv_text_sql(glob: str, row: str) -> str:
 
 def csv_type(datatype: str) -> str:
     """Return the type as which a column of a datatype is best read from CSV, see `csv_sql`."""
-    return "VARCHAR" if "INT" in datatype else DUCKDB_TYPES[datatype]
+    return "VARCHAR" if "INT" in datatype or datatype in FLOATS else DUCKDB_TYPES[datatype]
 
 
 def whole_sql(column: str, datatype: str, where: str) -> str:
@@ -99,4 +99,15 @@ def whole_sql(column: str, datatype: str, where: str) -> str:
     return (
         f"CASE WHEN {column} IS NULL OR regexp_full_match({column}, '[+-]?[0-9]+') "
         f"THEN {column}::{of} ELSE error({wrong} || {column})::{of} END"
+    )
+
+
+def float_sql(column: str, datatype: str, where: str) -> str:
+    """Return SQL for a column of text as floats; other text, and numbers that are too large, are errors."""
+    of = DUCKDB_TYPES[datatype]
+    wrong = literal(f"{where}: expected {datatype}, got ")
+    too_large = f"isinf(TRY_CAST({column} AS {of})) AND regexp_matches({column}, '[0-9]')"
+    return (
+        f"CASE WHEN {column} IS NOT NULL AND (TRY_CAST({column} AS {of}) IS NULL OR {too_large}) "
+        f"THEN error({wrong} || {column})::{of} ELSE TRY_CAST({column} AS {of}) END"
     )

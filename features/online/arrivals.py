@@ -5,9 +5,9 @@ from pathlib import Path
 
 import duckdb
 
-from falaj.features.checks import REASON, Window, judged_sql
+from falaj.features.checks import Window, judged_sql
 from falaj.features.errors import DataError
-from falaj.features.offline.history import EVENT, KNOWN, ROW
+from falaj.features.offline.history import EVENT, KNOWN, REASON, ROW
 from falaj.features.offline.sql import blaming, quoted
 from falaj.features.online.cursor import FileRead, Read, check_order, files_now
 from falaj.features.raw_rows import Part, create_parts

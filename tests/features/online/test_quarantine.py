@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pytest
 
 from falaj.features import Column, CsvFiles, Entity, View
+from falaj.features.offline.export import export
+from falaj.features.offline.spine import Spine
 from falaj.features.online.materialize import Materialized, materialize_views
-from falaj.features.online.store import open_store
+from falaj.features.online.store import open_store, open_view
 
 _MAP_BYTES = 64 << 20
 _HEAD = "id,event,known,age\n"
@@ -67,6 +70,23 @@ def test_bad_rows_are_kept_with_their_reasons_and_the_good_go_on(tmp_path: Path)
     told = '{"id":"2","event":"1970-01-01T00:00:01Z","known":"1970-01-01T00:00:01Z","age":"-1"}'
     assert _kept(tmp_path)[0] == ("00000001.parquet", "a.csv", 2, "below minimum: age", told)
     assert [row[2] for row in _kept(tmp_path)] == [2, 3, 4, 5]
+
+
+def test_training_set_has_what_the_store_has_when_rows_are_bad(tmp_path: Path) -> None:
+    view = _write(
+        tmp_path, "a.csv", _line(1, 1, 7), _line(1, 2, -1, event=2), _line(2, 2, -2), _line(3, 2, 0)
+    )
+    _run(view, tmp_path)
+    online = open_view(open_store(f"lmdb://{tmp_path / 'store'}", _MAP_BYTES), view)
+    status, (ages,), _ = online.read([np.array([1, 2, 3])], 10**7)
+    spine = Spine("SELECT unnest([1, 2, 3])::BIGINT AS id, 10000000::BIGINT AS spine_ts")
+    (tmp_path / "out").mkdir()
+    (told,) = export(spine, [view], tmp_path / "out" / "set.parquet").views
+    with duckdb.connect() as connection:
+        rows = f"SELECT profile__status, profile__age FROM '{tmp_path}/out/set.parquet'"
+        assert connection.execute(rows).fetchall() == [("present", 7), ("missing", None), ("present", 0)]
+    assert [(int(of), int(age)) for of, age in zip(status, ages, strict=True)] == [(2, 7), (0, 0), (2, 0)]
+    assert (told.bad, told.history_rows) == ({"below minimum: age": 2}, 2)
 
 
 def test_row_is_kept_once_however_often_it_is_read(tmp_path: Path) -> None:
