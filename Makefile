@@ -130,7 +130,7 @@ endef
 .PHONY: venv toolchain clang-tools native-release
 toolchain:
 	$(call need,g++ cmake ninja-build ccache libgtest-dev libgmock-dev libbenchmark-dev libsimdjson-dev \
-	  libboost-dev zlib1g-dev libnghttp2-dev liblmdb-dev libssl-dev openssl pkg-config postgresql $(python_headers) $(peers) \
+	  libboost-dev zlib1g-dev libnghttp2-dev liblmdb-dev libssl-dev openssl pkg-config $(python_headers) $(peers) \
 	  $(java))
 
 # curl, what gRPC's own C++ and JavaScript clients are built with, and the echo server of the benchmarks.

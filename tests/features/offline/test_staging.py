@@ -1,21 +1,15 @@
-"""Queries of real databases, SQLite and PostgreSQL, staged and exported."""
+"""Queries of a real database, SQLite, staged and exported."""
 
-import os
-import pwd
-import shutil
-import socket
 import sqlite3
-import subprocess
-import tempfile
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
-from sqlalchemy import create_engine, text
 
 from falaj.features import Column, DataError, DefinitionError, Entity, SqlQuery, View
 from falaj.features.identity import meaning, view_of
@@ -166,67 +160,42 @@ def test_query_that_does_not_fit_is_an_error(tmp_path: Path, query: str, said: s
         stage(view, tmp_path / "out")
 
 
-def _programs() -> Path:
-    found = shutil.which("initdb")
-    there = [Path(found)] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    assert there, "no initdb: `make toolchain` installs postgresql"
-    return there[-1].parent
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    """The URL of a cluster of its own, on a free port of the loopback."""
-    # PostgreSQL does not run as root; Debian's package makes a user for it.
-    user = "postgres" if os.getuid() == 0 else None
-    with tempfile.TemporaryDirectory(prefix="falaj-postgres-") as folder:
-        if user is not None:
-            os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-
-        def run(*command: str) -> None:
-            program, *arguments = command
-            subprocess.run(
-                [str(_programs() / program), "-D", f"{folder}/data", *arguments],
-                user=user,
-                cwd=folder,
-                stdout=subprocess.DEVNULL,
-                check=True,
-                timeout=60,
-            )
-
-        run("initdb", "-A", "trust", "-U", "falaj", "--no-sync")
-        options = f"-p {port} -h 127.0.0.1 -k {folder} -F"
-        run("pg_ctl", "start", "-w", "-o", options, "-l", f"{folder}/log")
-        try:
-            yield f"postgresql+psycopg://falaj@127.0.0.1:{port}/postgres"
-        finally:
-            run("pg_ctl", "stop", "-m", "immediate")
-
-
-def test_rows_of_postgresql_are_a_history_read_in_chunks(
-    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CRM", postgres)
-    rows = (
-        "SELECT n::bigint AS customer_id, timestamptz '1970-01-01 04:00:01+04' AS event, 2000000 AS known, "
-        "30::smallint AS age, 0.5::numeric AS score, 'a%s'::text AS city, true AS vip "
-        "FROM generate_series(1, 150000) AS n ORDER BY n"
+def test_rows_are_read_in_chunks(tmp_path: Path) -> None:
+    query = (
+        "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers LIMIT 150000) SELECT "
+        "n AS customer_id, 1000000 AS event, 2000000 AS known, 30 AS age, 0.5 AS score, 'a%s' AS city, "
+        "1 AS vip FROM numbers"
     )
-    view = replace(_VIEW, source=SqlQuery("env:CRM", rows))
-    found = _history(view, tmp_path)
+    found = _history(replace(_VIEW, source=SqlQuery("sqlite://", query)), tmp_path)
     assert len(found) == 150_000
     assert found[-1] == (150_000, 1_000_000, 2_000_000, 149_999, False, 30, 0.5, "a%s", True)
 
 
-def test_naive_time_of_postgresql_is_an_error(postgres: str, tmp_path: Path) -> None:
-    engine = create_engine(postgres)
-    with engine.begin() as connection:
-        connection.execute(text("CREATE TABLE naive AS SELECT timestamp '2026-01-31 08:00' AS event"))
-    engine.dispose()
-    query = (
-        "SELECT 1 AS customer_id, event, 1 AS known, 1 AS age, 1 AS score, '' AS city, true AS vip FROM naive"
-    )
-    with pytest.raises(DataError, match="row 1, event: expected a time with its time zone"):
-        stage(replace(_VIEW, source=SqlQuery(postgres, query)), tmp_path / "out")
+@pytest.fixture
+def typed(tmp_path: Path) -> View:
+    """A view of a table whose driver gives times, decimals and booleans, as those of other databases do."""
+    sqlite3.register_converter("aware", lambda told: datetime.fromisoformat(told.decode()))
+    sqlite3.register_converter("exact", lambda told: Decimal(told.decode()))
+    sqlite3.register_converter("truth", lambda told: told == b"1")
+    path = tmp_path / "typed.db"
+    with closing(sqlite3.connect(path)) as database, database:
+        columns = "customer_id, event aware, known aware, age, score exact, city, vip truth"
+        database.execute(f"CREATE TABLE rows ({columns})")
+    return replace(_VIEW, source=SqlQuery(f"sqlite:///{path}?detect_types=1", "SELECT * FROM rows"))
+
+
+def _insert(folder: Path, event: str) -> None:
+    with closing(sqlite3.connect(folder / "typed.db")) as database, database:
+        values = (7, event, "1970-01-01T00:00:02+00:00", 30, "0.50", "Dubai", 1)
+        database.execute("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+
+
+def test_types_of_a_driver_are_read(typed: View, tmp_path: Path) -> None:
+    _insert(tmp_path, "1970-01-01T04:00:01+04:00")
+    assert _history(typed, tmp_path) == [(7, 1_000_000, 2_000_000, 0, False, 30, 0.5, "Dubai", True)]
+
+
+def test_naive_time_of_a_driver_is_an_error(typed: View, tmp_path: Path) -> None:
+    _insert(tmp_path, "1970-01-01T04:00:01")
+    with pytest.raises(DataError, match=r"row 1, event: expected a time with its time zone, got datetime\."):
+        _history(typed, tmp_path)
