@@ -35,4 +35,4 @@ def test_page_tells_what_really_happens_when_it_is_followed(tmp_path: Path) -> N
                 pattern = re.escape(expected).replace("…", r"\w+")
                 assert re.fullmatch(pattern, said), f"{command}\n{said}"
                 ran += 1
-    assert ran == 17
+    assert ran == 22
