@@ -101,7 +101,7 @@ class View:
         if self.freshness is not None and self.freshness < timedelta():
             raise DefinitionError(f"{where}: freshness: expected 0 or more, got {self.freshness}")
         if self.sql is not None and isinstance(self.source, SqlQuery):
-            raise DefinitionError(f"{where}: sql: the query of its source is the transformation")
+            raise DefinitionError(f"{where}: sql: its source is a query: put the transformation into that")
         if not self.columns:
             raise DefinitionError(f"{where}: columns: expected at least one")
         self._check_names(where)
