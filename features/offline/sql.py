@@ -45,7 +45,9 @@ def micros_sql(column: str, datatype: str, where: str) -> str:
     """
     missing = f"WHEN {column} IS NULL THEN error({literal(f'{where}: a row has none')})::BIGINT"
     if datatype == "TIMESTAMP WITH TIME ZONE":
-        return f"CASE {missing} ELSE epoch_us({column}) END"
+        never = literal(f"{where}: expected a time, got ")
+        infinite = f"WHEN isinf({column}) THEN error({never} || {column}::VARCHAR)::BIGINT"
+        return f"CASE {missing} {infinite} ELSE epoch_us({column}) END"
     if datatype == "BIGINT":
         return f"CASE {missing} ELSE {column} END"
     if datatype == "VARCHAR":

@@ -1,16 +1,18 @@
 """Rows of a real CSV file are split into good ones and bad ones, each with its reason."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from falaj.features import Column, CsvFiles, Entity, View
+from falaj.features import Column, CsvFiles, DataError, DefinitionError, Entity, ParquetFiles, View
 from falaj.features.checks import check
 from falaj.features.identity import meaning, view_of
 from falaj.features.quarantine import write_by_hash
 from falaj.features.raw_rows import create_parts
+from tests.features.test_cli import Commands
 
 _LINES = """id,event,age,score,city
 1,2026-01-01T00:00:00Z,30,0.5,Dubai
@@ -119,3 +121,63 @@ def test_number_that_is_too_large_is_no_infinity(
         ("inf", None),
         ("-Infinity", None),
     ]
+
+
+def test_command_ends_with_1_when_rows_are_bad(tmp_path: Path) -> None:
+    commands = Commands(tmp_path)
+    source = f"CsvFiles({str(tmp_path / '*.csv')!r})"
+    commands.write(
+        "from datetime import timedelta\n"
+        "from falaj.features import Column, CsvFiles, Entity, View\n"
+        f"profile = View('profile', 1, Entity('customer', {{'id': 'INT64'}}), {source}, "
+        "(Column('age', 'INT8', maximum=120),), 'event', None, freshness=timedelta(days=1))\n"
+    )
+    assert commands.apply()[0] == 0
+    line = "2,1970-01-01T00:00:01Z,30\n"
+    (tmp_path / "a.csv").write_text(f"id,event,age\n{line}", encoding="utf-8")
+    assert commands.run("check") == (0, "profile@1: 1 rows, 0 bad; stale\n", "")
+    (tmp_path / "b.csv").write_text(f"id,event,age\n{line}3,1970-01-01T00:00:01Z,121\n", encoding="utf-8")
+    kept = str(tmp_path / "kept")
+    code, said, _ = commands.run("check", "--views", "profile@1", "--quarantine", kept, "--json")
+    (told,) = json.loads(said)
+    assert (code, told["rows"], told["bad"], told["stale"]) == (1, 3, 1, True)
+    assert told["reasons"] == {"above maximum: age": 1}
+    rows = duckdb.execute(f"SELECT source, number FROM read_parquet('{told['quarantined']}')").fetchall()
+    assert rows == [(str(tmp_path / "b.csv"), 2)]
+    assert commands.run("check")[:2] == (1, "profile@1: 3 rows, 1 bad; stale\n  1 above maximum: age\n")
+
+
+def _of_parquet(folder: Path) -> View:
+    source = ParquetFiles(str(folder / "*.parquet"))
+    return replace(_VIEW, source=source, columns=(Column("age", "INT8"),))
+
+
+def test_source_that_can_have_no_good_row_is_an_error(tmp_path: Path) -> None:
+    with duckdb.connect() as connection:
+        connection.execute(f"COPY (SELECT 1 AS id, 1::BIGINT AS event, 'x' AS age) TO '{tmp_path}/a.parquet'")
+        view = _of_parquet(tmp_path)
+        with pytest.raises(
+            DefinitionError, match=r"view profile@1: 'age': is INT8, .*a\.parquet has VARCHAR"
+        ):
+            check(connection, view, create_parts(connection, view, tmp_path))
+        missing = replace(view, columns=(Column("score", "INT8"),))
+        with pytest.raises(
+            DefinitionError, match=r"no column 'score' in .*a\.parquet, which has id, event, age"
+        ):
+            check(connection, missing, create_parts(connection, missing, tmp_path))
+        nowhere = replace(view, source=ParquetFiles(str(tmp_path / "none*.parquet")))
+        with pytest.raises(DataError, match="view profile@1, source: no file matches"):
+            create_parts(connection, nowhere, tmp_path)
+
+
+def test_time_that_no_clock_has_is_unreadable(tmp_path: Path) -> None:
+    with duckdb.connect() as connection:
+        connection.execute(
+            "COPY (SELECT 1 AS id, 1::TINYINT AS age, "
+            "unnest(['infinity'::TIMESTAMPTZ, NULL, '1970-01-01 00:00:01+00']) AS event) "
+            f"TO '{tmp_path}/a.parquet'"
+        )
+        view = _of_parquet(tmp_path)
+        checked = check(connection, view, create_parts(connection, view, tmp_path))
+    assert checked.reasons == {"missing time: event": 1, "unreadable time: event": 1}
+    assert (checked.good_rows, checked.newest_us) == (1, 1_000_000)

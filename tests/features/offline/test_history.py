@@ -84,6 +84,13 @@ def test_history_is_refused_when_a_row_has_no_time(tmp_path: Path) -> None:
         _rows(view)
 
 
+def test_history_is_refused_when_a_time_is_infinite(tmp_path: Path) -> None:
+    time = "'-infinity'::TIMESTAMPTZ"
+    view = _parquet(tmp_path, f"SELECT 7 AS customer_id, {time} AS event, {time} AS known, 1.5 AS value")
+    with pytest.raises(duckdb.Error, match="view profile@1, event: expected a time, got -infinity"):
+        _rows(view)
+
+
 def test_sequence_is_the_order_of_the_files_when_none_is_named(tmp_path: Path) -> None:
     for name, values in (("b", (3.0, 4.0)), ("a", (1.0, 2.0))):
         rows = " UNION ALL ".join(
