@@ -9,7 +9,7 @@ from falaj.features.datatypes import DUCKDB_TYPES, FLOATS, accepts
 from falaj.features.demands import demands
 from falaj.features.errors import DefinitionError
 from falaj.features.offline.history import DELETED, EVENT, KNOWN, REASON, ROW, SEQUENCE
-from falaj.features.offline.sql import OFFSET, blaming, literal, quoted
+from falaj.features.offline.sql import OFFSET, blaming, literal, maybe_micros_sql, quoted
 from falaj.features.offline.staging import TOLD, UNFIT
 from falaj.features.raw_rows import Part
 from falaj.features.source import CsvFiles
@@ -209,15 +209,7 @@ def _value(name: str, datatype: str) -> str:
 
 
 def _time(name: str, of: str) -> str:
-    column = _raw(name)
-    if of == "BIGINT":
-        return column
-    if of == "TIMESTAMP WITH TIME ZONE":
-        return f"epoch_us({column})"
-    if of != "VARCHAR":
-        return "NULL::BIGINT"
-    read = f"epoch_us(TRY_CAST({column} AS TIMESTAMPTZ))"
-    return f"CASE WHEN regexp_matches({column}, {literal(OFFSET)}) THEN {read} END"
+    return maybe_micros_sql(_raw(name), of)
 
 
 def _gone(view: View) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from falaj.features.errors import DefinitionError
 from falaj.features.identity import Plain, view_of
 from falaj.features.model_inputs import ModelInputs
+from falaj.features.raw_rows import named
 from falaj.features.registry import Registered
 from falaj.features.source import SqlQuery
 from falaj.features.view import View
@@ -124,9 +125,7 @@ def _used(view: View, models: Sequence[ModelInputs]) -> Iterator[Used]:
 def _read(view: View) -> tuple[list[str], list[str]]:
     if view.sql is not None:
         return _named(view, view.sql)
-    others = (view.event_time, view.known_time, view.sequence, view.deleted)
-    columns = (column.name for column in view.columns)
-    return [*view.entity.keys, *(name for name in others if name is not None), *columns], []
+    return named(view), []
 
 
 def _named(view: View, sql: str) -> tuple[list[str], list[str]]:

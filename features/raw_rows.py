@@ -9,8 +9,9 @@ import duckdb
 
 from falaj.features.errors import DataError
 from falaj.features.offline.history import ROW
-from falaj.features.offline.sql import blaming, csv_sql, csv_text_sql, parquet_sql
+from falaj.features.offline.sql import blaming, csv_sql, maybe_micros_sql, parquet_sql, quoted
 from falaj.features.offline.staging import stage
+from falaj.features.raw_csv import stage_csv
 from falaj.features.source import CsvFiles, SqlQuery
 from falaj.features.view import View
 
@@ -44,20 +45,26 @@ def files_of(view: View) -> list[str]:
 
 
 def create_parts(
-    connection: duckdb.DuckDBPyConnection, view: View, scratch: Path, files: Sequence[str] = ()
+    connection: duckdb.DuckDBPyConnection,
+    view: View,
+    scratch: Path,
+    files: Sequence[str] = (),
+    since: Mapping[str, int] | None = None,
 ) -> list[Part]:
     """Create a temporary view for each part of a view's source as it is now.
 
     Args:
-        scratch: A folder that outlives the connection; rows of a query are put there.
+        scratch: A folder that outlives the connection; rows of CSV and of a query are put there.
         files: What `files_of` returned; none: it is asked.
+        since: Of these files only rows that became known later, UTC µs, are wanted; others may be there.
 
     Raises:
         DataError: The source cannot be read at all.
     """
     connection.execute("SET TimeZone = 'UTC'")
     parts = []
-    for place, (source, rows, first) in enumerate(_selects(view, scratch, files)):
+    selects = _selects(connection, view, scratch, files, since or {})
+    for place, (source, rows, first) in enumerate(selects):
         relation = f"__raw_{place}"
         with blaming(f"{view}, source {source}"):
             connection.execute(f"CREATE OR REPLACE TEMP VIEW {relation} AS {rows}")
@@ -67,7 +74,20 @@ def create_parts(
     return parts
 
 
-def _selects(view: View, scratch: Path, files: Sequence[str]) -> Iterator[tuple[str, str, int | None]]:
+def named(view: View) -> list[str]:
+    """Return the names of the columns that a definition names: keys, times, sequence, deleted, features."""
+    others = (view.event_time, view.known_time, view.sequence, view.deleted)
+    columns = (column.name for column in view.columns)
+    return [*view.entity.keys, *(name for name in others if name is not None), *columns]
+
+
+def _selects(
+    connection: duckdb.DuckDBPyConnection,
+    view: View,
+    scratch: Path,
+    files: Sequence[str],
+    since: Mapping[str, int],
+) -> Iterator[tuple[str, str, int | None]]:
     source = view.source
     if isinstance(source, SqlQuery):
         path = scratch / "staged.parquet"
@@ -77,9 +97,13 @@ def _selects(view: View, scratch: Path, files: Sequence[str]) -> Iterator[tuple[
         files_of(view)
         yield source.glob, _transformed(view, source.glob), None
     else:
-        for file in files or files_of(view):
+        known = maybe_micros_sql(quoted(view.known_time or view.event_time), "VARCHAR")
+        for place, file in enumerate(files or files_of(view)):
             if isinstance(source, CsvFiles):
-                yield file, csv_text_sql(file, ROW), 1
+                where = f"{known} > {since[file]}" if file in since else "true"
+                with blaming(f"{view}, source {file}"):
+                    rows = stage_csv(connection, file, place, named(view), scratch, where)
+                yield file, rows, 1
             else:
                 yield file, parquet_sql(file, ROW), 0
 

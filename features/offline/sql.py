@@ -62,6 +62,18 @@ def micros_sql(column: str, datatype: str, where: str) -> str:
     )
 
 
+def maybe_micros_sql(column: str, datatype: str) -> str:
+    """Return SQL as `micros_sql` does, that is null for what is no such time."""
+    if datatype == "BIGINT":
+        return column
+    if datatype == "TIMESTAMP WITH TIME ZONE":
+        return f"epoch_us({column})"
+    if datatype != "VARCHAR":
+        return "NULL::BIGINT"
+    read = f"epoch_us(TRY_CAST({column} AS TIMESTAMPTZ))"
+    return f"CASE WHEN regexp_matches({column}, {literal(OFFSET)}) THEN {read} END"
+
+
 def parquet_sql(glob: str, row: str) -> str:
     """Return SQL for all rows of Parquet files, numbered in the column `row` by path and order."""
     number = f"((file_index << 40) + file_row_number)::BIGINT AS {row}"
@@ -80,12 +92,6 @@ def csv_sql(glob: str, row: str, columns: Mapping[str, str]) -> str:
     """
     known = ", ".join(f"{literal(name)}: {literal(of)}" for name, of in columns.items())
     options = f"header = true, types = {{{known}}}, nullstr = '', allow_quoted_nulls = false"
-    return f"SELECT *, row_number() OVER () AS {row} FROM read_csv({literal(glob)}, {options})"
-
-
-def csv_text_sql(glob: str, row: str) -> str:
-    """Return SQL for all rows of CSV files, see `csv_sql`, all columns as text."""
-    options = "header = true, all_varchar = true, nullstr = '', allow_quoted_nulls = false"
     return f"SELECT *, row_number() OVER () AS {row} FROM read_csv({literal(glob)}, {options})"
 
 

@@ -16,20 +16,24 @@ from falaj.features.view import View
 
 
 class Source:
-    """A view's source as it was when this was made.
+    """A view's source as it was when this was made, for a store that has `before` of it.
 
     Raises:
         DataError: It cannot be read.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, view: View, scratch: Path) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, view: View, scratch: Path, before: Read
+    ) -> None:
         self._connection = connection
         self._view = view
         # Before they are read: what changes meanwhile is another file the next time.
         self._files = () if isinstance(view.source, SqlQuery) else files_now(view)
-        self.parts: Sequence[Part] = create_parts(
-            connection, view, scratch, [each.path for each in self._files]
-        )
+        since = {}
+        if before.until_us is not None and not view.unique:
+            since = {each.path: before.until_us for each in self._files if each in before.files}
+        paths = [each.path for each in self._files]
+        self.parts: Sequence[Part] = create_parts(connection, view, scratch, paths, since)
 
     def seen(self, until_us: int) -> tuple[FileRead, ...]:
         """Return its files; of a query, what its rows are that had arrived by a time."""

@@ -147,7 +147,7 @@ def materialize(
         DefinitionError: The definition does not fit the source.
     """
     cursor = cursor_of(online.cursor())
-    source = Source(connection, view, scratch)
+    source = Source(connection, view, scratch, cursor.read)
     plan, resumed = _plan(cursor, source, until_us, duckdb.__version__)
     checked = check(connection, view, source.parts, source.window(cursor.read, plan.read))
     file, reasons = write_run(connection, view, checked, quarantine, cursor.read.runs + 1)

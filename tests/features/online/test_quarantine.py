@@ -11,7 +11,7 @@ import duckdb
 import numpy as np
 import pytest
 
-from falaj.features import Column, CsvFiles, Entity, View
+from falaj.features import Column, CsvFiles, DataError, Entity, View
 from falaj.features.offline.export import export
 from falaj.features.offline.spine import Spine
 from falaj.features.online.materialize import Materialized, materialize_views
@@ -87,6 +87,52 @@ def test_training_set_has_what_the_store_has_when_rows_are_bad(tmp_path: Path) -
         assert connection.execute(rows).fetchall() == [("present", 7), ("missing", None), ("present", 0)]
     assert [(int(of), int(age)) for of, age in zip(status, ages, strict=True)] == [(2, 7), (0, 0), (2, 0)]
     assert (told.bad, told.history_rows) == ({"below minimum: age": 2}, 2)
+
+
+def test_lines_that_are_no_rows_are_kept_and_hide_no_others(tmp_path: Path) -> None:
+    lines = [
+        _line(1, 1, 7),
+        "2,short\n",
+        _line(3, 1, "8,9"),
+        _line(4, 1, 9),
+        f'5,"{_time(1)}"x,{_time(1)},1\n',
+    ]
+    view = _write(tmp_path, "a.csv", *lines, _line(6, 1, 3))
+    with (tmp_path / "a.csv").open("ab") as file:
+        file.write(_line(7, 1, "caf").encode()[:-1] + b"\xe9\n" + _line(8, 1, 3).encode())
+    done = _run(view, tmp_path)
+    assert (done.rows, done.reasons) == (
+        4,
+        {
+            "broken line: invalid encoding": 1,
+            "broken line: missing columns": 1,
+            "broken line: too many columns": 1,
+            "broken line: unquoted value": 1,
+        },
+    )
+    assert ("a.csv", None, "broken line: missing columns", '{"line":"3","text":"2,short"}') in [
+        row[1:] for row in _kept(tmp_path)
+    ]
+    assert _run(view, tmp_path).bad == 0
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_head_line_tells_the_delimiter_and_the_order(tmp_path: Path, delimiter: str) -> None:
+    text = f'\ufeff"age";known;event;note;ID;\r\n7;{_time(1)};{_time(1)};"a; ""b""\n";;x\r\n'
+    view = _write(tmp_path, "a.csv")
+    (tmp_path / "a.csv").write_text(text.replace(";", delimiter), encoding="utf-8", newline="")
+    done = _run(replace(view, entity=Entity("customer", {"note": "BYTES"})), tmp_path)
+    assert (done.rows, done.bad) == (1, 0)
+
+
+def test_file_without_a_head_line_is_an_error(tmp_path: Path) -> None:
+    view = _write(tmp_path, "a.csv")
+    (tmp_path / "b.csv").write_bytes(b"")
+    with pytest.raises(DataError, match=r"b\.csv: expected a head line, got none"):
+        _run(view, tmp_path)
+    (tmp_path / "b.csv").write_bytes(b"id,caf\xe9\n")
+    with pytest.raises(DataError, match=r"b\.csv: 'utf-8' codec"):
+        _run(view, tmp_path)
 
 
 def test_row_is_kept_once_however_often_it_is_read(tmp_path: Path) -> None:
