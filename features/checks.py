@@ -188,7 +188,7 @@ def _timed(view: View, part: Part, name: str) -> Iterator[tuple[str, str]]:
     if (of.startswith("TIMESTAMP") and of != "TIMESTAMP WITH TIME ZONE") or of == "DATE":
         yield "true", f"naive time: {name}"
     elif of == "VARCHAR":
-        naive = f"TRY_CAST({column} AS TIMESTAMP) IS NOT NULL"
+        naive = f"{_time(name, of)} IS NULL AND TRY_CAST({column} AS TIMESTAMP) IS NOT NULL"
         yield f"{naive} AND NOT regexp_matches({column}, {literal(OFFSET)})", f"naive time: {name}"
     elif of not in ("BIGINT", "TIMESTAMP WITH TIME ZONE"):
         raise DefinitionError(f"{view}: {name!r}: expected times, {part.source} has {of}")

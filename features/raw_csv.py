@@ -49,7 +49,7 @@ def stage_csv(
     staged = scratch / f"csv_{place}.parquet"
     connection.execute(
         f"COPY (SELECT * FROM ({rows}) AS raw WHERE {where}) TO {literal(str(staged))} "
-        "(FORMAT parquet, COMPRESSION lz4)"
+        "(FORMAT parquet, COMPRESSION snappy)"
     )
     told = "to_json({line: line::VARCHAR, text: any_value(csv_line)})::VARCHAR"
     broken = (
