@@ -1,5 +1,6 @@
 """What of a view's source has arrived since a store was brought up to it."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from falaj.features.view import View
 class Source:
     """A view's source as it was when this was made, for a store that has `before` of it.
 
+    Attributes:
+        begun_us: When it began to be read, UTC µs: what arrives later may not be there.
+
     Raises:
         DataError: It cannot be read.
     """
@@ -25,6 +29,7 @@ class Source:
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, view: View, scratch: Path, before: Read
     ) -> None:
+        self.begun_us = time.time_ns() // 1000
         self._connection = connection
         self._view = view
         # Before they are read: what changes meanwhile is another file the next time.

@@ -192,7 +192,7 @@ def _plan(cursor: Cursor, source: Source, until_us: int | None, divided_by: str)
         assert ended is not None
         if until_us in (None, ended) and going.read.files == source.seen(ended):
             return going, True
-    until = time.time_ns() // 1000 if until_us is None else until_us
+    until = source.begun_us if until_us is None else until_us
     # A store is never taken back: what has been read stays, and later runs go on from there.
     until = max(until, cursor.read.until_us or until)
     return Going(Read(source.seen(until), until), chunks=1, done=0, divided_by=divided_by), False

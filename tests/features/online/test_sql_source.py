@@ -50,7 +50,7 @@ def _open(view: View, folder: Path) -> OnlineView:
     return open_view(open_store(f"lmdb://{folder / 'store'}", 64 << 20), view)
 
 
-def _run(view: View, folder: Path, until: int, **more: Any) -> Materialized:
+def _run(view: View, folder: Path, until: int | None, **more: Any) -> Materialized:
     scratch = folder / "scratch"
     scratch.mkdir(exist_ok=True)
     with duckdb.connect() as connection:
@@ -72,6 +72,15 @@ def test_what_has_arrived_since_is_written(crm: Path, tmp_path: Path) -> None:
     assert _run(_VIEW, tmp_path, 50).rows == 2
     assert _ages(_VIEW, tmp_path, 1, 2, 3, 4) == [31, 40, 50, None]
     assert _run(_VIEW, tmp_path, 50).rows == 0
+
+
+def test_row_that_arrives_while_it_is_read_is_for_the_next_run(crm: Path, tmp_path: Path) -> None:
+    now = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) * 1000 + 999"
+    _add(crm, (1, 1, 1, 30))
+    source = SqlQuery("env:CRM", f"SELECT id, event, {now} AS known, age FROM profiles")
+    first = _run(replace(_VIEW, source=source), tmp_path, None)
+    assert first.rows == 0
+    assert first.until_us > 1_700_000_000_000_000
 
 
 @pytest.mark.parametrize("view", [_VIEW, _NUMBERED])
