@@ -75,7 +75,7 @@ _DUCKDB_NAMES: Mapping[type[t.DataType], str] = MappingProxyType(
 # What the export on Spark heeds; what else is set in a definition is refused, not passed over.
 _SOURCES = (ParquetFiles, CsvFiles)
 _OF_VIEW = frozenset(("name", "version", "owner", "tags", "entity", "source", "columns", "sql")) | frozenset(
-    ("event_time", "known_time", "source_delay", "ttl", "sequence", "deleted")
+    ("event_time", "known_time", "source_delay", "ttl", "sequence", "deleted", "unique", "freshness")
 )
 _OF_COLUMN = frozenset(("name", "datatype", "default"))
 
@@ -104,7 +104,8 @@ def check_view(view: View) -> None:
 def _check_fields(definition: View | ViewColumn, heeded: frozenset[str], where: str) -> None:
     for field in fields(definition):
         value = getattr(definition, field.name)
-        if field.name not in heeded and value and value != field.default:
+        said = value is not None and value is not False and value != "" and value != ()
+        if field.name not in heeded and said and value != field.default:
             raise DefinitionError(f"{where}: {field.name}: is not for Spark; DuckDB may export it")
 
 
