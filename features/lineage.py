@@ -86,8 +86,8 @@ def lineage_of(
 
     Args:
         versions: All that are registered.
-        models: Those of a repository, see model_inputs.py. The names of their inputs tell no version of a
-            view: they count for every one that has such columns.
+        models: Those of a repository, see model_inputs.py. What a bundle binds is of one version of a view;
+            the names of a model's inputs tell none, and count for every one that has such columns.
 
     Raises:
         DefinitionError: Its `sql` cannot be read.
@@ -117,7 +117,14 @@ def lineage_of(
 def _used(view: View, models: Sequence[ModelInputs]) -> Iterator[Used]:
     ours = {f"{view.name}__{column.name}" for column in view.columns}
     for each in models:
-        taken = tuple(name for name in each.inputs if name in ours)
+        views = [bound.view for bound in each.binding.views] if each.binding is not None else []
+        if any((bound.name, bound.version) == (view.name, view.version) for bound in views):
+            assert each.binding is not None
+            taken = tuple(str(feature) for feature in each.binding.features if feature.view == view.name)
+        elif any(bound.name == view.name for bound in views):
+            continue  # it is of another version
+        else:
+            taken = tuple(name for name in each.inputs if name in ours)
         if taken:
             yield Used(each.model, each.version, taken, each.transforms)
 

@@ -4,7 +4,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from falaj.features.binding import BUNDLE, Binding, read_binding
 from falaj.features.errors import DataError
+
+_MODEL = "model.onnx"
 
 
 @dataclass(frozen=True)
@@ -14,28 +17,36 @@ class ModelInputs:
     Attributes:
         inputs: Names of its inputs; that of a view's column is `<view>__<column>`, as in a training set.
         transforms: Names of the transforms in it.
+        binding: What it looks up by itself.
     """
 
     model: str
     version: int
     inputs: tuple[str, ...]
     transforms: tuple[str, ...]
+    binding: Binding | None = None
 
 
 def models_in(repository: Path) -> list[ModelInputs]:
-    """Return every version that has a `model.onnx`, by name and version.
+    """Return every version that has a `model.onnx` or a `bundle.json`, by name and version.
 
     Raises:
         DataError: There is no such folder, a model cannot be read, or the extra `transforms` is missing.
+        DefinitionError: A bundle cannot be read.
     """
     if not repository.is_dir():
         raise DataError(f"{repository}: no such folder")
-    found = [path for path in repository.glob("*/*/model.onnx") if path.parent.name.isdecimal()]
-    ordered = sorted(found, key=lambda path: (path.parts[-3], int(path.parts[-2])))
-    return [_read(path) for path in ordered]
+    found = {path.parent for name in (_MODEL, BUNDLE) for path in repository.glob(f"*/*/{name}")}
+    versions = [folder for folder in found if folder.name.isdecimal()]
+    return [_read(folder) for folder in sorted(versions, key=lambda it: (it.parent.name, int(it.name)))]
 
 
-def _read(path: Path) -> ModelInputs:
+def _read(folder: Path) -> ModelInputs:
+    inputs, transforms = _read_model(folder / _MODEL) if (folder / _MODEL).exists() else ((), ())
+    return ModelInputs(folder.parent.name, int(folder.name), inputs, transforms, read_binding(folder))
+
+
+def _read_model(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     try:
         import onnx
     except ImportError as error:
@@ -51,5 +62,4 @@ def _read(path: Path) -> ModelInputs:
         transforms = tuple(json.loads(told.get("falaj.transforms", "{}")))
     except ValueError as error:
         raise DataError(f"{path}: falaj.transforms: {error}") from error
-    inputs = tuple(each.name for each in model.graph.input)
-    return ModelInputs(path.parts[-3], int(path.parts[-2]), inputs, transforms)
+    return tuple(each.name for each in model.graph.input), transforms

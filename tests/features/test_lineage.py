@@ -8,6 +8,7 @@ import onnx
 import pytest
 
 from falaj.features import Column, CsvFiles, DataError, DefinitionError, Entity, SqlQuery, View
+from falaj.features.binding import BoundView, binding_from, write_binding
 from falaj.features.lineage import Lineage, Used, lineage_of
 from falaj.features.model_inputs import ModelInputs, models_in
 from falaj.features.registry import Registry
@@ -105,6 +106,19 @@ def test_models_that_take_columns_are_told(tmp_path: Path) -> None:
     assert told.lines()[-1] == "  model: fraud/10 takes profile__age, by share"
     other = _lineage(tmp_path, _view("scores", source), models=models)
     assert (other.models, other.lines()[-1]) == ((), "  model: none takes its columns")
+
+
+def test_model_that_looks_a_view_up_takes_that_version_of_it(tmp_path: Path) -> None:
+    old, new = (_view("profile", CsvFiles("x.csv"), version) for version in (1, 2))
+    _write_model(tmp_path / "models", "fraud/1")
+    (tmp_path / "models" / "score" / "3").mkdir(parents=True)
+    for place in ("fraud/1", "score/3"):
+        write_binding(tmp_path / "models" / place, binding_from([BoundView(new)], ["x=profile__city"]))
+    models = models_in(tmp_path / "models")
+    expected = (Used("fraud", 1, ("profile__city",), ("share",)), Used("score", 3, ("profile__city",), ()))
+    assert _lineage(tmp_path, old, new, models=models).models == ()
+    told = lineage_of(Registry(tmp_path / "features.db").find("profile", 2), [], models)
+    assert told.models == expected
 
 
 def test_repository_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
