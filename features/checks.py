@@ -8,7 +8,7 @@ import duckdb
 from falaj.features.datatypes import DUCKDB_TYPES, FLOATS, accepts
 from falaj.features.demands import demands
 from falaj.features.errors import DefinitionError
-from falaj.features.offline.history import DELETED, EVENT, KNOWN, REASON, ROW, SEQUENCE
+from falaj.features.offline.history import DELETED, EVENT, KNOWN, NEWEST, REASON, ROW, SEQUENCE
 from falaj.features.offline.sql import OFFSET, blaming, literal, maybe_micros_sql, quoted
 from falaj.features.offline.staging import TOLD, UNFIT
 from falaj.features.raw_rows import Part
@@ -148,7 +148,6 @@ def _wrong(view: View, part: Part) -> Iterator[tuple[str, str]]:
         if time is not None:
             yield from _timed(view, part, time)
     if view.sequence is not None:
-        yield f"{_raw(view.sequence)} IS NULL", f"null sequence: {view.sequence}"
         yield from _typed(view, part, view.sequence, "INT64")
     if view.deleted is not None:
         yield from _typed(view, part, view.deleted, "BOOL")
@@ -231,7 +230,7 @@ def _history(view: View, part: Part) -> Iterator[str]:
     yield f"{_time(view.event_time, part.types[view.event_time])} AS {EVENT}"
     yield f"{_time(known, part.types[known])} AS {KNOWN}"
     if view.sequence is not None:
-        yield f"{_value(view.sequence, 'INT64')} AS {SEQUENCE}"
+        yield f"coalesce({_value(view.sequence, 'INT64')}, {NEWEST}) AS {SEQUENCE}"
     else:
         row = f"raw.{ROW}" if ROW in part.types else "0"
         yield f"({row} + {part.place << _PLACE_SHIFT})::BIGINT AS {SEQUENCE}"

@@ -181,3 +181,16 @@ def test_time_that_no_clock_has_is_unreadable(tmp_path: Path) -> None:
         checked = check(connection, view, create_parts(connection, view, tmp_path))
     assert checked.reasons == {"missing time: event": 1, "unreadable time: event": 1}
     assert (checked.good_rows, checked.newest_us) == (1, 1_000_000)
+
+
+def test_null_sequence_is_the_newest(tmp_path: Path) -> None:
+    view = replace(_of_csv(tmp_path, "id,event,number,age\n1,1970-01-01T00:00:01Z,,3\n"), sequence="number")
+    with duckdb.connect() as connection:
+        checked = check(connection, view, create_parts(connection, view, tmp_path))
+        found = connection.execute(f"SELECT __sequence FROM {checked.good}").fetchall()
+    assert (found, checked.reasons) == ([(2**63 - 1,)], {})
+
+
+def _of_csv(folder: Path, text: str) -> View:
+    (folder / "rows.csv").write_text(text, encoding="utf-8")
+    return replace(_VIEW, source=CsvFiles(str(folder / "rows.csv")), columns=(Column("age", "INT8"),))
