@@ -130,11 +130,12 @@ endef
 .PHONY: venv toolchain clang-tools native-release
 toolchain:
 	$(call need,g++ cmake ninja-build ccache libgtest-dev libgmock-dev libbenchmark-dev libsimdjson-dev \
-	  libboost-dev zlib1g-dev libnghttp2-dev liblmdb-dev libssl-dev openssl pkg-config $(python_headers) $(peers) \
-	  $(java))
+	  libboost-dev zlib1g-dev libnghttp2-dev liblmdb-dev libhiredis-dev libssl-dev openssl pkg-config \
+	  $(python_headers) $(peers) $(java))
 
-# curl, what gRPC's own C++ and JavaScript clients are built with, and the echo server of the benchmarks.
-peers := curl libgrpc++-dev protobuf-compiler-grpc protobuf-compiler \
+# curl, what gRPC's own C++ and JavaScript clients are built with, and the echo server of the benchmarks; the server
+# of the shared online store.
+peers := curl redis-server libgrpc++-dev protobuf-compiler-grpc protobuf-compiler \
   $(shell command -v node >/dev/null && command -v npm >/dev/null || echo nodejs npm)
 
 # Spark runs on it.

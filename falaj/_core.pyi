@@ -168,6 +168,20 @@ class HttpInfer:
 
 class OnlineStore:
     def __init__(self, path: str, map_bytes: int) -> None: ...
+    @staticmethod
+    def redis(
+        host: str,
+        port: int,
+        database: int,
+        user: str,
+        password: str,
+        timeout_ms: int,
+        write_timeout_ms: int,
+        tls: bool,
+        ca: str,
+        certificate: str,
+        key: str,
+    ) -> OnlineStore: ...
     def open_view(
         self,
         name: str,
@@ -199,6 +213,8 @@ class OnlineView:
     ) -> tuple[npt.NDArray[Any], list[npt.NDArray[Any]], list[npt.NDArray[Any]]]: ...
     def cursor(self) -> bytes | None: ...
     def entities(self) -> int: ...
+    @property
+    def write_bytes(self) -> int: ...
 
 def point_in_time(
     entity: npt.NDArray[Any],

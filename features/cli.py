@@ -191,7 +191,10 @@ def materialize(
         str | None, typer.Option(metavar="TIME", help="Only what had arrived by then; by default, by now.")
     ] = None,
     store: Annotated[
-        str | None, typer.Option(metavar="URL", help="lmdb://FOLDER; by default one in the data folder.")
+        str | None,
+        typer.Option(
+            metavar="URL", help="lmdb://FOLDER or redis://HOST; by default a folder in the data folder."
+        ),
     ] = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Empty the views first.")] = False,
     memory: Memory = None,

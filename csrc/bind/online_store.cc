@@ -9,6 +9,7 @@
 #include "bind/errors.h"
 #include "bind/fork_guard.h"
 #include "join/lmdb_store.h"
+#include "join/redis_store.h"
 
 namespace falaj {
 namespace {
@@ -103,6 +104,13 @@ void AddAll(HeldColumns& held, const std::vector<py::array>& arrays, const std::
   }
 }
 
+// A store may be elsewhere.
+template <typename Work>
+auto WithoutGil(Work work) {
+  const py::gil_scoped_release release;
+  return work();
+}
+
 class PyOnlineView {
  public:
   explicit PyOnlineView(std::shared_ptr<OnlineView> view) : view_(std::move(view)) {}
@@ -128,12 +136,7 @@ class PyOnlineView {
     write.columns = held.columns();
     std::optional<std::string> at;
     if (cursor) at = std::string(*cursor);
-    Result<size_t> changed = Status(Code::kInternal, "");
-    {
-      const py::gil_scoped_release release;
-      changed = view.Write(write, now, at);
-    }
-    return ValueOrThrow(std::move(changed));
+    return ValueOrThrow(WithoutGil([&] { return view.Write(write, now, at); }));
   }
 
   py::tuple Read(const std::vector<py::array>& keys, int64_t now) {
@@ -142,12 +145,7 @@ class PyOnlineView {
     HeldColumns held(rows);
     AddAll(held, keys, view.spec().keys, "key");
     FeatureColumns found;
-    Status status;
-    {
-      const py::gil_scoped_release release;
-      status = view.Read(held.columns(), rows, now, found);
-    }
-    ThrowIfError(status);
+    ThrowIfError(WithoutGil([&] { return view.Read(held.columns(), rows, now, found); }));
     py::list columns, nulls;
     for (size_t i = 0; i < view.spec().columns.size(); ++i) {
       columns.append(Column(found, i, view.spec().columns[i].type));
@@ -161,12 +159,18 @@ class PyOnlineView {
   }
 
   std::optional<py::bytes> Cursor() {
-    auto cursor = ValueOrThrow(Get().Cursor());
+    OnlineView& view = Get();
+    auto cursor = ValueOrThrow(WithoutGil([&] { return view.Cursor(); }));
     if (!cursor) return std::nullopt;
     return py::bytes(*cursor);
   }
 
-  size_t Entities() { return ValueOrThrow(Get().Entities()); }
+  size_t Entities() {
+    OnlineView& view = Get();
+    return ValueOrThrow(WithoutGil([&] { return view.Entities(); }));
+  }
+
+  size_t WriteBytes() const { return Get().WriteBytes(); }
 
   const std::shared_ptr<OnlineView>& view() const {
     (void)Get();
@@ -207,12 +211,36 @@ class PyOnlineStore {
   PyOnlineStore(const std::string& path, int64_t map_bytes) {
     if (map_bytes <= 0)
       ThrowIfError(InvalidInput("map_bytes: expected above 0, got " + std::to_string(map_bytes)));
-    Result<std::unique_ptr<LmdbStore>> store = Status(Code::kInternal, "");
-    {
-      const py::gil_scoped_release release;
-      store = LmdbStore::Open(path, static_cast<size_t>(map_bytes));
-    }
+    auto store = WithoutGil([&] { return LmdbStore::Open(path, static_cast<size_t>(map_bytes)); });
     store_ = ForkGuarded<OnlineStore>(std::shared_ptr<OnlineStore>(ValueOrThrow(std::move(store))));
+  }
+
+  explicit PyOnlineStore(std::shared_ptr<OnlineStore> store) : store_(std::move(store)) {}
+
+  static std::unique_ptr<PyOnlineStore> Redis(const std::string& host, uint16_t port, uint32_t database,
+                                              const std::string& user, const std::string& password,
+                                              int64_t timeout_ms, int64_t write_timeout_ms, bool tls,
+                                              const std::string& ca, const std::string& certificate,
+                                              const std::string& key) {
+    for (const auto& [name, value] :
+         {std::pair("timeout_ms", timeout_ms), {"write_timeout_ms", write_timeout_ms}}) {
+      if (value > 0 && value <= kLongestMs) continue;
+      ThrowIfError(InvalidInput(std::string(name) + ": expected 1 to " + std::to_string(kLongestMs) +
+                                ", got " + std::to_string(value)));
+    }
+    RedisOptions options{host,
+                         port,
+                         database,
+                         user,
+                         password,
+                         std::chrono::milliseconds(timeout_ms),
+                         std::chrono::milliseconds(write_timeout_ms),
+                         tls,
+                         ca,
+                         certificate,
+                         key};
+    auto store = WithoutGil([&] { return RedisStore::Open(std::move(options)); });
+    return std::make_unique<PyOnlineStore>(std::shared_ptr<OnlineStore>(ValueOrThrow(std::move(store))));
   }
 
   std::unique_ptr<PyOnlineView> OpenView(const std::string& name, uint32_t version,
@@ -221,27 +249,22 @@ class PyOnlineStore {
                                          std::optional<int64_t> ttl_us) {
     const ViewSpec spec{name, version, content_hash, SpecsOf(keys), SpecsOf(columns), delay_us, ttl_us};
     OnlineStore& store = Get();
-    Result<std::shared_ptr<OnlineView>> view = Status(Code::kInternal, "");
-    {
-      const py::gil_scoped_release release;
-      view = store.OpenView(spec);
-    }
-    return std::make_unique<PyOnlineView>(ValueOrThrow(std::move(view)));
+    return std::make_unique<PyOnlineView>(ValueOrThrow(WithoutGil([&] { return store.OpenView(spec); })));
   }
 
-  std::vector<std::pair<std::string, uint32_t>> Views() { return ValueOrThrow(Get().Views()); }
+  std::vector<std::pair<std::string, uint32_t>> Views() {
+    OnlineStore& store = Get();
+    return ValueOrThrow(WithoutGil([&] { return store.Views(); }));
+  }
 
   void DropView(const std::string& name, uint32_t version) {
     OnlineStore& store = Get();
-    Status status;
-    {
-      const py::gil_scoped_release release;
-      status = store.DropView(name, version);
-    }
-    ThrowIfError(status);
+    ThrowIfError(WithoutGil([&] { return store.DropView(name, version); }));
   }
 
  private:
+  static constexpr int64_t kLongestMs = 3'600'000;
+
   OnlineStore& Get() const {
     if (!store_.usable())
       ThrowIfError(Unavailable("an online store cannot be used after fork(): open it again"));
@@ -260,6 +283,9 @@ std::shared_ptr<OnlineView> OnlineViewOf(const py::handle& view) {
 void BindOnlineStore(py::module_& module) {
   py::class_<PyOnlineStore>(module, "OnlineStore")
       .def(py::init<const std::string&, int64_t>(), py::arg("path"), py::arg("map_bytes"))
+      .def_static("redis", &PyOnlineStore::Redis, py::arg("host"), py::arg("port"), py::arg("database"),
+                  py::arg("user"), py::arg("password"), py::arg("timeout_ms"), py::arg("write_timeout_ms"),
+                  py::arg("tls"), py::arg("ca"), py::arg("certificate"), py::arg("key"))
       .def("open_view", &PyOnlineStore::OpenView, py::arg("name"), py::arg("version"),
            py::arg("content_hash"), py::arg("keys"), py::arg("columns"), py::arg("delay_us"),
            py::arg("ttl_us"))
@@ -271,7 +297,8 @@ void BindOnlineStore(py::module_& module) {
            py::arg("cursor"))
       .def("read", &PyOnlineView::Read, py::arg("keys"), py::arg("now_us"))
       .def("cursor", &PyOnlineView::Cursor)
-      .def("entities", &PyOnlineView::Entities);
+      .def("entities", &PyOnlineView::Entities)
+      .def_property_readonly("write_bytes", &PyOnlineView::WriteBytes);
 }
 
 }  // namespace falaj

@@ -4,8 +4,6 @@
 #include <memory>
 #include <string>
 
-#include "join/entity_key.h"
-#include "join/frontier.h"
 #include "join/lmdb_environment.h"
 #include "join/online_store.h"
 
@@ -14,10 +12,6 @@ namespace falaj {
 // The keys of `meta`.
 std::string DescriptionKey(const std::string& name, uint32_t version);
 std::string CursorKey(const std::string& name, uint32_t version);
-
-// Fails where the description that a transaction found is not that of `spec`, naming the first line that
-// differs.
-Status CheckDescription(std::string_view found, const ViewSpec& spec);
 
 // Thread-safe; all but the environment's own state is constant.
 class LmdbView : public OnlineView {
@@ -30,16 +24,11 @@ class LmdbView : public OnlineView {
   Result<size_t> Write(const WriteRows& rows, int64_t now, const std::optional<std::string>& cursor) override;
   Result<std::optional<std::string>> Cursor() override;
   Result<size_t> Entities() override;
+  // Nobody who reads waits for it, and each is synced to the disk.
+  size_t WriteBytes() const override { return size_t{64} << 20; }
 
  private:
-  struct Scratch;
-  // Sets entity `i` of `out` to what its stored `value` tells as of `now`.
-  Status Take(std::span<const std::byte> value, int64_t now, size_t i, FeatureColumns& out) const;
-  Status CheckRows(const WriteRows& rows) const;
   Status CheckThere(MDB_txn* txn) const;
-  // Merges the rows `order` of one entity; `changed` tells whether that made a difference.
-  Status MergeEntity(LmdbWrite& txn, std::string_view key, const WriteRows& rows,
-                     std::span<const size_t> order, int64_t now, Scratch& scratch, bool& changed) const;
 
   const std::shared_ptr<LmdbEnvironment> env_;
   const MDB_dbi meta_;

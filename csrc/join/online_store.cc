@@ -1,5 +1,10 @@
 #include "join/online_store.h"
 
+#include <algorithm>
+#include <optional>
+
+#include "join/frontier.h"
+
 namespace falaj {
 namespace {
 
@@ -13,7 +18,7 @@ bool IsValue(DataType type) { return type != DataType::kFp16 && type != DataType
 }  // namespace
 
 Status CheckSpec(const ViewSpec& spec) {
-  const std::string where = "view " + spec.name + "@" + std::to_string(spec.version);
+  const std::string where = ViewName(spec);
   if (spec.name.empty() || spec.name.find_first_of("@: \n") != std::string::npos) {
     return InvalidInput(where + ": expected a name without '@', ':' and blanks");
   }
@@ -49,6 +54,17 @@ Status CheckColumns(std::span<const ColumnData> columns, std::span<const ColumnS
   return Status::Ok();
 }
 
+Status CheckRows(const WriteRows& rows, const ViewSpec& spec) {
+  FALAJ_RETURN_IF_ERROR(CheckColumns(rows.keys, spec.keys, "key"));
+  FALAJ_RETURN_IF_ERROR(CheckColumns(rows.columns, spec.columns, "column"));
+  const size_t count = rows.event.size();
+  if (rows.known.size() != count || rows.sequence.size() != count || rows.deleted.size() != count) {
+    return InvalidInput(ViewName(spec) + ": expected as many known, sequence and deleted as the " +
+                        std::to_string(count) + " event times");
+  }
+  return Status::Ok();
+}
+
 std::string Describe(const ViewSpec& spec) {
   std::string text = "definition " + spec.content_hash + "\n";
   for (const ColumnSpec& key : spec.keys) text += "key " + key.name + " " + DataTypeName(key.type) + "\n";
@@ -57,6 +73,46 @@ std::string Describe(const ViewSpec& spec) {
   }
   text += "delay_us " + std::to_string(spec.delay_us) + "\n";
   return text + "ttl_us " + (spec.ttl_us ? std::to_string(*spec.ttl_us) : "none") + "\n";
+}
+
+Status CheckDescription(std::string_view found, const ViewSpec& spec) {
+  const std::string text = Describe(spec);
+  std::string_view expected = text;
+  while (!found.empty() || !expected.empty()) {
+    const std::string_view a = found.substr(0, found.find('\n'));
+    const std::string_view b = expected.substr(0, expected.find('\n'));
+    if (a != b) {
+      return InvalidInput(ViewName(spec) + ": is stored with '" + std::string(a) + "', got '" +
+                          std::string(b) + "': a changed view is another version");
+    }
+    found.remove_prefix(std::min(found.size(), a.size() + 1));
+    expected.remove_prefix(std::min(expected.size(), b.size() + 1));
+  }
+  return Status::Ok();
+}
+
+Status TakeEntity(std::span<const std::byte> value, const ViewSpec& spec, const RowLayout& layout,
+                  int64_t now, size_t i, FeatureColumns& out) {
+  std::optional<Entry> entry;
+  if (!FindVisible(value, layout, now, entry)) return DamagedEntity(spec);
+  if (!entry || entry->deleted) return Status::Ok();
+  // visible_ts <= now and event <= visible_ts: what has passed since is not negative, but may be 2^63 and
+  // more.
+  const uint64_t age = static_cast<uint64_t>(now) - static_cast<uint64_t>(entry->event);
+  if (spec.ttl_us && age > static_cast<uint64_t>(*spec.ttl_us)) {
+    out.SetExpired(i);
+  } else {
+    out.SetPresent(i, entry->row);
+  }
+  return Status::Ok();
+}
+
+std::string ViewName(const ViewSpec& spec) {
+  return "view " + spec.name + "@" + std::to_string(spec.version);
+}
+
+Status DamagedEntity(const ViewSpec& spec) {
+  return Internal(ViewName(spec) + ": a stored entity is damaged");
 }
 
 }  // namespace falaj

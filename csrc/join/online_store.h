@@ -21,8 +21,9 @@ class OnlineView {
   virtual const ViewSpec& spec() const = 0;
 
   // Looks `count` entities up as of `now` (UTC µs), all in one state of the store. Neither waits for a writer
-  // nor, with an `out` that was used before, allocates. A key too long to be stored is missing. REQUIRES:
-  // `keys` have the view's key types and `count` rows.
+  // nor, with an `out` that was used before, allocates. A key too long to be stored is missing. Of a store
+  // that is elsewhere it fails with DeadlineExceeded or Unavailable, within its time. REQUIRES: `keys` have
+  // the view's key types and `count` rows.
   virtual Status Read(std::span<const ColumnData> keys, size_t count, int64_t now, FeatureColumns& out) = 0;
 
   // Merges rows into what the store has, durably, all or none, with the cursor; nullopt leaves it. Returns
@@ -36,6 +37,9 @@ class OnlineView {
 
   // How many entities there are rows of, deleted ones included.
   virtual Result<size_t> Entities() = 0;
+
+  // About how many bytes of rows a Write should have, for what it costs those who read meanwhile.
+  virtual size_t WriteBytes() const = 0;
 };
 
 // Thread-safe.
@@ -55,7 +59,19 @@ class OnlineStore {
 Status CheckSpec(const ViewSpec& spec);
 // Fails unless `columns` have the types of `specs`. `what`: "key" or "column".
 Status CheckColumns(std::span<const ColumnData> columns, std::span<const ColumnSpec> specs, const char* what);
+// Fails unless `rows` are of the view, all as many.
+Status CheckRows(const WriteRows& rows, const ViewSpec& spec);
 // The spec as text, a line for each thing that must not change.
 std::string Describe(const ViewSpec& spec);
+// Fails unless `found`, a description in a store, is that of `spec`, naming the first line that differs.
+Status CheckDescription(std::string_view found, const ViewSpec& spec);
+// Sets entity `i` of `out` to what its stored `value` (frontier.h) tells as of `now`. Fails where that is
+// damaged.
+Status TakeEntity(std::span<const std::byte> value, const ViewSpec& spec, const RowLayout& layout,
+                  int64_t now, size_t i, FeatureColumns& out);
+
+// What errors call a view: `view name@version`.
+std::string ViewName(const ViewSpec& spec);
+[[gnu::cold]] Status DamagedEntity(const ViewSpec& spec);
 
 }  // namespace falaj

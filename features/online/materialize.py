@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,7 @@ def materialize(
     *,
     until_us: int | None = None,
     chunk_rows: int | None = None,
+    write_rows: int | None = None,
     tell: Tell | None = None,
 ) -> Materialized:
     """Write to a store what a view's source has and the store has not.
@@ -141,6 +143,7 @@ def materialize(
         quarantine: A folder for bad rows, of this store alone; see quarantine.py.
         until_us: Only what had arrived by then, UTC µs, inclusive; None: by now.
         chunk_rows: In memory at a time; None: as many as take about 64 MiB.
+        write_rows: Handed to the store at a time, or those of one entity; None: as many as it likes best.
 
     Raises:
         DataError: The source cannot be read, or its files are in another order than when they were read.
@@ -156,16 +159,22 @@ def materialize(
     )
     read = replace(plan.read, runs=cursor.read.runs + 1, newest_us=newest)
     if not resumed:
-        chunks = max(1, -(-checked.good_rows // (chunk_rows or _chunk_rows(view))))
+        chunks = max(1, -(-checked.good_rows // (chunk_rows or _rows_in(_CHUNK_BYTES, view))))
         plan = replace(plan, read=read, chunks=chunks)
     relation = _divide(connection, view, checked.good, plan.chunks, scratch)
+    at_once = write_rows or _rows_in(online.write_bytes, view)
+    keys = ", ".join(quoted(key) for key in view.entity.keys)
+    order = f" ORDER BY {keys}" if checked.good_rows > at_once else ""
     entities = 0
     for number in range(plan.done, plan.chunks):
         last = number + 1 == plan.chunks
         told = Cursor(read) if last else Cursor(cursor.read, replace(plan, done=number + 1))
         with blaming(f"{view}, chunk {number}"):
-            arrays = connection.execute(f"SELECT * FROM {relation(number)}").fetchnumpy()
-        entities += _write(view, online, arrays, told.to_bytes())
+            arrays = connection.execute(f"SELECT * FROM {relation(number)}{order}").fetchnumpy()
+        pieces = _pieces(view, arrays, at_once)
+        # Only the last has the cursor: a chunk that was ended is written again.
+        entities += sum(_write(view, online, piece, None) for piece in pieces[:-1])
+        entities += _write(view, online, pieces[-1], told.to_bytes())
         if tell is not None:
             tell((number + 1) / plan.chunks)
     assert read.until_us is not None
@@ -198,9 +207,9 @@ def _plan(cursor: Cursor, source: Source, until_us: int | None, divided_by: str)
     return Going(Read(source.seen(until), until), chunks=1, done=0, divided_by=divided_by), False
 
 
-def _chunk_rows(view: View) -> int:
+def _rows_in(size: int, view: View) -> int:
     values = sum(_VALUE_BYTES.get(column.datatype, 8) + 1 for column in view.columns)
-    return max(1, _CHUNK_BYTES // (_ROW_BYTES + values))
+    return max(1, size // (_ROW_BYTES + values))
 
 
 def _divide(
@@ -230,7 +239,20 @@ def _divide(
     return chunk
 
 
-def _write(view: View, online: OnlineView, arrays: Mapping[str, Any], cursor: bytes) -> int:
+def _pieces(view: View, arrays: Mapping[str, Any], rows: int) -> list[Mapping[str, Any]]:
+    """Divide a chunk that is in the order of its keys, the rows of an entity in one piece; at least one."""
+    count = len(arrays[EVENT])
+    if count <= rows:
+        return [arrays]
+    columns = [np.ma.getdata(arrays[key]) for key in view.entity.keys]
+    differs = [column[1:] != column[:-1] for column in columns]
+    begins = np.flatnonzero(np.logical_or.reduce(differs)) + 1  # of entities but the first
+    found = np.searchsorted(begins, np.arange(rows, count, rows))
+    bounds = sorted({0, count, *begins[found[found < len(begins)]].tolist()})
+    return [{name: array[begin:end] for name, array in arrays.items()} for begin, end in pairwise(bounds)]
+
+
+def _write(view: View, online: OnlineView, arrays: Mapping[str, Any], cursor: bytes | None) -> int:
     masks = {name: np.ma.getmaskarray(array) for name, array in arrays.items()}
 
     def plain(name: str) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from tests.features.online.redis_server import redis_server
 from tests.server.serving_process import ROOT
 
 _DEFINITIONS = """
@@ -187,6 +188,27 @@ def test_store_is_brought_up_to_date_when_materialized(falaj: Commands, tmp_path
     code, told, _ = falaj.run("materialize", "--views", "profile@1", "--rebuild", "--json")
     (done,) = json.loads(told)
     assert (code, done["rows"], done["entities"], done["resumed"]) == (0, 5, 5, False)
+
+
+def test_shared_store_is_brought_up_to_date_or_said_to_be_away(falaj: Commands, tmp_path: Path) -> None:
+    csv = tmp_path / "profiles.csv"
+    csv.write_text("customer_id,moved_at,loaded_at,age\n1,2026-01-01T00:00:00Z,2026-01-01T00:00:00Z,30\n")
+    falaj.write(
+        _DEFINITIONS.replace('ParquetFiles("profiles/*.parquet")', f'CsvFiles("{csv}")').replace(
+            "Parquet", "Csv"
+        )
+    )
+    falaj.apply()
+    with redis_server("--requirepass", "hunter2") as server:
+        store = f"redis://:hunter2@127.0.0.1:{server.port}/1"
+        command = ("materialize", "--store", store)
+        assert falaj.run(*command) == (0, "profile@1: 1 rows, 1 entities changed\n", "")
+        assert falaj.run(*command) == (0, "profile@1: 0 rows, 0 entities changed\n", "")
+    code, _, told = falaj.run(*command)
+    assert code == 1
+    assert "cannot be reached: Connection refused" in told
+    assert "hunter2" not in told
+    assert "Traceback" not in told
 
 
 def test_materializing_tells_what_it_cannot_do(falaj: Commands) -> None:

@@ -63,9 +63,9 @@ def account(ttl_days: int = 3650, default: float | None = -1.0) -> View:
     )
 
 
-def fill(folder: Path, view: View, now: int, rows: Mapping[int, Values] = ROWS) -> OnlineStore:
-    """Write rows, a deleted customer 3 and an expired customer 4."""
-    store = open_store(f"lmdb://{folder}")
+def fill(where: Path | str, view: View, now: int, rows: Mapping[int, Values] = ROWS) -> OnlineStore:
+    """Write rows, a deleted customer 3 and an expired customer 4, into a folder or the store at a URL."""
+    store = open_store(where if isinstance(where, str) else f"lmdb://{where}")
     ids = [*rows, 3, 4]
     assert view.ttl is not None
     late = now - DAY - int(view.ttl.total_seconds() * 1e6)

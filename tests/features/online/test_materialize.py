@@ -7,19 +7,25 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import pytest
 
+from falaj import Unavailable
 from falaj.features import Column, CsvFiles, DataError, Entity, ParquetFiles, View
-from falaj.features.online.materialize import Materialized, materialize, materialize_views
+from falaj.features.offline.history import EVENT
+from falaj.features.online.materialize import Materialized, _pieces, materialize, materialize_views
 from falaj.features.online.store import open_store, open_view
+from tests.features.online.fault_proxy import fault_proxy
+from tests.features.online.redis_server import RedisServer
 from tests.features.oracle import EXPIRED, MISSING, PRESENT, Answer, Row, Rules, answer
 
 _STATUS = {0: MISSING, 1: EXPIRED, 2: PRESENT}
 _MAP_BYTES = 256 << 20
+NewStore = Callable[[str], str]
 CUSTOMER = Entity("customer", {"customer_id": "INT64"})
 
 
@@ -66,17 +72,24 @@ def _rows(seed: int, count: int, first: int = 0) -> list[Row]:
 
 
 def _run(
-    view: View, store: Path, scratch: Path, until: int | None = None, chunk: int | None = None
+    view: View,
+    store: str,
+    scratch: Path,
+    until: int | None = None,
+    chunk: int | None = None,
+    write: int | None = None,
 ) -> Materialized:
     scratch.mkdir()
-    online = open_view(open_store(f"lmdb://{store}", _MAP_BYTES), view)
+    online = open_view(open_store(store, _MAP_BYTES), view)
     with duckdb.connect() as connection:
-        kept = store.with_name("quarantine")
-        return materialize(view, online, connection, scratch, kept, until_us=until, chunk_rows=chunk)
+        kept = scratch.with_name("quarantine")
+        return materialize(
+            view, online, connection, scratch, kept, until_us=until, chunk_rows=chunk, write_rows=write
+        )
 
 
-def _read(view: View, store: Path, at: int) -> list[Answer]:
-    online = open_view(open_store(f"lmdb://{store}", _MAP_BYTES), view)
+def _read(view: View, store: str, at: int) -> list[Answer]:
+    online = open_view(open_store(store, _MAP_BYTES), view)
     status, (values,), (nulls,) = online.read([np.arange(6)], at)
     return [
         (_STATUS[of], None if null else value)
@@ -88,24 +101,40 @@ def _expected(rows: list[Row], at: int, until: int | None = None) -> list[Answer
     return [answer(rows, key, at, Rules(known_until=until)) for key in range(6)]
 
 
-@pytest.mark.parametrize("chunk", [None, 7])
+@pytest.mark.parametrize(("chunk", "write"), [(None, None), (7, None), (None, 1), (60, 20), (200, 150)])
 def test_store_has_what_the_oracle_says_when_a_source_was_read_at_once(
-    tmp_path: Path, chunk: int | None
+    new_store: NewStore, tmp_path: Path, chunk: int | None, write: int | None
 ) -> None:
     rows = _rows(1, 300)
     _write_parquet(tmp_path / "a.parquet", rows[:200])
     _write_parquet(tmp_path / "b.parquet", rows[200:])
     view = _view(tmp_path / "*.parquet")
-    done = _run(view, tmp_path / "store", tmp_path / "scratch", chunk=chunk)
+    done = _run(view, new_store("store"), tmp_path / "scratch", chunk=chunk, write=write)
     assert done.rows == sum(row.key is not None for row in rows)
     assert done.reasons == {"null key: customer_id": sum(row.key is None for row in rows)}
-    assert _read(view, tmp_path / "store", 100) == _expected(rows, 100)
+    assert _read(view, new_store("store"), 100) == _expected(rows, 100)
 
 
-def test_only_what_is_new_is_read_when_time_goes_on_and_files_come(tmp_path: Path) -> None:
+def test_pieces_of_a_chunk_are_of_whole_entities() -> None:
+    view = _view(Path("none"))
+    keys = np.repeat([3, 4, 5, 6, 7], [1, 5, 1, 2, 1])
+    arrays = {"customer_id": keys, EVENT: np.arange(10)}
+    cut = {rows: [piece[EVENT].tolist() for piece in _pieces(view, arrays, rows)] for rows in (1, 3, 9, 10)}
+    one_by_one = [[0], [1, 2, 3, 4, 5], [6], [7, 8], [9]]
+    assert cut[1] == one_by_one
+    assert cut[3] == [[0, 1, 2, 3, 4, 5], [6, 7, 8], [9]]
+    assert cut[9] == [[*range(9)], [9]]
+    assert cut[10] == [[*range(10)]]
+    alone = {"customer_id": np.zeros(4, np.int64), EVENT: np.arange(4)}
+    assert [piece[EVENT].tolist() for piece in _pieces(view, alone, 2)] == [[0, 1, 2, 3]]
+
+
+def test_only_what_is_new_is_read_when_time_goes_on_and_files_come(
+    new_store: NewStore, tmp_path: Path
+) -> None:
     rows = _rows(2, 400)
     _write_parquet(tmp_path / "a.parquet", rows[:200])
-    view, store = _view(tmp_path / "*.parquet"), tmp_path / "store"
+    view, store = _view(tmp_path / "*.parquet"), new_store("store")
     first = _run(view, store, tmp_path / "s1", until=20)
     assert first.rows == sum(row.key is not None and row.known <= 20 for row in rows[:200])
     assert _read(view, store, 60) == _expected(rows[:200], 60, until=20)
@@ -123,33 +152,37 @@ def test_only_what_is_new_is_read_when_time_goes_on_and_files_come(tmp_path: Pat
     assert _run(view, store, tmp_path / "s4", until=40).rows == 0
 
 
-def test_csv_files_are_read_in_their_order_too(tmp_path: Path) -> None:
+def test_csv_files_are_read_in_their_order_too(new_store: NewStore, tmp_path: Path) -> None:
     head = "customer_id,event_us,known_us,value,gone\n"
     for name, value in (("a", 1.5), ("b", 2.5)):
         line = f"3,1970-01-01T00:00:10Z,1970-01-01T00:00:10Z,{value},false\n"
         (tmp_path / f"{name}.csv").write_text(head + line)
     view = _view(tmp_path / "*.csv", CsvFiles)
-    _run(view, tmp_path / "store", tmp_path / "scratch")
-    assert _read(view, tmp_path / "store", 20_000_000)[3] == (PRESENT, 2.5)
+    _run(view, new_store("store"), tmp_path / "scratch")
+    assert _read(view, new_store("store"), 20_000_000)[3] == (PRESENT, 2.5)
 
 
-def test_files_that_are_put_before_others_are_refused_where_their_order_decides(tmp_path: Path) -> None:
+def test_files_that_are_put_before_others_are_refused_where_their_order_decides(
+    new_store: NewStore, tmp_path: Path
+) -> None:
     _write_parquet(tmp_path / "b.parquet", _rows(3, 5))
     view = _view(tmp_path / "*.parquet")
-    _run(view, tmp_path / "store", tmp_path / "s1")
+    _run(view, new_store("store"), tmp_path / "s1")
     _write_parquet(tmp_path / "a.parquet", _rows(4, 5))
     with pytest.raises(DataError, match=r"a\.parquet does not stand where it did.*--rebuild"):
-        _run(view, tmp_path / "store", tmp_path / "s2")
+        _run(view, new_store("store"), tmp_path / "s2")
 
 
-def test_a_source_without_files_is_an_error(tmp_path: Path) -> None:
+def test_a_source_without_files_is_an_error(new_store: NewStore, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no file matches"):
-        _run(_view(tmp_path / "*.parquet"), tmp_path / "store", tmp_path / "scratch")
+        _run(_view(tmp_path / "*.parquet"), new_store("store"), tmp_path / "scratch")
 
 
-def test_what_a_killed_run_left_is_removed_and_two_runs_do_not_mix(tmp_path: Path) -> None:
+def test_what_a_killed_run_left_is_removed_and_two_runs_do_not_mix(
+    new_store: NewStore, tmp_path: Path
+) -> None:
     _write_parquet(tmp_path / "a.parquet", _rows(6, 5))
-    store = open_store(f"lmdb://{tmp_path / 'store'}", _MAP_BYTES)
+    store = open_store(new_store("store"), _MAP_BYTES)
     view = _view(tmp_path / "*.parquet")
     left = tmp_path / ".materialize" / "0"
     left.mkdir(parents=True)
@@ -170,23 +203,21 @@ sys.path.insert(0, sys.argv[4])
 from tests.features.online.test_materialize import _view, _MAP_BYTES
 from falaj.features.online.materialize import materialize
 from falaj.features.online.store import open_store, open_view
-source, store, scratch = map(pathlib.Path, sys.argv[1:4])
+store, source, scratch = sys.argv[2], *map(pathlib.Path, sys.argv[1:4:2])
 scratch.mkdir()
 view = _view(source)
-online = open_view(open_store(f"lmdb://{store}", _MAP_BYTES), view)
+online = open_view(open_store(store, _MAP_BYTES), view)
 print("begun", flush=True)
 with duckdb.connect() as connection:
-    kept = store.with_name("quarantine")
+    kept = scratch.with_name("quarantine")
     tell = lambda share: print("chunk", flush=True)
-    done = materialize(
-        view, online, connection, scratch, kept, until_us=10**15, chunk_rows=2000, tell=tell
-    )
+    done = materialize(view, online, connection, scratch, kept, until_us=10**15, chunk_rows=1000, tell=tell)
 print("done", done.resumed, flush=True)
 """
 
 
-def test_state_is_the_same_when_runs_were_killed(tmp_path: Path) -> None:
-    """kill -9 at moments of a run that are spread over it, until one comes to its end."""
+def test_state_is_the_same_when_runs_were_killed(new_store: NewStore, tmp_path: Path) -> None:
+    """kill -9 after some chunks of a run or in the middle of one, until a run comes to its end."""
     source = tmp_path / "a.parquet"
     with duckdb.connect() as connection:
         connection.execute(
@@ -198,40 +229,58 @@ def test_state_is_the_same_when_runs_were_killed(tmp_path: Path) -> None:
     root = str(Path(__file__).resolve().parents[3])
 
     def start(number: int) -> subprocess.Popen[str]:
-        arguments = [str(source), str(tmp_path / "killed"), str(tmp_path / f"scratch{number}"), root]
+        arguments = [str(source), new_store("killed"), str(tmp_path / f"scratch{number}"), root]
         return subprocess.Popen(
             [sys.executable, "-c", _CHILD, *arguments], stdout=subprocess.PIPE, text=True, cwd=root
         )
 
-    draw, killed, resumed = random.Random(5), 0, False
-    for number in range(60):
-        with start(number) as child:
+    draw, killed, ended = random.Random(5), 0, ""
+    while not ended:
+        with start(killed) as child:
             assert child.stdout is not None
-            assert child.stdout.readline() == "begun\n"
-            if killed < 12:
-                # By turns while chunks are written, the first of all among them, and at any time.
-                for _ in range(draw.randrange(1, 4) if killed % 2 == 0 else 0):
-                    child.stdout.readline()
-                time.sleep(draw.uniform(0.0, 0.01 if killed % 2 == 0 else 0.4))
+            said = [child.stdout.readline() for _ in range(1 + draw.randrange(8))]
+            assert said[0] == "begun\n"
+            if killed < 6:
+                time.sleep(draw.uniform(0.0, 0.01))
                 os.kill(child.pid, signal.SIGKILL)
-            rest = child.stdout.read()
-        if "done" in rest:
-            resumed = "True" in rest
-            break
-        killed += 1
-    assert killed > 0
-    assert resumed
+            ended = next((line for line in [*said, *child.stdout] if line.startswith("done")), "")
+        killed += not ended
+    assert killed == 6
+    assert ended == "done True\n"
     view = _view(source)
     (tmp_path / "other").mkdir()
-    _run(view, tmp_path / "other" / "undisturbed", tmp_path / "scratch", until=10**15)
+    _run(view, new_store("undisturbed"), tmp_path / "other" / "scratch", until=10**15)
 
     def state(name: str) -> list[list[object]]:
-        online = open_view(open_store(f"lmdb://{tmp_path / name}", _MAP_BYTES), view)
+        online = open_view(open_store(new_store(name), _MAP_BYTES), view)
         status, columns, nulls = online.read([np.arange(5000)], 10**6)
         return [status.tolist(), columns[0].tolist(), nulls[0].tolist()]
 
-    assert state("killed") == state("other/undisturbed")
+    assert state("killed") == state("undisturbed")
     with duckdb.connect() as connection:
         rows = f"FROM read_parquet('{tmp_path / 'quarantine' / 'profile@1' / '*.parquet'}')"
         told = connection.execute(f"SELECT count(*), count(DISTINCT number), min(reason) {rows}").fetchone()
     assert told == (1000, 1000, "null key: customer_id")
+
+
+def test_state_is_the_same_when_the_server_was_lost_again_and_again(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    rows = _rows(7, 600)
+    _write_parquet(tmp_path / "a.parquet", rows)
+    view = _view(tmp_path / "*.parquet")
+    redis.ask("FLUSHALL")
+    lost = 0
+    with fault_proxy(redis.port) as proxy:
+        for number in range(1, 200):
+            answers = iter(range(1000))
+            proxy.does(lambda answer, last=number, count=answers: [answer] if next(count) < last else [])
+            try:
+                store = f"redis://127.0.0.1:{proxy.port}/?timeout_ms=20000"
+                _run(view, store, tmp_path / f"s{number}", until=40, chunk=60, write=20)
+            except Unavailable:
+                lost += 1
+                continue
+            break
+    assert lost > 10
+    assert _read(view, redis.url, 100) == _expected(rows, 100, until=40)

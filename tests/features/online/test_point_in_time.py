@@ -1,35 +1,25 @@
-"""The LMDB store answers as the truth table and the oracle do."""
-
-from collections.abc import Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
+"""Each online store answers as the truth table and the oracle do."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.features.offline.duckdb_engine import ask
-from tests.features.online.lmdb_engine import fresh_view, known, read, write
+from tests.features.online.store_engine import fresh_view, known, read, write
 from tests.features.oracle import Row, Rules, answer
 from tests.features.truth_table import CASES, Case
 
 
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    with TemporaryDirectory() as name:
-        yield Path(name)
-
-
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_store_answers_as_the_table_when_all_was_written_before(case: Case, folder: Path) -> None:
-    view = fresh_view(folder, case.rules)
+def test_store_answers_as_the_table_when_all_was_written_before(case: Case, store_url: str) -> None:
+    view = fresh_view(store_url, case.rules)
     write(view, known(case.history, case.rules), -1)
     assert [(time, read(view, [1], time)[0]) for time, _ in case.answers] == case.answers
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_store_answers_as_the_table_when_rows_come_as_they_are_known(case: Case, folder: Path) -> None:
-    view, before = fresh_view(folder, case.rules), -1
+def test_store_answers_as_the_table_when_rows_come_as_they_are_known(case: Case, store_url: str) -> None:
+    view, before = fresh_view(store_url, case.rules), -1
     for time, expected in sorted(case.answers, key=lambda of: of[0]):
         write(view, [row for row in known(case.history, case.rules) if before < row.known <= time], time)
         assert read(view, [1], time) == [expected]
@@ -51,55 +41,53 @@ _HISTORIES = st.lists(_rows(st.integers(0, 1000)), max_size=12, unique_by=lambda
 
 @settings(max_examples=60, deadline=None)
 @given(history=_HISTORIES, rules=_RULES)
-def test_store_answers_as_the_oracle_when_all_was_written_before(history: list[Row], rules: Rules) -> None:
-    with TemporaryDirectory() as name:
-        view = fresh_view(Path(name), rules)
-        write(view, history, -1)
-        for time in range(18):
-            assert read(view, [1, 2, 3], time) == [answer(history, key, time, rules) for key in (1, 2, 3)]
+def test_store_answers_as_the_oracle_when_all_was_written_before(
+    store_url: str, history: list[Row], rules: Rules
+) -> None:
+    view = fresh_view(store_url, rules)
+    write(view, history, -1)
+    for time in range(18):
+        assert read(view, [1, 2, 3], time) == [answer(history, key, time, rules) for key in (1, 2, 3)]
 
 
 @settings(max_examples=60, deadline=None)
 @given(history=_HISTORIES, rules=_RULES)
 def test_store_answers_as_the_oracle_when_rows_come_as_they_are_known(
-    history: list[Row], rules: Rules
+    store_url: str, history: list[Row], rules: Rules
 ) -> None:
-    with TemporaryDirectory() as name:
-        view = fresh_view(Path(name), rules)
-        for time in range(18):
-            write(view, [row for row in history if row.known == time], time)
-            assert read(view, [1, 2, 3], time) == [answer(history, key, time, rules) for key in (1, 2, 3)]
+    view = fresh_view(store_url, rules)
+    for time in range(18):
+        write(view, [row for row in history if row.known == time], time)
+        assert read(view, [1, 2, 3], time) == [answer(history, key, time, rules) for key in (1, 2, 3)]
 
 
 @settings(max_examples=60, deadline=None)
 @given(history=_HISTORIES, rules=_RULES, data=st.data())
 def test_store_answers_alike_in_whatever_order_chunks_and_times_rows_come(
-    history: list[Row], rules: Rules, data: st.DataObject
+    store_url: str, history: list[Row], rules: Rules, data: st.DataObject
 ) -> None:
     last = data.draw(_TIMES)
     shuffled = data.draw(
         st.permutations(history + data.draw(st.lists(st.sampled_from(history))) if history else [])
     )
-    with TemporaryDirectory() as name:
-        view, at = fresh_view(Path(name), rules), 0
-        while at < len(shuffled):
-            size = data.draw(st.integers(1, len(shuffled)))
-            write(view, shuffled[at : at + size], data.draw(st.integers(-1, last)))
-            at += size
-        for time in range(last, 18):
-            assert read(view, [1, 2, 3], time) == [answer(history, key, time, rules) for key in (1, 2, 3)]
-        assert write(view, history, last) in range(4)
-        assert write(view, shuffled, last) == 0
+    view, at = fresh_view(store_url, rules), 0
+    while at < len(shuffled):
+        size = data.draw(st.integers(1, len(shuffled)))
+        write(view, shuffled[at : at + size], data.draw(st.integers(-1, last)))
+        at += size
+    for time in range(last, 18):
+        assert read(view, [1, 2, 3], time) == [answer(history, key, time, rules) for key in (1, 2, 3)]
+    assert write(view, history, last) in range(4)
+    assert write(view, shuffled, last) == 0
 
 
 @settings(max_examples=40, deadline=None)
 @given(history=st.lists(_rows(st.just(0)), max_size=8), rules=_RULES)
 def test_store_takes_the_row_that_the_join_takes_when_only_values_differ(
-    history: list[Row], rules: Rules
+    store_url: str, history: list[Row], rules: Rules
 ) -> None:
-    with TemporaryDirectory() as name:
-        view = fresh_view(Path(name), rules)
-        write(view, history, -1)
-        spine = [(key, time) for time in range(18) for key in (1, 2, 3)]
-        found = [got for time in range(18) for got in read(view, [1, 2, 3], time)]
-        assert found == ask(history, spine, rules)
+    view = fresh_view(store_url, rules)
+    write(view, history, -1)
+    spine = [(key, time) for time in range(18) for key in (1, 2, 3)]
+    found = [got for time in range(18) for got in read(view, [1, 2, 3], time)]
+    assert found == ask(history, spine, rules)

@@ -1,11 +1,12 @@
-"""Histories and times of tests, put to the LMDB store."""
+"""Histories and times of tests, put to online stores, which a URL names."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from falaj._core import OnlineView
+from falaj._core import OnlineStore, OnlineView
 from falaj.features.online.store import open_store, open_view
 from tests.features.offline.duckdb_engine import view_of
 from tests.features.oracle import EXPIRED, MISSING, PRESENT, Answer, Row, Rules
@@ -14,9 +15,19 @@ MAP_BYTES = 64 << 20
 _STATUS = {0: MISSING, 1: EXPIRED, 2: PRESENT}
 
 
-def fresh_view(folder: Path, rules: Rules, name: str = "profile") -> OnlineView:
+def opened(url: str) -> OnlineStore:
+    """Open a store, with little room where it asks for some."""
+    return open_store(url, MAP_BYTES)
+
+
+def view_in(url: str, rules: Rules, name: str = "profile") -> OnlineView:
+    """Return a view by these rules, as it is."""
+    return open_view(opened(url), view_of(rules, name))
+
+
+def fresh_view(url: str, rules: Rules, name: str = "profile") -> OnlineView:
     """Return an empty view by these rules."""
-    store = open_store(f"lmdb://{folder}", MAP_BYTES)
+    store = opened(url)
     if (name, 1) in store.views():
         store.drop_view(name, 1)
     return open_view(store, view_of(rules, name))
@@ -51,3 +62,14 @@ def known(history: Sequence[Row], rules: Rules) -> list[Row]:
     """Return what had arrived by the time of the question."""
     until = rules.known_until
     return [row for row in history if until is None or row.known <= until]
+
+
+def texts(*given: str | None) -> npt.NDArray[Any]:
+    """Return BYTES."""
+    return np.array(given, dtype=object)
+
+
+def times(count: int) -> list[npt.NDArray[Any]]:
+    """Return event, known, sequence and deleted of so many rows, all zero."""
+    zeros = np.zeros(count, np.int64)
+    return [zeros, zeros, zeros, np.zeros(count, bool)]
