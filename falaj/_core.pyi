@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
 import numpy.typing as npt
 
 __version__: str
@@ -191,6 +192,9 @@ class OnlineStore:
         columns: list[tuple[str, str]],
         delay_us: int,
         ttl_us: int | None,
+        # Of a view with aggregates: what is written, whether the last of it is the events' ids, and the
+        # aggregates as sweep_windows has them.
+        windowed: tuple[list[tuple[str, str]], bool, list[tuple[int, int, int, int]]] | None = None,
     ) -> OnlineView: ...
     def views(self) -> list[tuple[str, int]]: ...
     def drop_view(self, name: str, version: int) -> None: ...
@@ -230,3 +234,20 @@ def point_in_time(
     ttl_us: int | None,
     threads: int,
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]: ...
+
+# In the order of entities; the spine's times ascend within each. Aggregates: function by number, column or
+# -1, window and tile in microseconds. Columns: float64 or int64, and which are valid. Returns the values of
+# each aggregate, float64 or int64, and which are valid, as uint8.
+def sweep_windows(
+    aggregates: Sequence[tuple[int, int, int, int]],
+    delay: int,
+    entity: npt.NDArray[np.int64],
+    event: npt.NDArray[np.int64],
+    known: npt.NDArray[np.int64],
+    sequence: npt.NDArray[np.int64],
+    id: npt.NDArray[np.int64] | None,
+    id_valid: npt.NDArray[np.bool_] | None,
+    columns: Sequence[tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]],
+    spine_entity: npt.NDArray[np.int64],
+    spine_time: npt.NDArray[np.int64],
+) -> list[tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]]: ...

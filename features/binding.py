@@ -85,7 +85,7 @@ class Binding:
         for bound in self.views:
             if bound.view.name in columns:
                 raise DefinitionError(f"{bound.view}: another version of it is bound already")
-            columns[bound.view.name] = [column.name for column in bound.view.columns]
+            columns[bound.view.name] = [column.name for column in bound.view.features]
         for feature in self.features:
             if feature.view not in columns:
                 there = ", ".join(columns) or "none"
@@ -106,7 +106,7 @@ class Binding:
 
 def bind_all(views: Sequence[BoundView], name: str) -> Binding:
     """Bind all columns of views, in order, to the one input of that name."""
-    columns = [Feature(each.view.name, column.name) for each in views for column in each.view.columns]
+    columns = [Feature(each.view.name, column.name) for each in views for column in each.view.features]
     return Binding(tuple(views), (BoundInput(name, tuple(columns)),))
 
 

@@ -8,11 +8,11 @@ import duckdb
 from falaj.features.datatypes import DUCKDB_TYPES, FLOATS, accepts
 from falaj.features.demands import demands
 from falaj.features.errors import DefinitionError
-from falaj.features.offline.history import DELETED, EVENT, KNOWN, NEWEST, REASON, ROW, SEQUENCE
+from falaj.features.offline.history import DELETED, EVENT, EVENT_ID, KNOWN, NEWEST, REASON, ROW, SEQUENCE
 from falaj.features.offline.sql import OFFSET, blaming, literal, maybe_micros_sql, quoted
 from falaj.features.offline.staging import TOLD, UNFIT
 from falaj.features.raw_rows import Part
-from falaj.features.source import CsvFiles
+from falaj.features.source import CsvFiles, SqlQuery
 from falaj.features.view import View
 
 # Of a row: where it is from, its number there from 1, and itself as JSON of text.
@@ -151,7 +151,11 @@ def _wrong(view: View, part: Part) -> Iterator[tuple[str, str]]:
         yield from _typed(view, part, view.sequence, "INT64")
     if view.deleted is not None:
         yield from _typed(view, part, view.deleted, "BOOL")
-    for column in view.columns:
+    if view.event_id is not None and not _has_texts(view, part):
+        yield from _typed(view, part, view.event_id, "INT64")
+    if view.event_id is not None and isinstance(view.source, SqlQuery):
+        yield f"{_raw(view.event_id)} IS NULL", f"null: {view.event_id}"  # see history.py
+    for column in view.inputs:
         yield from _typed(view, part, column.name, column.datatype)
         for rule, reason in demands(column, _value(column.name, column.datatype)):
             # A tombstone has no values to demand anything of.
@@ -161,10 +165,15 @@ def _wrong(view: View, part: Part) -> Iterator[tuple[str, str]]:
 def _named(view: View) -> Iterator[tuple[str, str]]:
     for key in view.entity.keys:
         yield f"key {key!r}", key
-    optional = {"known_time": view.known_time, "sequence": view.sequence, "deleted": view.deleted}
+    optional = {
+        "known_time": view.known_time,
+        "sequence": view.sequence,
+        "deleted": view.deleted,
+        "event_id": view.event_id,
+    }
     yield "event_time", view.event_time
     yield from ((role, name) for role, name in optional.items() if name is not None)
-    for column in view.columns:
+    for column in view.inputs:
         yield f"column {column.name!r}", column.name
 
 
@@ -220,7 +229,19 @@ def _keys(view: View) -> list[str]:
 
 
 def _values(view: View) -> list[str]:
-    return [quoted(column.name) for column in view.columns]
+    event_id = [] if view.event_id is None else [EVENT_ID]
+    return [*(quoted(column.name) for column in view.inputs), *event_id]
+
+
+def _has_texts(view: View, part: Part) -> bool:
+    """Whether event ids are texts; else they are whole numbers."""
+    assert view.event_id is not None
+    of = part.types[view.event_id]
+    if of != "VARCHAR" and not accepts("INT64", of):
+        raise DefinitionError(
+            f"{view}: event_id: expected whole numbers or text, {part.source} has {of} in {view.event_id!r}"
+        )
+    return of == "VARCHAR"
 
 
 def _history(view: View, part: Part) -> Iterator[str]:
@@ -235,5 +256,9 @@ def _history(view: View, part: Part) -> Iterator[str]:
         row = f"raw.{ROW}" if ROW in part.types else "0"
         yield f"({row} + {part.place << _PLACE_SHIFT})::BIGINT AS {SEQUENCE}"
     yield f"{_gone(view)} AS {DELETED}"
-    for column in view.columns:
+    for column in view.inputs:
         yield f"{_value(column.name, column.datatype)} AS {quoted(column.name)}"
+    if view.event_id is not None:
+        # As text: one file may have numbers and another texts.
+        number = f"{_value(view.event_id, 'INT64')}::VARCHAR"
+        yield f"{_raw(view.event_id) if _has_texts(view, part) else number} AS {EVENT_ID}"

@@ -72,7 +72,7 @@ def list_views(data_dir: DataDir = _DATA_DIR, as_json: Json = False) -> None:
     table = Table("view", "entity", "columns", "owner", "applied", "hash", box=None)
     for found in versions:
         entity, owner = found.meaning["entity"]["name"], found.stewardship["owner"]
-        columns = ", ".join(found.meaning["columns"])
+        columns = ", ".join({**found.meaning["columns"], **found.meaning.get("aggregates", {})})
         name = f"{found.name}@{found.version}"
         table.add_row(name, entity, columns, owner, found.applied_at, found.content_hash[:12])
     Console().print(table)

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
+from falaj.features.column import Column
 from falaj.features.datatypes import DUCKDB_TYPES, FLOATS, Value
 from falaj.features.offline.sql import literal
-from falaj.features.view import Column
 
 
 def demands(column: Column, value: str) -> Iterator[tuple[str, str]]:

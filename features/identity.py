@@ -7,11 +7,13 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from falaj.features.aggregate import Aggregate
+from falaj.features.column import Column
 from falaj.features.datatypes import FLOATS
 from falaj.features.entity import Entity
-from falaj.features.errors import DataError
+from falaj.features.errors import DataError, DefinitionError
 from falaj.features.source import CsvFiles, ParquetFiles, Source, SqlQuery
-from falaj.features.view import Column, View
+from falaj.features.view import View
 
 Plain = dict[str, Any]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -45,6 +47,7 @@ def meaning(view: View) -> Plain:
         },
         # Only where it is said, so that views from before there were checks keep their hash.
         **({"unique": True} if view.unique else {}),
+        **_windowed(view),
     }
 
 
@@ -71,6 +74,8 @@ def view_of(told: Mapping[str, Any], stewards: Mapping[str, Any] | None = None) 
         sql=told["sql"],
         unique=told.get("unique", False),
         freshness=None if fresh is None else timedelta(microseconds=fresh),
+        aggregates=tuple(_aggregate(name, of) for name, of in told.get("aggregates", {}).items()),
+        event_id=told.get("event_id"),
     )
 
 
@@ -169,4 +174,40 @@ def _demands(column: Column) -> Plain:
             made[name] = told(getattr(column, name))
     if column.one_of is not None:
         made["one_of"] = [told(value) for value in column.one_of]
+    return made
+
+
+def _windowed(view: View) -> Plain:
+    # Not there in a view without: its hash is from before there were any.
+    if not view.aggregates:
+        return {}
+    return {
+        "event_id": view.event_id,
+        "aggregates": {
+            each.name: {
+                "function": each.function,
+                "column": None if each.column is None else _counted(each.column),
+                "window_us": micros(each.window),
+                "tile_us": micros(each.tile),
+            }
+            for each in view.aggregates
+        },
+    }
+
+
+def _counted(column: Column) -> list[Any]:
+    demands = _demands(column)
+    return [column.name, column.datatype, *([demands] if demands else [])]
+
+
+def _aggregate(name: str, told: Mapping[str, Any]) -> Aggregate:
+    column = None
+    if told["column"] is not None:
+        of, datatype, *demands = told["column"]
+        column = _column(of, {"datatype": datatype, "default": None, **(demands[0] if demands else {})})
+    made = Aggregate(name, told["function"], column, timedelta(microseconds=told["window_us"]))
+    if micros(made.tile) != told["tile_us"]:
+        raise DefinitionError(
+            f"aggregate {name!r}: expected tiles of {micros(made.tile)} us, got {told['tile_us']}"
+        )
     return made

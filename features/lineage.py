@@ -103,7 +103,7 @@ def lineage_of(
         files=tuple(files),
         reads=tuple(reads),
         also_reads=tuple(also),
-        columns=tuple(column.name for column in view.columns),
+        columns=tuple(column.name for column in view.features),
         versions=tuple(each.version for each in versions if each.name == view.name),
         same_entity=tuple(
             f"{each.name}@{each.version}"
@@ -115,7 +115,7 @@ def lineage_of(
 
 
 def _used(view: View, models: Sequence[ModelInputs]) -> Iterator[Used]:
-    ours = {f"{view.name}__{column.name}" for column in view.columns}
+    ours = {f"{view.name}__{column.name}" for column in view.features}
     for each in models:
         views = [bound.view for bound in each.binding.views] if each.binding is not None else []
         if any((bound.name, bound.version) == (view.name, view.version) for bound in views):

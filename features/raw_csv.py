@@ -46,6 +46,8 @@ def stage_csv(
     )
     # All columns are read at once: which lines DuckDB rejects depends on the columns that it reads.
     rows = f"SELECT *, row_number() OVER () AS {ROW} FROM read_csv({literal(file)}, {options})"
+    for name in (rejects, f"{rejects}_scan"):  # of a run that was done before on the connection
+        connection.execute(f"DROP TABLE IF EXISTS {quoted(name)}")
     staged = scratch / f"csv_{place}.parquet"
     connection.execute(
         f"COPY (SELECT * FROM ({rows}) AS raw WHERE {where}) TO {literal(str(staged))} "

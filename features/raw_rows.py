@@ -75,10 +75,11 @@ def create_parts(
 
 
 def named(view: View) -> list[str]:
-    """Return the names of the columns that a definition names: keys, times, sequence, deleted, features."""
-    others = (view.event_time, view.known_time, view.sequence, view.deleted)
-    columns = (column.name for column in view.columns)
-    return [*view.entity.keys, *(name for name in others if name is not None), *columns]
+    """Return the names of the columns that a definition names, in order: keys, times and others, inputs."""
+    others = (view.event_time, view.known_time, view.sequence, view.deleted, view.event_id)
+    columns = (column.name for column in view.inputs)
+    told = [*view.entity.keys, *(name for name in others if name is not None), *columns]
+    return list(dict.fromkeys(told))
 
 
 def _selects(

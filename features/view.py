@@ -3,34 +3,14 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from falaj.features.datatypes import DUCKDB_TYPES, FLOATS, Value, check_value
+from falaj.features.aggregate import Aggregate
+from falaj.features.column import Column, check_demands
+from falaj.features.datatypes import DUCKDB_TYPES, check_value
 from falaj.features.entity import Entity, check_name
 from falaj.features.errors import DefinitionError
 from falaj.features.source import Source, SqlQuery
 
-
-@dataclass(frozen=True)
-class Column:
-    """A feature.
-
-    Args:
-        name: Of the column.
-        datatype: By the Open Inference Protocol's name, such as FP32.
-        default: What serves where the entity has no value, or an expired one; None: nothing does.
-        required: A row where it is null is bad. These say what a row is checked for, see checks.py.
-        minimum, maximum: A row with less, or more, or NaN is bad; of numbers only.
-        one_of: A row with another value is bad.
-        finite: A row with NaN or an infinity is bad; of floats only.
-    """
-
-    name: str
-    datatype: str
-    default: Value | None = None
-    required: bool = False
-    minimum: int | float | None = None
-    maximum: int | float | None = None
-    one_of: tuple[Value, ...] | None = None
-    finite: bool = False
+__all__ = ["Column", "Tags", "View"]
 
 
 @dataclass(frozen=True)
@@ -42,16 +22,23 @@ class Tags:
     jurisdiction: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class View:
     """Rows of feature values, each true of its entity from a time on, and known from a time on.
+
+    Or, where it has aggregates instead of columns, events of which these are made.
 
     Args:
         name: Of the view.
         version: From 1; a changed definition is another version.
         entity: What the rows are about; the source has its keys as columns.
         source: Where they come from.
-        columns: The features, in order.
+        columns: The features, in order. None where there are aggregates.
+        aggregates: Features over sliding windows of the rows, in order. These have no ttl, and no row is
+            deleted.
+        event_id: A column of whole numbers or text that tells the copies of one event, which have one event
+            time: the one known first, then by event time and sequence, is the event. None, or null in a row:
+            every row is an event. Of a query, which is read again as a whole, each row has to have one.
         event_time: The source's column that tells from when on a row's values are true.
         known_time: The one that tells when the row arrived. None where that is the event time: a claim that
             no row ever came late.
@@ -63,7 +50,7 @@ class View:
         deleted: A column of booleans, true in rows which tell that the entity has no values any more.
         sql: The transformation, a SELECT of DuckDB from the table `source`; None: its rows as they are. Not
             where the source is a query itself.
-        unique: Of rows with the same keys, times and sequence all but the last are bad.
+        unique: Of rows with the same keys, times and sequence all but the last are bad. Not of events.
         freshness: How long ago the newest row may have become known; told by checks, the fault of no row.
         owner: Who answers for the view.
         tags: What governs its use.
@@ -76,9 +63,11 @@ class View:
     version: int
     entity: Entity
     source: Source
-    columns: tuple[Column, ...]
+    columns: tuple[Column, ...] = ()
+    aggregates: tuple[Aggregate, ...] = ()
     event_time: str
     known_time: str | None
+    event_id: str | None = None
     source_delay: timedelta = timedelta()
     ttl: timedelta | None = None
     sequence: str | None = None
@@ -102,7 +91,9 @@ class View:
             raise DefinitionError(f"{where}: freshness: expected 0 or more, got {self.freshness}")
         if self.sql is not None and isinstance(self.source, SqlQuery):
             raise DefinitionError(f"{where}: sql: its source is a query: put the transformation into that")
-        if not self.columns:
+        if self.aggregates or self.event_id is not None:
+            self._check_windowed(where)
+        elif not self.columns:
             raise DefinitionError(f"{where}: columns: expected at least one")
         self._check_names(where)
         for column in self.columns:
@@ -112,14 +103,58 @@ class View:
                 raise DefinitionError(f"{at}: expected one of {expected}, got {column.datatype!r}")
             if column.default is not None:
                 check_value(column.default, column.datatype, f"{at}: default")
-            _check_demands(column, at)
+            check_demands(column, at)
 
     def __str__(self) -> str:
         return f"view {self.name}@{self.version}"
 
+    @property
+    def features(self) -> tuple[Column, ...]:
+        """The columns that the view has for an entity at a time, in order."""
+        return self.columns or tuple(Column(each.name, each.datatype) for each in self.aggregates)
+
+    @property
+    def inputs(self) -> tuple[Column, ...]:
+        """The columns that the source has: the features, or what they are aggregates of."""
+        of = {each.column.name: each.column for each in self.aggregates if each.column is not None}
+        return self.columns or tuple(of.values())
+
+    @property
+    def written(self) -> tuple[Column, ...]:
+        """The columns that are written to an online store: the inputs, and the event ids, as text."""
+        return self.inputs + (() if self.event_id is None else (Column(self.event_id, "BYTES"),))
+
+    def _check_windowed(self, where: str) -> None:
+        if not self.aggregates:
+            raise DefinitionError(f"{where}: event_id: is of a view with aggregates")
+        if self.columns:
+            raise DefinitionError(f"{where}: expected columns or aggregates, got both")
+        if self.ttl is not None or self.deleted is not None:
+            raise DefinitionError(f"{where}: expected neither ttl nor deleted beside aggregates")
+        if self.unique:
+            raise DefinitionError(
+                f"{where}: unique: is not beside aggregates; event_id tells copies of events"
+            )
+        if isinstance(self.source, SqlQuery) and self.event_id is None:
+            raise DefinitionError(
+                f"{where}: event_id: expected one, since a query is read again as a whole, got none"
+            )
+        others: dict[str, Column] = {}
+        for column in (each.column for each in self.aggregates if each.column is not None):
+            other = others.setdefault(column.name, column)
+            if other.datatype != column.datatype:
+                told = f"is {other.datatype} and {column.datatype}"
+                raise DefinitionError(f"{where}, column {column.name!r}: {told}")
+            if other != column:
+                raise DefinitionError(
+                    f"{where}, column {column.name!r}: two aggregates demand otherwise of it"
+                )
+            if column.name in self.entity.keys:
+                raise DefinitionError(f"{where}, column {column.name!r}: is a key of {self.entity.name}")
+
     def _check_names(self, where: str) -> None:
         times = {"event_time": self.event_time, "known_time": self.known_time}
-        others = {**times, "sequence": self.sequence, "deleted": self.deleted}
+        others = {**times, "sequence": self.sequence, "deleted": self.deleted, "event_id": self.event_id}
         taken = dict.fromkeys(self.entity.keys, f"a key of {self.entity.name}")
         for role, name in others.items():
             if name is None:
@@ -129,27 +164,8 @@ class View:
             if name in taken:
                 raise DefinitionError(f"{where}: {role}: {name!r} is already {taken[name]}")
             taken[name] = role
-        for column in self.columns:
+        for column in self.features:
             check_name(column.name, f"{where}, column {column.name!r}")
             if column.name in taken:
                 raise DefinitionError(f"{where}, column {column.name!r}: is already {taken[column.name]}")
             taken[column.name] = "a column"
-
-
-def _check_demands(column: Column, at: str) -> None:
-    bounds = {"minimum": column.minimum, "maximum": column.maximum}
-    for role, bound in bounds.items():
-        if bound is None:
-            continue
-        if column.datatype in ("BOOL", "BYTES"):
-            raise DefinitionError(f"{at}: {role}: is for numbers, not {column.datatype}")
-        if check_value(bound, column.datatype, f"{at}: {role}") != bound or bound != bound:
-            raise DefinitionError(f"{at}: {role}: expected a number of {column.datatype}, got {bound}")
-    if column.minimum is not None and column.maximum is not None and column.minimum > column.maximum:
-        raise DefinitionError(f"{at}: minimum: {column.minimum} is above the maximum, {column.maximum}")
-    if column.one_of is not None and not column.one_of:
-        raise DefinitionError(f"{at}: one_of: expected at least one value")
-    for value in column.one_of or ():
-        check_value(value, column.datatype, f"{at}: one_of")
-    if column.finite and column.datatype not in FLOATS:
-        raise DefinitionError(f"{at}: finite: is for floats, not {column.datatype}")

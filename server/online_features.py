@@ -69,7 +69,7 @@ class OnlineFeatures:
 
 def _default(view: View, name: str) -> bytes | None:
     """An element's bytes, or the text; None where the column has no default."""
-    (column,) = (each for each in view.columns if each.name == name)
+    (column,) = (each for each in view.features if each.name == name)
     return None if column.default is None else _element(column)
 
 

@@ -10,6 +10,7 @@
 #include "bind/online_store.h"
 #include "bind/point_in_time.h"
 #include "bind/runtime.h"
+#include "bind/windows.h"
 #include "bind/wire_server.h"
 
 PYBIND11_MODULE(_core, module) {
@@ -24,4 +25,5 @@ PYBIND11_MODULE(_core, module) {
   falaj::BindOnlineStore(module);
   falaj::BindJoin(module);
   falaj::BindPointInTime(module);
+  falaj::BindWindows(module);
 }

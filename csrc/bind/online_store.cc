@@ -10,6 +10,7 @@
 #include "bind/fork_guard.h"
 #include "join/lmdb_store.h"
 #include "join/redis_store.h"
+#include "join/window_entity.h"
 
 namespace falaj {
 namespace {
@@ -96,6 +97,22 @@ std::vector<ColumnSpec> SpecsOf(const Named& named) {
   return specs;
 }
 
+// The inputs, whether the last is the events' ids, and the aggregates: function by number, input or -1,
+// window and tile in microseconds.
+using PlainWindowed = std::tuple<Named, bool, std::vector<std::tuple<int, int, int64_t, int64_t>>>;
+
+Windowed WindowedOf(const PlainWindowed& plain, int64_t delay) {
+  const auto& [inputs, identified, aggregates] = plain;
+  Windowed windowed{SpecsOf(inputs), identified, {}};
+  windowed.spec.delay = delay;
+  if (identified && inputs.empty()) ThrowIfError(InvalidInput("windowed: expected the events' ids as input"));
+  for (size_t i = 0; i + (identified ? 1 : 0) < inputs.size(); ++i)
+    windowed.spec.columns.push_back(KindOf(windowed.inputs[i].type));
+  for (const auto& [function, column, window, tile] : aggregates)
+    windowed.spec.aggregates.push_back({static_cast<join::Function>(function), column, window, tile});
+  return windowed;
+}
+
 void AddAll(HeldColumns& held, const std::vector<py::array>& arrays, const std::vector<ColumnSpec>& specs,
             const char* what, const Nulls* nulls = nullptr) {
   for (size_t i = 0; i < arrays.size(); ++i) {
@@ -126,7 +143,7 @@ class PyOnlineView {
     const auto rows = static_cast<size_t>(event.size());
     HeldColumns held_keys(rows), held(rows);
     AddAll(held_keys, keys, view.spec().keys, "key");
-    AddAll(held, columns, view.spec().columns, "column", &nulls);
+    AddAll(held, columns, view.spec().written(), "column", &nulls);
     WriteRows write;
     write.keys = held_keys.columns();
     write.event = {held.Raw<int64_t>(event, "event"), rows};
@@ -246,8 +263,10 @@ class PyOnlineStore {
   std::unique_ptr<PyOnlineView> OpenView(const std::string& name, uint32_t version,
                                          const std::string& content_hash, const Named& keys,
                                          const Named& columns, int64_t delay_us,
-                                         std::optional<int64_t> ttl_us) {
-    const ViewSpec spec{name, version, content_hash, SpecsOf(keys), SpecsOf(columns), delay_us, ttl_us};
+                                         std::optional<int64_t> ttl_us,
+                                         const std::optional<PlainWindowed>& windowed) {
+    ViewSpec spec{name, version, content_hash, SpecsOf(keys), SpecsOf(columns), delay_us, ttl_us};
+    if (windowed) spec.windowed = WindowedOf(*windowed, delay_us);
     OnlineStore& store = Get();
     return std::make_unique<PyOnlineView>(ValueOrThrow(WithoutGil([&] { return store.OpenView(spec); })));
   }
@@ -288,7 +307,7 @@ void BindOnlineStore(py::module_& module) {
                   py::arg("tls"), py::arg("ca"), py::arg("certificate"), py::arg("key"))
       .def("open_view", &PyOnlineStore::OpenView, py::arg("name"), py::arg("version"),
            py::arg("content_hash"), py::arg("keys"), py::arg("columns"), py::arg("delay_us"),
-           py::arg("ttl_us"))
+           py::arg("ttl_us"), py::arg("windowed") = py::none())
       .def("views", &PyOnlineStore::Views)
       .def("drop_view", &PyOnlineStore::DropView, py::arg("name"), py::arg("version"));
   py::class_<PyOnlineView>(module, "OnlineView")

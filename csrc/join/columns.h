@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/data_type.h"
+#include "join/window_spec.h"
 
 namespace falaj {
 
@@ -25,6 +26,13 @@ struct ColumnSpec {
   DataType type;
 };
 
+// Of a view with aggregates: what is written to it. What is read are its columns, one for each aggregate.
+struct Windowed {
+  std::vector<ColumnSpec> inputs;  // of the aggregates, and behind them, if `identified`, the events' ids
+  bool identified = false;
+  join::WindowSpec spec;  // of the inputs but the ids
+};
+
 // What a store has to know of a view.
 struct ViewSpec {
   std::string name;
@@ -34,6 +42,10 @@ struct ViewSpec {
   std::vector<ColumnSpec> columns;
   int64_t delay_us = 0;
   std::optional<int64_t> ttl_us;
+  std::optional<Windowed> windowed = std::nullopt;
+
+  // The columns of what is written.
+  const std::vector<ColumnSpec>& written() const { return windowed ? windowed->inputs : columns; }
 };
 
 // New rows of a view. All columns have as many rows as `event`. Not owned.

@@ -5,6 +5,7 @@
 
 #include "join/entity_key.h"
 #include "join/online_store.h"
+#include "join/window_entity.h"
 
 namespace falaj {
 
@@ -38,6 +39,7 @@ Status EntityWrites::Order() {
 
 Status EntityWrites::Merge(size_t entity, const std::string_view* old, int64_t now) {
   const auto order = std::span(order_).subspan(begins_[entity], begins_[entity + 1] - begins_[entity]);
+  if (spec_.windowed) return MergeInWindows(order, old, now);
   encoded_.clear();
   ends_.clear();
   entries_.clear();
@@ -59,6 +61,16 @@ Status EntityWrites::Merge(size_t entity, const std::string_view* old, int64_t n
   falaj::Merge(entries_, layout_, now);
   EncodeEntries(entries_, value_);
   changed_ = old == nullptr || value() != *old;
+  return Status::Ok();
+}
+
+Status EntityWrites::MergeInWindows(std::span<const size_t> order, const std::string_view* old, int64_t now) {
+  auto merged = MergeWindows(old == nullptr ? std::nullopt : std::optional(*old), spec_, rows_, order, now);
+  if (!merged.ok()) return merged.status();
+  changed_ = merged->has_value();
+  if (!changed_) return Status::Ok();
+  const auto bytes = std::as_bytes(std::span(**merged));
+  value_.assign(bytes.begin(), bytes.end());
   return Status::Ok();
 }
 

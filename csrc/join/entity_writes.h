@@ -34,6 +34,8 @@ class EntityWrites {
   EntityWrites(const WriteRows& rows, const ViewSpec& spec, const RowLayout& layout)
       : rows_(rows), spec_(spec), layout_(layout) {}
   Status Order();
+  // Of a view with aggregates (window_entity.h).
+  Status MergeInWindows(std::span<const size_t> order, const std::string_view* old, int64_t now);
 
   const WriteRows rows_;
   const ViewSpec& spec_;

@@ -54,7 +54,7 @@ Status LmdbView::Read(std::span<const ColumnData> keys, size_t count, int64_t no
       Prefetch(Bytes(value));
     }
     for (size_t i = begin; i < end; ++i) {
-      if (values[i - begin].mv_data == nullptr) continue;
+      if (values[i - begin].mv_data == nullptr && !spec_.windowed) continue;
       FALAJ_RETURN_IF_ERROR(TakeEntity(Bytes(values[i - begin]), spec_, layout_, now, i, out));
     }
   }

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "join/frontier.h"
+#include "join/window_entity.h"
 
 namespace falaj {
 namespace {
@@ -37,7 +38,7 @@ Status CheckSpec(const ViewSpec& spec) {
   if (spec.delay_us < 0 || spec.ttl_us.value_or(0) < 0) {
     return InvalidInput(where + ": expected a delay and a ttl of 0 or more");
   }
-  return Status::Ok();
+  return spec.windowed ? CheckWindows(spec) : Status::Ok();
 }
 
 Status CheckColumns(std::span<const ColumnData> columns, std::span<const ColumnSpec> specs,
@@ -56,7 +57,7 @@ Status CheckColumns(std::span<const ColumnData> columns, std::span<const ColumnS
 
 Status CheckRows(const WriteRows& rows, const ViewSpec& spec) {
   FALAJ_RETURN_IF_ERROR(CheckColumns(rows.keys, spec.keys, "key"));
-  FALAJ_RETURN_IF_ERROR(CheckColumns(rows.columns, spec.columns, "column"));
+  FALAJ_RETURN_IF_ERROR(CheckColumns(rows.columns, spec.written(), "column"));
   const size_t count = rows.event.size();
   if (rows.known.size() != count || rows.sequence.size() != count || rows.deleted.size() != count) {
     return InvalidInput(ViewName(spec) + ": expected as many known, sequence and deleted as the " +
@@ -72,7 +73,17 @@ std::string Describe(const ViewSpec& spec) {
     text += "column " + column.name + " " + DataTypeName(column.type) + "\n";
   }
   text += "delay_us " + std::to_string(spec.delay_us) + "\n";
-  return text + "ttl_us " + (spec.ttl_us ? std::to_string(*spec.ttl_us) : "none") + "\n";
+  text += "ttl_us " + (spec.ttl_us ? std::to_string(*spec.ttl_us) : "none") + "\n";
+  if (!spec.windowed) return text;
+  for (const ColumnSpec& input : spec.windowed->inputs) {
+    text += "input " + input.name + " " + DataTypeName(input.type) + "\n";
+  }
+  text += spec.windowed->identified ? "identified\n" : "";
+  for (const join::Aggregate& of : spec.windowed->spec.aggregates) {
+    text += "aggregate " + std::to_string(static_cast<int>(of.function)) + " " + std::to_string(of.column) +
+            " " + std::to_string(of.window) + " " + std::to_string(of.tile) + "\n";
+  }
+  return text;
 }
 
 Status CheckDescription(std::string_view found, const ViewSpec& spec) {
@@ -93,6 +104,10 @@ Status CheckDescription(std::string_view found, const ViewSpec& spec) {
 
 Status TakeEntity(std::span<const std::byte> value, const ViewSpec& spec, const RowLayout& layout,
                   int64_t now, size_t i, FeatureColumns& out) {
+  if (spec.windowed) {
+    const std::string_view bytes(reinterpret_cast<const char*>(value.data()), value.size());
+    return TakeWindows(bytes, spec, layout, now, i, out);
+  }
   std::optional<Entry> entry;
   if (!FindVisible(value, layout, now, entry)) return DamagedEntity(spec);
   if (!entry || entry->deleted) return Status::Ok();

@@ -21,14 +21,16 @@ class OnlineView {
   virtual const ViewSpec& spec() const = 0;
 
   // Looks `count` entities up as of `now` (UTC µs), all in one state of the store. Neither waits for a writer
-  // nor, with an `out` that was used before, allocates. A key too long to be stored is missing. Of a store
-  // that is elsewhere it fails with DeadlineExceeded or Unavailable, within its time. REQUIRES: `keys` have
-  // the view's key types and `count` rows.
+  // nor, with an `out` that was used before, allocates. A key too long to be stored is missing. Of a view
+  // with aggregates every entity is present: one that is not stored has windows of no events. Of a store that
+  // is elsewhere it fails with DeadlineExceeded or Unavailable, within its time. REQUIRES: `keys` have the
+  // view's key types and `count` rows.
   virtual Status Read(std::span<const ColumnData> keys, size_t count, int64_t now, FeatureColumns& out) = 0;
 
   // Merges rows into what the store has, durably, all or none, with the cursor; nullopt leaves it. Returns
   // how many entities changed. What is superseded as of `now` is dropped, so nothing may be read at an
-  // earlier time afterwards. May wait for another writer.
+  // earlier time afterwards. Rows that are written twice are one row; but events of a view with aggregates
+  // are so only if they have one id. May wait for another writer.
   virtual Result<size_t> Write(const WriteRows& rows, int64_t now,
                                const std::optional<std::string>& cursor) = 0;
 
@@ -65,8 +67,8 @@ Status CheckRows(const WriteRows& rows, const ViewSpec& spec);
 std::string Describe(const ViewSpec& spec);
 // Fails unless `found`, a description in a store, is that of `spec`, naming the first line that differs.
 Status CheckDescription(std::string_view found, const ViewSpec& spec);
-// Sets entity `i` of `out` to what its stored `value` (frontier.h) tells as of `now`. Fails where that is
-// damaged.
+// Sets entity `i` of `out` to what its stored `value` (frontier.h, or window_entity.h, where it may be empty)
+// tells as of `now`. Fails where that is damaged.
 Status TakeEntity(std::span<const std::byte> value, const ViewSpec& spec, const RowLayout& layout,
                   int64_t now, size_t i, FeatureColumns& out);
 

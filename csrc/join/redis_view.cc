@@ -65,9 +65,10 @@ Status RedisView::Read(std::span<const ColumnData> keys, size_t count, int64_t n
     if (items.size() != 1 + count || items[0].kind != Kind::kArray) return UnexpectedReply(ViewName(spec_));
     for (size_t i = 0; i < count; ++i) {
       const RedisReplies::Item& item = items[1 + i];
-      if (item.kind == Kind::kNil) continue;
-      if (item.kind != Kind::kText) return UnexpectedReply(ViewName(spec_));
-      const auto value = std::as_bytes(std::span(replies.text(item)));
+      if (item.kind == Kind::kNil && !spec_.windowed) continue;
+      if (item.kind != Kind::kText && item.kind != Kind::kNil) return UnexpectedReply(ViewName(spec_));
+      const std::string_view text = item.kind == Kind::kNil ? std::string_view() : replies.text(item);
+      const auto value = std::as_bytes(std::span(text));
       FALAJ_RETURN_IF_ERROR(TakeEntity(value, spec_, layout_, now, i, out));
     }
     out.Finish();

@@ -211,7 +211,7 @@ def _write(
         tables.append(f"read_parquet({literal(str(part))}) AS v{i}")
         same.append(f"s.{SPINE_ROW} IS NOT DISTINCT FROM v{i}.{SPINE_ROW}")
         columns.append(f"{status_sql(f'v{i}.{STATUS}')} AS {quoted(each.status)}")
-        for column in each.view.columns:
+        for column in each.view.features:
             columns.append(f"v{i}.{quoted(column.name)} AS {quoted(each.column(column.name))}")
     wrong = literal("a row of the spine is not where it was: a bug")
     sql = (
@@ -243,7 +243,7 @@ def added_columns(columns: list[str], joined: Sequence[Joined]) -> list[str]:
     added = [
         name
         for each in joined
-        for name in (each.status, *(each.column(column.name) for column in each.view.columns))
+        for name in (each.status, *(each.column(column.name) for column in each.view.features))
     ]
     taken = {column.lower() for column in columns}  # DuckDB does not tell them apart by case
     for name in added:
@@ -256,7 +256,7 @@ def _view_joined(connection: duckdb.DuckDBPyConnection, joined: Joined, part: Pa
     view = joined.view
     counts = [f"count(*) FILTER ({status_sql(STATUS)} = '{each}')" for each in (PRESENT, MISSING, EXPIRED)]
     counts.append(f"count(*) FILTER ({LATE})")
-    for column in view.columns:
+    for column in view.features:
         is_null = f"{status_sql(STATUS)} = '{PRESENT}' AND {quoted(column.name)} IS NULL"
         counts.append(f"count(*) FILTER ({is_null})")
     found = _row(connection, f"SELECT {', '.join(counts)} FROM read_parquet({literal(str(part))})")
@@ -274,7 +274,7 @@ def _view_joined(connection: duckdb.DuckDBPyConnection, joined: Joined, part: Pa
         expired=found[2],
         late=found[3],
         bad=left_out(connection, view, joined.history),
-        null={column.name: count for column, count in zip(view.columns, found[4:], strict=True)},
+        null={column.name: count for column, count in zip(view.features, found[4:], strict=True)},
     )
 
 

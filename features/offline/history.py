@@ -1,8 +1,9 @@
 """A view's history as a relation of DuckDB with fixed columns.
 
 The columns: the entity's keys; EVENT and KNOWN, microseconds since 1970 in UTC; SEQUENCE, which orders rows
-of the same two times, the largest there is where the view's is null; DELETED; and the view's features in
-order. Names with two leading underscores are ours: no definition can have them.
+of the same two times, the largest there is where the view's is null; DELETED; the view's inputs in
+order; and EVENT_ID, a whole number or text, where the view has one. Names with two leading underscores are
+ours: no definition can have them.
 """
 
 from pathlib import Path
@@ -31,6 +32,7 @@ EVENT = "__event_ts"
 KNOWN = "__known_ts"
 SEQUENCE = "__sequence"
 DELETED = "__deleted"
+EVENT_ID = "__event_id"
 REASON = "__reason"
 _JUDGED = "__judged"
 ROW = "__row"  # of the source's files, in order
@@ -93,7 +95,10 @@ def left_out(connection: duckdb.DuckDBPyConnection, view: View, name: str) -> di
 
 def _reason(view: View) -> str | None:
     """SQL for what is bad about a typed row; None where the definition demands nothing."""
-    rules = [rule for column in view.columns for rule in demands(column, quoted(column.name))]
+    rules = [rule for column in view.inputs for rule in demands(column, quoted(column.name))]
+    if view.event_id is not None and isinstance(view.source, SqlQuery):
+        # It is read again as a whole, and an event without an id would count each time.
+        rules.append((f"{EVENT_ID} IS NULL", f"null: {view.event_id}"))
     told = " ".join(f"WHEN NOT {DELETED} AND {rule} THEN {literal(reason)}" for rule, reason in rules)
     return f"CASE {told} END" if rules else None
 
@@ -120,7 +125,8 @@ def source_sql(view: View) -> str:
     types = {time: "VARCHAR" for time in (view.event_time, view.known_time) if time is not None}
     if _is_plain_csv(view):
         types.update({key: csv_type(of) for key, of in view.entity.keys.items()})
-        types.update({column.name: csv_type(column.datatype) for column in view.columns})
+        types.update({column.name: csv_type(column.datatype) for column in view.inputs})
+        types.update({} if view.event_id is None else {view.event_id: "VARCHAR"})
     return csv_sql(view.source.glob, ROW, types)
 
 
@@ -158,6 +164,17 @@ def _columns(view: View, types: dict[str, str]) -> list[str]:
         columns.append(f"{ROW if ROW in types else '0::BIGINT'} AS {SEQUENCE}")
     gone = "false" if view.deleted is None else f"coalesce({found('deleted', view.deleted)}::BOOLEAN, false)"
     columns.append(f"{gone} AS {DELETED}")
-    for each in view.columns:
+    for each in view.inputs:
         columns.append(typed(f"column {each.name!r}", each.name, each.datatype))
+    if view.event_id is not None:
+        number = _id_sql(found("event_id", view.event_id), types[view.event_id], view)
+        columns.append(f"{number} AS {EVENT_ID}")
     return columns
+
+
+def _id_sql(column: str, datatype: str, view: View) -> str:
+    if datatype == "VARCHAR":
+        return column
+    if accepts("INT64", datatype):
+        return f"{column}::BIGINT"
+    raise DefinitionError(f"{view}: event_id: expected whole numbers or text, the source has {datatype}")

@@ -114,6 +114,9 @@ class PointInTime:
             passes = self._passes(joined)
             step(0, passes + 2)
             entities = self._number_entities(joined)
+            if joined.view.aggregates:
+                self._write_windows(joined, name)
+                return made
             divided = f"{name}.divided-{passes}"
             if passes > 1:
                 self._divide(joined, divided, passes)
@@ -176,6 +179,13 @@ class PointInTime:
             f"CREATE OR REPLACE TEMP TABLE {_ASKED} AS {asked} "
             f"FROM ({rows}) LEFT JOIN {_ENTITIES} USING ({names})"
         )
+
+    def _write_windows(self, joined: Joined, name: str) -> None:
+        from falaj.features.offline.windows_join import Asked, write_windows
+
+        asked = Asked(_ENTITIES, _ASKED, self._until)
+        with self._scratch.making(name) as path, leaving_half(self._connection, self._memory):
+            write_windows(self._connection, joined, asked, path, self._memory // 2)
 
     def _narrow_sql(self, joined: Joined) -> str:
         """Return SQL for what the native join has to know of the history's rows that are asked about."""

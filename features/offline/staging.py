@@ -24,7 +24,7 @@ UNFIT = "__unfit"  # why a row does not fit; null of those that do
 TOLD = "__told"  # a row that does not fit, as JSON of text
 _CHUNK_ROWS = 65_536
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_TIME, _SEQUENCE = "time", "INT64"
+_TIME, _SEQUENCE, _ID = "time", "INT64", "id"
 Row = Sequence[Any]
 
 
@@ -86,7 +86,11 @@ def _kinds(view: View) -> dict[str, str]:
         kinds[view.sequence] = _SEQUENCE
     if view.deleted is not None:
         kinds[view.deleted] = "BOOL"
-    return {**kinds, **{column.name: column.datatype for column in view.columns}}
+    for column in view.inputs:  # one of an aggregate may be one of these, too
+        kinds.setdefault(column.name, column.datatype)
+    if view.event_id is not None:
+        kinds.setdefault(view.event_id, _ID)
+    return kinds
 
 
 def _arrow(kind: str) -> "pa.DataType":
@@ -95,7 +99,7 @@ def _arrow(kind: str) -> "pa.DataType":
 
     if kind == "BOOL":
         return pa.bool_()
-    if kind == "BYTES":
+    if kind in ("BYTES", _ID):
         return pa.string()
     if kind.startswith("FP"):
         return pa.float64()
@@ -172,7 +176,7 @@ def _are_as_they_are(family: str, values: Row) -> bool:
     if not set(map(type, values)) <= {_PLAIN[family], type(None)}:
         return False
     there = [value for value in values if value is not None]
-    if family == "BYTES":
+    if _PLAIN[family] is str:
         return _is_text("".join(there))
     if _PLAIN[family] is not int or not there:
         return True
@@ -206,12 +210,12 @@ def _told(kinds: dict[str, str], rows: list[Row], faults: dict[int, str]) -> lis
 
 
 def _unfit(view: View, name: str, kind: str, value: Any, number: int) -> DataError:
-    wanted = "a time with its time zone" if kind == _TIME else kind
+    wanted = {_TIME: "a time with its time zone", _ID: "a whole number or text"}.get(kind, kind)
     return DataError(f"{view}, row {number}, {name}: expected {wanted}, got {value!r}")
 
 
 def _family(kind: str) -> str:
-    return kind if kind in (_TIME, "BOOL", "BYTES") else "UINT" if kind[0] == "U" else kind[:2]
+    return kind if kind in (_TIME, _ID, "BOOL", "BYTES") else "UINT" if kind[0] == "U" else kind[:2]
 
 
 def _time(value: Any) -> int:
@@ -264,8 +268,13 @@ def _text(value: Any) -> str:
     return value
 
 
+def _id(value: Any) -> str:
+    return _text(value) if isinstance(value, str) else str(_whole(value))
+
+
 _PLAIN: dict[str, type] = {
     _TIME: int,
+    _ID: str,
     "BOOL": bool,
     "BYTES": str,
     "IN": int,
@@ -274,6 +283,7 @@ _PLAIN: dict[str, type] = {
 }
 _FIT: dict[str, Callable[[Any], Any]] = {
     _TIME: _time,
+    _ID: _id,
     "BOOL": _truth,
     "BYTES": _text,
     "IN": _whole,

@@ -10,7 +10,7 @@ from falaj.features.checks import Window, judged_sql
 from falaj.features.errors import DataError
 from falaj.features.offline.history import EVENT, KNOWN, REASON, ROW
 from falaj.features.offline.sql import blaming, quoted
-from falaj.features.online.cursor import FileRead, Read, check_order, files_now
+from falaj.features.online.cursor import FileRead, Read, check_order
 from falaj.features.raw_rows import Part, create_parts
 from falaj.features.source import SqlQuery
 from falaj.features.view import View
@@ -18,6 +18,9 @@ from falaj.features.view import View
 
 class Source:
     """A view's source as it was when this was made, for a store that has `before` of it.
+
+    Args:
+        files: By `files_now`, before they are read: what changes meanwhile is another file the next time.
 
     Attributes:
         begun_us: When it began to be read, UTC µs: what arrives later may not be there.
@@ -27,13 +30,17 @@ class Source:
     """
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, view: View, scratch: Path, before: Read
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        view: View,
+        scratch: Path,
+        before: Read,
+        files: Sequence[FileRead],
     ) -> None:
         self.begun_us = time.time_ns() // 1000
         self._connection = connection
         self._view = view
-        # Before they are read: what changes meanwhile is another file the next time.
-        self._files = () if isinstance(view.source, SqlQuery) else files_now(view)
+        self._files = tuple(files)
         since = {}
         if before.until_us is not None and not view.unique:
             since = {each.path: before.until_us for each in self._files if each in before.files}

@@ -8,6 +8,7 @@ from typing import Any
 
 from falaj.features.errors import DataError
 from falaj.features.raw_rows import files_of
+from falaj.features.source import SqlQuery
 from falaj.features.view import View
 
 _FORMAT = 1
@@ -81,7 +82,13 @@ def cursor_of(told: bytes | None) -> Cursor:
 
 
 def files_now(view: View) -> tuple[FileRead, ...]:
-    """Return the files of a view's source, in the order of their paths. Raises DataError without any."""
+    """Return the files of a view's source, in the order of their paths; none of a query.
+
+    Raises:
+        DataError: It is of files, and there are none.
+    """
+    if isinstance(view.source, SqlQuery):
+        return ()
     stats = [(path, Path(path).stat()) for path in files_of(view)]
     return tuple(FileRead(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats)
 
@@ -105,6 +112,32 @@ def check_order(view: View, before: Sequence[FileRead], now: Sequence[FileRead])
             "decides between rows of the same times. Declare a `sequence`, name new files behind the old "
             "ones, or use --rebuild"
         )
+
+
+def counts_each_write(view: View) -> bool:
+    """Whether a row that is written twice counts twice: an event without an id."""
+    return bool(view.aggregates) and view.event_id is None
+
+
+def check_once(view: View, cursor: Cursor, now: Sequence[FileRead], divided_by: str) -> None:
+    """Check that a run writes no event again that counts each time.
+
+    Raises:
+        DataError: It would, because a file has changed since it was read, or chunks would be others.
+    """
+    if not counts_each_write(view):
+        return
+    remedy = "so events would count twice. Declare an `event_id`, or use --rebuild"
+    going = cursor.going
+    begun = () if going is None else going.read.files
+    read = {file.path: file for file in (*cursor.read.files, *begun)}
+    for file in now:
+        if read.get(file.path, file) != file:
+            raise DataError(f"{view}, source: {file.path} has changed since it was read, {remedy}")
+    if going is not None and (not set(begun) <= set(now) or going.divided_by != divided_by):
+        raise DataError(f"{view}: a run was ended midway, and its files or DuckDB are others now, {remedy}")
+    if view.sql is not None and any(files and files != tuple(now) for files in (cursor.read.files, begun)):
+        raise DataError(f"{view}, source: `sql` may make rows of old files again with the new ones, {remedy}")
 
 
 def _read(plain: dict[str, Any]) -> Read:

@@ -3,14 +3,19 @@
 A run reads what it has not read before: all of the files that are new, and of the others what has arrived
 since. Bad rows are kept apart. The store merges rows in any order and any number of times to the same
 state, so a run that was killed is run again; it goes on behind the last chunk that is in.
+
+Events of windows that have no ids are the exception: they count as often as they are written. So a run that
+was killed is done to its end before another is begun, and a file that has changed since is refused.
 """
 
 import fcntl
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,13 +25,21 @@ import numpy as np
 
 from falaj._core import OnlineStore, OnlineView
 from falaj.features.check_report import is_stale
-from falaj.features.checks import check
+from falaj.features.checks import Checked, check
 from falaj.features.errors import DataError
-from falaj.features.offline.history import DELETED, EVENT, KNOWN, SEQUENCE
+from falaj.features.offline.history import DELETED, EVENT, EVENT_ID, KNOWN, SEQUENCE
 from falaj.features.offline.resources import MOST, Resources, connect
 from falaj.features.offline.sql import blaming, literal, quoted
 from falaj.features.online.arrivals import Source
-from falaj.features.online.cursor import Cursor, Going, Read, cursor_of
+from falaj.features.online.cursor import (
+    Cursor,
+    Going,
+    Read,
+    check_once,
+    counts_each_write,
+    cursor_of,
+    files_now,
+)
 from falaj.features.online.store import open_view
 from falaj.features.quarantine import write_run
 from falaj.features.view import View
@@ -47,7 +60,7 @@ class Materialized:
         entities: Whose rows changed by it.
         bad: Rows that were not, because of what they are, and that no run told before.
         reasons: Of these, how many for each reason.
-        quarantined: The file that has them.
+        quarantined: The file that has them; the last of two where a run was done to its end first.
         until_us: What had arrived by then is in the store now.
         newest_us: When the newest row that was ever read became known; None where there was none.
         stale: Whether that is longer ago than the view's freshness allows; None where it demands none.
@@ -149,34 +162,51 @@ def materialize(
         DataError: The source cannot be read, or its files are in another order than when they were read.
         DefinitionError: The definition does not fit the source.
     """
-    cursor = cursor_of(online.cursor())
-    source = Source(connection, view, scratch, cursor.read)
-    plan, resumed = _plan(cursor, source, until_us, duckdb.__version__)
+    cursor, files = cursor_of(online.cursor()), files_now(view)
+    check_once(view, cursor, files, duckdb.__version__)
+    going = cursor.going if counts_each_write(view) else None
+    source = Source(connection, view, scratch, cursor.read, files if going is None else going.read.files)
+    plan, resumed = _plan(view, cursor, source, until_us, duckdb.__version__)
     checked = check(connection, view, source.parts, source.window(cursor.read, plan.read))
     file, reasons = write_run(connection, view, checked, quarantine, cursor.read.runs + 1)
     newest = max(
         (time for time in (cursor.read.newest_us, checked.newest_us) if time is not None), default=None
     )
     read = replace(plan.read, runs=cursor.read.runs + 1, newest_us=newest)
-    if not resumed:
-        chunks = max(1, -(-checked.good_rows // (chunk_rows or _rows_in(_CHUNK_BYTES, view))))
-        plan = replace(plan, read=read, chunks=chunks)
-    relation = _divide(connection, view, checked.good, plan.chunks, scratch)
     at_once = write_rows or _rows_in(online.write_bytes, view)
+    most_rows = chunk_rows or _rows_in(_CHUNK_BYTES, view)
+    if counts_each_write(view):  # a chunk that was ended must not be written again: it is one write
+        most_rows, at_once = min(most_rows, at_once), max(checked.good_rows, 1)
+    if not resumed:
+        plan = replace(plan, read=read, chunks=max(1, -(-checked.good_rows // most_rows)))
+    relation = _divide(connection, view, checked.good, plan.chunks, scratch)
     keys = ", ".join(quoted(key) for key in view.entity.keys)
     order = f" ORDER BY {keys}" if checked.good_rows > at_once else ""
-    entities = 0
-    for number in range(plan.done, plan.chunks):
-        last = number + 1 == plan.chunks
-        told = Cursor(read) if last else Cursor(cursor.read, replace(plan, done=number + 1))
+
+    def rows(number: int) -> Mapping[str, Any]:
         with blaming(f"{view}, chunk {number}"):
-            arrays = connection.execute(f"SELECT * FROM {relation(number)}{order}").fetchnumpy()
-        pieces = _pieces(view, arrays, at_once)
-        # Only the last has the cursor: a chunk that was ended is written again.
-        entities += sum(_write(view, online, piece, None) for piece in pieces[:-1])
-        entities += _write(view, online, pieces[-1], told.to_bytes())
-        if tell is not None:
-            tell((number + 1) / plan.chunks)
+            sql = f"SELECT {_selected(view)} FROM {relation(number)}{order}"
+            return connection.execute(sql).fetchnumpy()
+
+    entities = _write_chunks(view, online, rows, cursor.read, replace(plan, read=read), at_once, tell)
+    done = _done(view, read, checked, file, reasons, entities, resumed)
+    if going is None or (read.files == files and done.until_us >= (until_us or done.until_us)):
+        return done
+    # The one that was killed is done; this is what is new since.
+    (scratch / "rest").mkdir()
+    again = partial(materialize, until_us=until_us, chunk_rows=chunk_rows, write_rows=write_rows)
+    return _both(done, again(view, online, connection, scratch / "rest", quarantine))
+
+
+def _done(
+    view: View,
+    read: Read,
+    checked: Checked,
+    file: Path | None,
+    reasons: dict[str, int],
+    entities: int,
+    resumed: bool,
+) -> Materialized:
     assert read.until_us is not None
     return Materialized(
         view=view.name,
@@ -187,19 +217,35 @@ def materialize(
         reasons=reasons,
         quarantined=None if file is None else str(file),
         until_us=read.until_us,
-        newest_us=newest,
-        stale=is_stale(view, newest),
+        newest_us=read.newest_us,
+        stale=is_stale(view, read.newest_us),
         resumed=resumed,
     )
 
 
-def _plan(cursor: Cursor, source: Source, until_us: int | None, divided_by: str) -> tuple[Going, bool]:
-    """The run to make, its chunks not yet counted; or the one that was ended, where it was the same."""
+def _both(first: Materialized, second: Materialized) -> Materialized:
+    reasons = Counter(first.reasons) + Counter(second.reasons)
+    return replace(
+        second,
+        rows=first.rows + second.rows,
+        entities=first.entities + second.entities,
+        bad=first.bad + second.bad,
+        reasons=dict(sorted(reasons.items())),
+        quarantined=second.quarantined or first.quarantined,
+        resumed=True,
+    )
+
+
+def _plan(
+    view: View, cursor: Cursor, source: Source, until_us: int | None, divided_by: str
+) -> tuple[Going, bool]:
+    """The run to make, its chunks not yet counted; or the one that was ended, if it is to be gone on with."""
     going = cursor.going
     if going is not None and going.divided_by == divided_by:
         ended = going.read.until_us
         assert ended is not None
-        if until_us in (None, ended) and going.read.files == source.seen(ended):
+        same = until_us in (None, ended) and going.read.files == source.seen(ended)
+        if same or counts_each_write(view):
             return going, True
     until = source.begun_us if until_us is None else until_us
     # A store is never taken back: what has been read stays, and later runs go on from there.
@@ -207,8 +253,31 @@ def _plan(cursor: Cursor, source: Source, until_us: int | None, divided_by: str)
     return Going(Read(source.seen(until), until), chunks=1, done=0, divided_by=divided_by), False
 
 
+def _write_chunks(
+    view: View,
+    online: OnlineView,
+    rows: Callable[[int], Mapping[str, Any]],
+    before: Read,
+    plan: Going,
+    at_once: int,
+    tell: Tell | None,
+) -> int:
+    """Write the chunks that are not in yet; return how many entities changed."""
+    entities, until = 0, plan.read.until_us
+    for number in range(plan.done, plan.chunks):
+        last = number + 1 == plan.chunks
+        told = Cursor(plan.read) if last else Cursor(before, replace(plan, done=number + 1))
+        pieces = _pieces(view, rows(number), at_once)
+        # Only the last has the cursor: a chunk that was ended is written again.
+        entities += sum(_write(view, online, piece, until, None) for piece in pieces[:-1])
+        entities += _write(view, online, pieces[-1], until, told.to_bytes())
+        if tell is not None:
+            tell((number + 1) / plan.chunks)
+    return entities
+
+
 def _rows_in(size: int, view: View) -> int:
-    values = sum(_VALUE_BYTES.get(column.datatype, 8) + 1 for column in view.columns)
+    values = sum(_VALUE_BYTES.get(column.datatype, 8) + 1 for column in view.written)
     return max(1, size // (_ROW_BYTES + values))
 
 
@@ -252,14 +321,21 @@ def _pieces(view: View, arrays: Mapping[str, Any], rows: int) -> list[Mapping[st
     return [{name: array[begin:end] for name, array in arrays.items()} for begin, end in pairwise(bounds)]
 
 
-def _write(view: View, online: OnlineView, arrays: Mapping[str, Any], cursor: bytes | None) -> int:
+def _selected(view: View) -> str:
+    return "*" if view.event_id is None else f"* REPLACE ({EVENT_ID}::VARCHAR AS {EVENT_ID})"
+
+
+def _write(
+    view: View, online: OnlineView, arrays: Mapping[str, Any], until_us: int | None, cursor: bytes | None
+) -> int:
     masks = {name: np.ma.getmaskarray(array) for name, array in arrays.items()}
 
     def plain(name: str) -> Any:
         array = arrays[name]
         return array.data if isinstance(array, np.ma.MaskedArray) else array
 
-    columns = [column.name for column in view.columns]
+    columns = [column.name for column in view.inputs] + ([] if view.event_id is None else [EVENT_ID])
+    now = time.time_ns() // 1000
     return online.write(
         [plain(key) for key in view.entity.keys],
         plain(EVENT),
@@ -268,6 +344,6 @@ def _write(view: View, online: OnlineView, arrays: Mapping[str, Any], cursor: by
         plain(DELETED),
         [plain(name) for name in columns],
         [masks[name] if masks[name].any() else None for name in columns],
-        time.time_ns() // 1000,
+        now if until_us is None else min(now, until_us),  # it may be read as of then, too
         cursor,
     )

@@ -47,7 +47,17 @@ def open_view(store: OnlineStore, view: View) -> OnlineView:
         view.version,
         content_hash(meaning(view)),
         list(view.entity.keys.items()),
-        [(column.name, column.datatype) for column in view.columns],
+        [(column.name, column.datatype) for column in view.features],
         micros(view.source_delay),
         None if view.ttl is None else micros(view.ttl),
+        _windowed(view) if view.aggregates else None,
+    )
+
+
+def _windowed(view: View) -> tuple[list[tuple[str, str]], bool, list[tuple[int, int, int, int]]]:
+    inputs = [column.name for column in view.inputs]
+    return (
+        [(column.name, column.datatype) for column in view.written],
+        view.event_id is not None,
+        [each.plain(inputs) for each in view.aggregates],
     )

@@ -129,8 +129,9 @@ def test_command_ends_with_1_when_rows_are_bad(tmp_path: Path) -> None:
     commands.write(
         "from datetime import timedelta\n"
         "from falaj.features import Column, CsvFiles, Entity, View\n"
-        f"profile = View('profile', 1, Entity('customer', {{'id': 'INT64'}}), {source}, "
-        "(Column('age', 'INT8', maximum=120),), 'event', None, freshness=timedelta(days=1))\n"
+        f"profile = View(name='profile', version=1, entity=Entity('customer', {{'id': 'INT64'}}), "
+        f"source={source}, columns=(Column('age', 'INT8', maximum=120),), "
+        "event_time='event', known_time=None, freshness=timedelta(days=1))\n"
     )
     assert commands.apply()[0] == 0
     line = "2,1970-01-01T00:00:01Z,30\n"

@@ -96,6 +96,35 @@ def test_definitions_are_applied_listed_shown_and_compared(falaj: Commands) -> N
     assert falaj.run("diff", "profile", "profile") == (0, "no difference\n", "")
 
 
+def test_windows_are_applied_listed_shown_and_compared(falaj: Commands) -> None:
+    windowed = _DEFINITIONS.replace("import Column", "import Aggregate, Column").replace(
+        'columns=(Column("age", "INT8", default=-1),)',
+        'aggregates=(Aggregate("spent_1h", "sum", Column("amount", "FP64"), timedelta(hours=1)),)',
+    )
+    windowed = windowed.replace("    ttl=timedelta(days=30),\n", "")
+    later = windowed.replace("hours=1", "hours=12").replace("profile = ", "later = ")
+    falaj.write(windowed + later.replace("version=1", "version=2"))
+    assert falaj.apply() == (0, "profile@1: new\nprofile@2: new\n", "")
+    _, told, _ = falaj.run("list")
+    assert told.splitlines()[1].split()[:4] == ["profile@1", "customer", "spent_1h", "risk"]
+    _, told, _ = falaj.run("show", "profile@1")
+    assert json.loads(told)["aggregates"] == {
+        "spent_1h": {
+            "function": "sum",
+            "column": ["amount", "FP64"],
+            "window_us": 3_600_000_000,
+            "tile_us": 60_000_000,
+        }
+    }
+    assert falaj.run("diff", "profile@1", "profile@2") == (
+        0,
+        "version: 1 -> 2\n"
+        "aggregates.spent_1h.window_us: 3600000000 -> 43200000000\n"
+        "aggregates.spent_1h.tile_us: 60000000 -> 600000000\n",
+        "",
+    )
+
+
 def test_training_set_is_exported_and_made_again(falaj: Commands, tmp_path: Path) -> None:
     csv = tmp_path / "profiles.csv"
     csv.write_text(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from falaj.features import Column, CsvFiles, DefinitionError, Entity, ParquetFiles, SqlQuery, View
+from falaj.features import Aggregate, Column, CsvFiles, DefinitionError, Entity, ParquetFiles, SqlQuery, View
 
 CUSTOMER = Entity("customer", {"customer_id": "INT64"})
 PROFILE = View(
@@ -127,3 +127,104 @@ def test_default_is_taken_when_it_is_of_the_type(datatype: str, default: Any) ->
 def test_default_is_refused_when_it_is_not_of_the_type(datatype: str, default: Any, complaint: str) -> None:
     with pytest.raises(DefinitionError, match=complaint):
         replace(PROFILE, columns=(Column("age", datatype, default),))
+
+
+_AMOUNT = Column("amount", "FP32")
+
+
+@pytest.mark.parametrize(
+    ("function", "column", "datatype"),
+    [
+        ("count", None, "INT64"),
+        ("count", Column("shop", "BYTES"), "INT64"),
+        ("distinct", Column("shop", "BYTES"), "INT64"),
+        ("last", Column("shop", "BYTES"), "BYTES"),
+        ("sum", _AMOUNT, "FP64"),
+        ("sum", Column("items", "INT8"), "INT64"),
+        ("mean", Column("items", "INT8"), "FP64"),
+        ("max", _AMOUNT, "FP32"),
+    ],
+)
+def test_aggregate_has_the_datatype_of_its_function_when_made(
+    function: str, column: Column | None, datatype: str
+) -> None:
+    assert Aggregate("spent", function, column, timedelta(hours=1)).datatype == datatype
+
+
+@pytest.mark.parametrize("minutes", [5, 60, 24 * 60, 7 * 24 * 60, 30 * 24 * 60, 90 * 24 * 60])
+def test_aggregate_has_60_to_360_tiles_when_its_window_is_usual(minutes: int) -> None:
+    aggregate = Aggregate("spent", "sum", _AMOUNT, timedelta(minutes=minutes))
+    assert 60 <= aggregate.window / aggregate.tile <= 360
+
+
+@pytest.mark.parametrize(
+    ("function", "column", "window", "complaint"),
+    [
+        ("median", _AMOUNT, timedelta(hours=1), "function: expected one of count, .*, got 'median'"),
+        ("sum", None, timedelta(hours=1), "column: sum is of a column, got none"),
+        ("sum", Column("shop", "BYTES"), timedelta(hours=1), "sum is of numbers, got BYTES"),
+        ("max", Column("paid", "BOOL"), timedelta(hours=1), "max is of numbers, got BOOL"),
+        ("sum", Column("n", "UINT64"), timedelta(hours=1), "expected one of .*, got 'UINT64'"),
+        (
+            "sum",
+            Column("n", "INT8", default=0),
+            timedelta(hours=1),
+            "default: an aggregate's column has none",
+        ),
+        ("sum", Column("n", "INT8", minimum=300), timedelta(hours=1), "column 'n': minimum: "),
+        ("sum", _AMOUNT, timedelta(minutes=4), "window: expected 5 minutes to 90 days, got 0:04:00"),
+        ("sum", _AMOUNT, timedelta(minutes=5, seconds=1), "window: expected a multiple of 0:00:05"),
+    ],
+)
+def test_aggregate_is_refused_when_it_cannot_be_used(
+    function: str, column: Column | None, window: timedelta, complaint: str
+) -> None:
+    with pytest.raises(DefinitionError, match=f"aggregate 'spent'.*{complaint}"):
+        Aggregate("spent", function, column, window)
+
+
+_SPENT = Aggregate("spent", "sum", _AMOUNT, timedelta(hours=1))
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"aggregates": (_SPENT,)}, "expected columns or aggregates, got both"),
+        ({"event_id": "id"}, "event_id: is of a view with aggregates"),
+        ({"columns": (), "aggregates": (_SPENT,), "ttl": timedelta(1)}, "expected neither ttl nor deleted"),
+        ({"columns": (), "aggregates": (_SPENT, _SPENT), "ttl": None}, "column 'spent': is already a column"),
+        (
+            {
+                "columns": (),
+                "ttl": None,
+                "aggregates": (
+                    _SPENT,
+                    Aggregate("n", "count", Column("amount", "INT8"), timedelta(hours=1)),
+                ),
+            },
+            "column 'amount': is FP32 and INT8",
+        ),
+        (
+            {
+                "columns": (),
+                "ttl": None,
+                "aggregates": (
+                    _SPENT,
+                    Aggregate("n", "count", Column("amount", "FP32", minimum=0), timedelta(hours=1)),
+                ),
+            },
+            "column 'amount': two aggregates demand otherwise of it",
+        ),
+        (
+            {"columns": (), "aggregates": (_SPENT,), "ttl": None, "unique": True},
+            "unique: is not beside aggregates; event_id tells copies of events",
+        ),
+        (
+            {"columns": (), "aggregates": (_SPENT,), "ttl": None, "source": SqlQuery("env:CRM", "SELECT 1")},
+            "event_id: expected one, since a query is read again as a whole, got none",
+        ),
+    ],
+)
+def test_windowed_view_is_refused_when_it_cannot_be_used(change: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(DefinitionError, match=complaint):
+        replace(PROFILE, **change)

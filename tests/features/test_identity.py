@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from falaj.features import Column, CsvFiles, Entity, ParquetFiles, Tags, View
+from falaj.features import Aggregate, Column, CsvFiles, DefinitionError, Entity, ParquetFiles, Tags, View
 from falaj.features.identity import content_hash, difference, meaning, stewardship, view_of
 
 PROFILE = View(
@@ -90,3 +90,51 @@ def test_view_is_the_same_again_when_made_of_its_meaning(change: dict[str, Any])
     again = view_of(json.loads(json.dumps(told)))
     assert meaning(again) == told
     assert content_hash(meaning(again)) == content_hash(told)
+
+
+WINDOWED = replace(
+    PROFILE,
+    columns=(),
+    ttl=None,
+    event_id="order_id",
+    aggregates=(
+        Aggregate("orders_1h", "count", None, timedelta(hours=1)),
+        Aggregate("spent_90d", "sum", Column("amount", "FP64"), timedelta(days=90)),
+    ),
+)
+
+
+def test_windowed_view_is_the_same_again_when_made_of_its_meaning() -> None:
+    told = meaning(WINDOWED)
+    again = view_of(json.loads(json.dumps(told)))
+    assert again.aggregates == WINDOWED.aggregates
+    assert content_hash(meaning(again)) == content_hash(told)
+
+
+def test_demands_on_what_is_aggregated_are_part_of_the_meaning() -> None:
+    demanding = Column("amount", "FP64", required=True, minimum=0.1, one_of=(0.1, 2.0), finite=True)
+    other = replace(
+        WINDOWED,
+        aggregates=(Aggregate("spent_90d", "sum", demanding, timedelta(days=90)),),
+        owner="",
+        tags=Tags(),
+    )
+    assert view_of(json.loads(json.dumps(meaning(other)))) == other
+    assert meaning(WINDOWED)["aggregates"]["spent_90d"]["column"] == ["amount", "FP64"]
+
+
+def test_difference_is_told_when_an_aggregate_or_the_event_id_changes() -> None:
+    other = Aggregate("orders_1h", "count", None, timedelta(hours=12))
+    after = meaning(replace(WINDOWED, aggregates=(other, WINDOWED.aggregates[1]), event_id=None))
+    assert difference(meaning(WINDOWED), after) == [
+        'event_id: "order_id" -> null',
+        "aggregates.orders_1h.window_us: 3600000000 -> 43200000000",
+        "aggregates.orders_1h.tile_us: 60000000 -> 600000000",
+    ]
+
+
+def test_windowed_view_is_refused_when_its_tiles_were_others() -> None:
+    told = meaning(WINDOWED)
+    told["aggregates"]["orders_1h"]["tile_us"] = 1
+    with pytest.raises(DefinitionError, match="'orders_1h': expected tiles of 60000000 us, got 1"):
+        view_of(told)

@@ -1,13 +1,14 @@
 """Where views come from and where they go, as real registries, files and models tell."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import onnx
 import pytest
 
-from falaj.features import Column, CsvFiles, DataError, DefinitionError, Entity, SqlQuery, View
+from falaj.features import Aggregate, Column, CsvFiles, DataError, DefinitionError, Entity, SqlQuery, View
 from falaj.features.binding import BoundView, binding_from, write_binding
 from falaj.features.lineage import Lineage, Used, lineage_of
 from falaj.features.model_inputs import ModelInputs, models_in
@@ -44,6 +45,14 @@ def test_files_columns_versions_and_views_of_the_entity_are_told(tmp_path: Path)
     assert told.reads == ("id", "event", "known", "number", "gone", "age", "city")
     assert (told.columns, told.versions) == (("age", "city"), (1, 2))
     assert (told.same_entity, told.models, told.also_reads) == (("scores@3",), None, ())
+
+
+def test_windows_are_told_with_what_they_are_aggregates_of(tmp_path: Path) -> None:
+    spent = Aggregate("spent", "sum", Column("amount", "FP64"), timedelta(hours=1))
+    windowed = _view("spending", CsvFiles("none/*.csv"), columns=(), aggregates=(spent,), event_id="order_id")
+    told = _lineage(tmp_path, windowed)
+    assert told.reads == ("id", "event", "known", "order_id", "amount")
+    assert told.columns == ("spent",)
 
 
 def test_query_is_told_with_its_url_and_without_files(tmp_path: Path) -> None:

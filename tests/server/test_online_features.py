@@ -3,6 +3,8 @@
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,9 @@ import pytest
 import tritonclient.grpc as triton_grpc
 
 import falaj
+from falaj.features import Aggregate, Column
 from falaj.features.binding import OnMissing
+from falaj.features.online.store import open_store, open_view
 from tests.server.joined_model import account, add_joined, fill
 from tests.server.serving_process import Serving
 
@@ -104,6 +108,32 @@ def test_values_are_as_of_now_when_a_row_is_written_between_requests(tmp_path: P
         assert engine.infer("score", asked)["y"].item() == 11
         fill(tmp_path / "online", account(), _now(), {1: (20, 1)})
         assert engine.infer("score", asked)["y"].item() == 21
+
+
+def test_windows_are_as_of_now_when_an_event_comes_between_requests(tmp_path: Path) -> None:
+    hour, zeros = timedelta(hours=1), np.zeros(1, np.int64)
+    view = replace(
+        account(),
+        columns=(),
+        ttl=None,
+        aggregates=(
+            Aggregate("income", "sum", Column("earned", "FP64"), hour),
+            Aggregate("visits", "count", None, hour),
+        ),
+    )
+    url = f"lmdb://{tmp_path / 'online'}"
+    online = open_view(open_store(url), view)
+    add_joined(tmp_path / "models", view)
+    with falaj.Engine(tmp_path / "models", cores=1, strict=True, features=url) as engine:
+        for earned, seen in ((10.0, [10.0, 1.0, 0.0]), (2.5, [12.5, 2.0, 0.0])):
+            now = np.array([_now()])
+            given = [np.array([earned])], [None], _now(), None
+            online.write([np.array([1])], now, now, zeros, zeros.astype(bool), *given)
+            asked = {"customer_id": _ids(1, 2), "amount": _amounts(0, 0)}
+            x = engine.infer("score", asked, outputs=["seen"])["seen"]
+            assert x[0].tolist() == seen
+            assert np.isnan(x[1, 0])  # a sum of no events
+            assert x[1, 1:].tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize(

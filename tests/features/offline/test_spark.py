@@ -17,7 +17,17 @@ from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as fn
 
-from falaj.features import Column, CsvFiles, DataError, DefinitionError, Entity, ParquetFiles, SqlQuery, View
+from falaj.features import (
+    Aggregate,
+    Column,
+    CsvFiles,
+    DataError,
+    DefinitionError,
+    Entity,
+    ParquetFiles,
+    SqlQuery,
+    View,
+)
 from falaj.features.offline import export as by_duckdb
 from falaj.features.offline import spark as by_spark
 from falaj.features.offline.history import DELETED, EVENT, KNOWN, SEQUENCE
@@ -381,11 +391,21 @@ def _as_windowed(view: View, windows: tuple[timedelta, ...]) -> View:
         ),
         (lambda view: _as_windowed(view, (timedelta(days=7),)), "view profile@1: windows: is not for Spark"),
         (
+            lambda view: replace(
+                view,
+                columns=(),
+                ttl=None,
+                deleted=None,
+                aggregates=(Aggregate("rows", "count", None, timedelta(hours=1)),),
+            ),
+            "view profile@1: aggregates: is not for Spark",
+        ),
+        (
             lambda view: replace(view, columns=(_Counted("value", "INT8", over=timedelta(days=7)),)),
             "view profile@1, column 'value': over: is not for Spark",
         ),
     ],
-    ids=["source", "query", "bound", "view", "column"],
+    ids=["source", "query", "bound", "view", "aggregates", "column"],
 )
 def test_definition_is_refused_when_it_has_what_spark_would_pass_over(
     session: SparkSession, profile: View, tmp_path: Path, changed: Callable[[View], View], complaint: str

@@ -10,6 +10,7 @@
 #include <new>
 
 #include "backend/ort_backend.h"
+#include "fakes/allocations.h"
 #include "fakes/model_fixture.h"
 
 namespace {
@@ -49,6 +50,15 @@ void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory
 void operator delete(void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
 
 namespace falaj::test {
+
+int64_t CountAllocations(const std::function<void()>& work) {
+  const int64_t before = allocations.load();
+  counting = true;
+  work();
+  counting = false;
+  return allocations.load() - before;
+}
+
 namespace {
 
 // Counts answers and drops them, without a container.
@@ -105,21 +115,19 @@ class Uncounted final : public Backend {
 int64_t AllocationsOf(Batcher& batcher, const std::shared_ptr<DroppingSink>& sink, size_t from, size_t to,
                       size_t burst) {
   const Shape shape{1, batcher.signature().inputs[0].shape[1]};
-  const int64_t before = allocations.load();
-  counting = true;
-  for (size_t i = from; i < to; ++i) {
-    const RefPtr<Request> request = batcher.NewRequest();
-    request->sink = sink;
-    if (!batcher.Reserve(*request, std::span(&shape, 1)).ok()) std::abort();
-    std::fill_n(static_cast<float*>(request->inputs()[0].data), shape[1], 1.0f);
-    batcher.Enqueue(request.get());
-    if ((i + 1) % burst == 0) {
-      batcher.Flush(Batcher::RunHere::kIfShort);
-      sink->WaitFor(i + 1);
+  return CountAllocations([&] {
+    for (size_t i = from; i < to; ++i) {
+      const RefPtr<Request> request = batcher.NewRequest();
+      request->sink = sink;
+      if (!batcher.Reserve(*request, std::span(&shape, 1)).ok()) std::abort();
+      std::fill_n(static_cast<float*>(request->inputs()[0].data), shape[1], 1.0f);
+      batcher.Enqueue(request.get());
+      if ((i + 1) % burst == 0) {
+        batcher.Flush(Batcher::RunHere::kIfShort);
+        sink->WaitFor(i + 1);
+      }
     }
-  }
-  counting = false;
-  return allocations.load() - before;
+  });
 }
 
 // A model on two executors, warmed up with every size of batch that comes.

@@ -43,6 +43,7 @@ class OneRowView final : public OnlineView {
   }
   Result<std::optional<std::string>> Cursor() override { return std::optional<std::string>(); }
   Result<size_t> Entities() override { return size_t{1}; }
+  size_t WriteBytes() const override { return 1 << 20; }
 
  private:
   const ViewSpec spec_{"v",
