@@ -4,7 +4,7 @@ from falaj.features.aggregate import Aggregate
 from falaj.features.column import Column
 from falaj.features.entity import Entity
 from falaj.features.errors import DataError, DefinitionError
-from falaj.features.source import CsvFiles, ParquetFiles, Source
+from falaj.features.source import CsvFiles, ParquetFiles, Source, SqlQuery
 from falaj.features.view import Tags, View
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Entity",
     "ParquetFiles",
     "Source",
+    "SqlQuery",
     "Tags",
     "View",
 ]

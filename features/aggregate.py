@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from types import MappingProxyType
 
-from falaj.features.column import Column
+from falaj.features.column import Column, check_demands
 from falaj.features.datatypes import DUCKDB_TYPES
 from falaj.features.entity import check_name
 from falaj.features.errors import DefinitionError
@@ -97,5 +97,6 @@ class Aggregate:
         refused = {"BYTES": _COMPUTED, "BOOL": ("min", "max")}.get(column.datatype, ())
         if self.function in refused:
             raise DefinitionError(f"{where}: {self.function} is of numbers, got {column.datatype}")
+        check_demands(column, where)
         if column.default is not None:
             raise DefinitionError(f"{where}: default: an aggregate's column has none, got {column.default!r}")

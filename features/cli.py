@@ -164,7 +164,8 @@ def export(
         name = f"{each.meaning['name']}@{each.meaning['version']}"
         counts = f"{each.present} present, {each.missing} missing, {each.expired} expired; {each.late} late"
         nulls = ", ".join(f"{column} {count}" for column, count in each.null.items() if count)
-        print(f"{name}: {counts}" + (f"; null: {nulls}" if nulls else ""))
+        bad = ", ".join(f"{count} {reason}" for reason, count in each.bad.items())
+        print(f"{name}: {counts}" + (f"; null: {nulls}" if nulls else "") + (f"; bad: {bad}" if bad else ""))
 
 
 def _on_spark(
@@ -204,7 +205,7 @@ def materialize(
 ) -> None:
     """Bring the online store up to what the views' sources tell.
 
-    Reads what was not read before. It can be ended at any time and run again.
+    Reads what was not read before. It can be ended at any time and run again. Bad rows are kept apart.
     """
     from falaj.features.identity import micros_of, view_of
     from falaj.features.offline.resources import Resources
@@ -221,9 +222,10 @@ def materialize(
     opened = open_store(store or f"lmdb://{data_dir / 'online'}")
     with _progress("materializing") as tell:
         done = materialize_views(
-            [view_of(found.meaning) for found in chosen],
+            [view_of(found.meaning, found.stewardship) for found in chosen],
             opened,
             data_dir,
+            quarantine=_quarantine(data_dir, store),
             until_us=until_us,
             rebuild=rebuild,
             resources=Resources(memory, threads),
@@ -233,11 +235,13 @@ def materialize(
         print(json.dumps([asdict(each) for each in done]))
         return
     for each in done:
+        bad = f", {each.bad} bad in {each.quarantined}" if each.bad else ""
         ended = ", went on where another run was ended" if each.resumed else ""
-        nobody = f", {each.without_key} without a key" if each.without_key else ""
-        print(
-            f"{each.view}@{each.version}: {each.rows} rows, {each.entities} entities changed{nobody}{ended}"
-        )
+        stale = "" if each.stale is None else "; stale" if each.stale else "; fresh"
+        name = f"{each.view}@{each.version}"
+        print(f"{name}: {each.rows} rows, {each.entities} entities changed{bad}{ended}{stale}")
+        for reason, count in each.reasons.items():
+            print(f"  {count} {reason}")
 
 
 @features.command()
@@ -368,6 +372,61 @@ def audit(
         raise typer.Exit(1)
 
 
+@features.command("check")
+def check_views(
+    views: Annotated[
+        str | None, typer.Option(metavar="A@1,B@3", help="By default the latest version of each.")
+    ] = None,
+    quarantine: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write the bad rows there, with their reasons.")
+    ] = None,
+    data_dir: DataDir = _DATA_DIR,
+    as_json: Json = False,
+) -> None:
+    """Check the rows of views' sources. Exit code 1 where some are bad."""
+    from falaj.features.check_report import check_source
+
+    if views is None:
+        names = sorted({found.name for found in _registry(data_dir).versions()})
+    else:
+        names = [name.strip() for name in views.split(",")]
+    reports = [check_source(_find(data_dir, name), quarantine) for name in names]
+    if as_json:
+        print(json.dumps([asdict(report) for report in reports], ensure_ascii=False))
+    else:
+        for report in reports:
+            print("\n".join(report.lines()))
+    if any(report.bad for report in reports):
+        raise typer.Exit(1)
+
+
+@features.command()
+def lineage(
+    view: Annotated[
+        str | None, typer.Argument(metavar="[VIEW[@VERSION]]", help="By default the latest version of each.")
+    ] = None,
+    repository: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Whose models are asked what they take.")
+    ] = None,
+    data_dir: DataDir = _DATA_DIR,
+    as_json: Json = False,
+) -> None:
+    """Show what views are made from, and what is made from them."""
+    from falaj.features.lineage import lineage_of
+    from falaj.features.model_inputs import models_in
+
+    versions = _registry(data_dir).versions()
+    latest = {each.name: each for each in versions}
+    chosen = list(latest.values()) if view is None else [_find(data_dir, view)]
+    models = None if repository is None else models_in(repository)
+    told = [lineage_of(each, versions, models) for each in chosen]
+    if as_json:
+        print(json.dumps([asdict(each) for each in told], ensure_ascii=False))
+        return
+    for each in told:
+        print("\n".join(each.lines()))
+
+
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[float], None] | None]:
     """A bar on standard error while the context lasts; none where that is no terminal."""
@@ -390,6 +449,14 @@ def _time(text: str, option: str) -> "datetime":
         return datetime.fromisoformat(text)
     except ValueError as error:
         raise DefinitionError(f"{option}: {error}") from error
+
+
+def _quarantine(data_dir: Path, store: str | None) -> Path:
+    """Of a store alone: which rows are kept there is counted by its runs."""
+    from hashlib import sha256
+
+    of = "" if store is None else f"-{sha256(store.encode()).hexdigest()[:8]}"
+    return data_dir / f"quarantine{of}"
 
 
 def _registry(data_dir: Path) -> "Registry":

@@ -23,8 +23,9 @@ DUCKDB_TYPES: Mapping[str, str] = MappingProxyType(
         "BYTES": "VARCHAR",
     }
 )
+FLOATS = ("FP32", "FP64")
 # Floats are no keys: NaN is not equal to itself, and 0.0 equals -0.0 with other bits.
-KEY_TYPES = frozenset(DUCKDB_TYPES) - {"FP32", "FP64", "BOOL"}
+KEY_TYPES = frozenset(DUCKDB_TYPES) - {*FLOATS, "BOOL"}
 Value = bool | int | float | str
 _SIGNED = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
 _WHOLE = frozenset((*_SIGNED, *(f"U{name}" for name in _SIGNED)))
@@ -37,7 +38,7 @@ def accepts(datatype: str, duckdb_type: str) -> bool:
     """
     if "INT" in datatype:
         return duckdb_type in _WHOLE
-    if datatype in ("FP32", "FP64"):
+    if datatype in FLOATS:
         return duckdb_type in _WHOLE | {"FLOAT", "DOUBLE"} or duckdb_type.startswith("DECIMAL")
     return duckdb_type == DUCKDB_TYPES[datatype]
 
@@ -49,7 +50,7 @@ def check_value(value: object, datatype: str, where: str) -> Value:
     if datatype == "BYTES" and isinstance(value, str):
         return value
     if not isinstance(value, bool):
-        if datatype in ("FP32", "FP64") and isinstance(value, int | float):
+        if datatype in FLOATS and isinstance(value, int | float):
             return _float(value, datatype, where)
         if "INT" in datatype and isinstance(value, int):
             low, high = range_of(datatype)

@@ -3,19 +3,21 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from falaj.features.aggregate import Aggregate
 from falaj.features.column import Column
+from falaj.features.datatypes import FLOATS
 from falaj.features.entity import Entity
 from falaj.features.errors import DataError, DefinitionError
-from falaj.features.source import CsvFiles, ParquetFiles, Source
+from falaj.features.source import CsvFiles, ParquetFiles, Source, SqlQuery
 from falaj.features.view import View
 
 Plain = dict[str, Any]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_KINDS: dict[str, type[Source]] = {"parquet": ParquetFiles, "csv": CsvFiles}
+_KINDS: dict[str, type[Source]] = {"parquet": ParquetFiles, "csv": CsvFiles, "sql": SqlQuery}
 
 
 def meaning(view: View) -> Plain:
@@ -36,20 +38,32 @@ def meaning(view: View) -> Plain:
         "deleted": view.deleted,
         "sql": view.sql,
         "columns": {
-            column.name: {"datatype": column.datatype, "default": _default(column)} for column in view.columns
+            column.name: {
+                "datatype": column.datatype,
+                "default": _default(column),
+                **_demands(column),
+            }
+            for column in view.columns
         },
+        # Only where it is said, so that views from before there were checks keep their hash.
+        **({"unique": True} if view.unique else {}),
         **_windowed(view),
     }
 
 
-def view_of(told: Mapping[str, Any]) -> View:
-    """Return the view, without owner and tags, of which `meaning` said this."""
+def view_of(told: Mapping[str, Any], stewards: Mapping[str, Any] | None = None) -> View:
+    """Return the view, without owner and tags, of which `meaning` said this.
+
+    Args:
+        stewards: What `stewardship` said of it, for its freshness.
+    """
     entity, ttl = told["entity"], told["ttl_us"]
+    fresh = (stewards or {}).get("freshness_us")
     return View(
         name=told["name"],
         version=told["version"],
         entity=Entity(entity["name"], dict(entity["keys"])),
-        source=_KINDS[told["source"]["kind"]](told["source"]["glob"]),
+        source=_source_of(told["source"]),
         columns=tuple(_column(name, of) for name, of in told["columns"].items()),
         event_time=told["event_time"],
         known_time=told["known_time"],
@@ -58,19 +72,22 @@ def view_of(told: Mapping[str, Any]) -> View:
         sequence=told["sequence"],
         deleted=told["deleted"],
         sql=told["sql"],
+        unique=told.get("unique", False),
+        freshness=None if fresh is None else timedelta(microseconds=fresh),
         aggregates=tuple(_aggregate(name, of) for name, of in told.get("aggregates", {}).items()),
         event_id=told.get("event_id"),
     )
 
 
 def stewardship(view: View) -> Plain:
-    """Return the rest of a definition: who answers for the view, and what governs its use."""
+    """Return the rest: who answers for the view, what governs its use, how fresh it is to be."""
     tags = view.tags
     return {
         "owner": view.owner,
         "purpose": tags.purpose,
         "sensitivity": tags.sensitivity,
         "jurisdiction": tags.jurisdiction,
+        **({} if view.freshness is None else {"freshness_us": micros(view.freshness)}),
     }
 
 
@@ -108,7 +125,6 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any], at: str = "") -> 
 
 
 _ABSENT = object()
-_FLOATS = ("FP32", "FP64")
 
 
 def _shown(value: Any) -> str:
@@ -117,20 +133,48 @@ def _shown(value: Any) -> str:
 
 def _source(source: Source) -> Plain:
     (kind,) = (kind for kind, of in _KINDS.items() if type(source) is of)
-    return {"kind": kind, "glob": source.glob}
+    return {"kind": kind, **asdict(source)}
+
+
+def _source_of(told: Mapping[str, Any]) -> Source:
+    return _KINDS[told["kind"]](**{name: value for name, value in told.items() if name != "kind"})
 
 
 def _default(column: Column) -> Any:
     # JSON has no NaN and no infinities; the text of a float tells it exactly.
     default = column.default
-    return default if default is None or column.datatype not in _FLOATS else repr(float(default))
+    return default if default is None or column.datatype not in FLOATS else repr(float(default))
 
 
 def _column(name: str, told: Mapping[str, Any]) -> Column:
-    default, datatype = told["default"], told["datatype"]
-    if default is not None and datatype in _FLOATS:
-        default = float(default)
-    return Column(name, datatype, default)
+    def read(value: Any) -> Any:
+        return float(value) if value is not None and told["datatype"] in FLOATS else value
+
+    allowed = told.get("one_of")
+    return Column(
+        name,
+        told["datatype"],
+        read(told["default"]),
+        required=told.get("required", False),
+        minimum=read(told.get("minimum")),
+        maximum=read(told.get("maximum")),
+        one_of=None if allowed is None else tuple(read(value) for value in allowed),
+        finite=told.get("finite", False),
+    )
+
+
+def _demands(column: Column) -> Plain:
+    # Only those that are made, as `unique`.
+    def told(value: Any) -> Any:
+        return repr(float(value)) if column.datatype in FLOATS else value
+
+    made: Plain = {name: True for name in ("required", "finite") if getattr(column, name)}
+    for name in ("minimum", "maximum"):
+        if getattr(column, name) is not None:
+            made[name] = told(getattr(column, name))
+    if column.one_of is not None:
+        made["one_of"] = [told(value) for value in column.one_of]
+    return made
 
 
 def _windowed(view: View) -> Plain:
@@ -142,7 +186,7 @@ def _windowed(view: View) -> Plain:
         "aggregates": {
             each.name: {
                 "function": each.function,
-                "column": None if each.column is None else [each.column.name, each.column.datatype],
+                "column": None if each.column is None else _counted(each.column),
                 "window_us": micros(each.window),
                 "tile_us": micros(each.tile),
             }
@@ -151,8 +195,16 @@ def _windowed(view: View) -> Plain:
     }
 
 
+def _counted(column: Column) -> list[Any]:
+    demands = _demands(column)
+    return [column.name, column.datatype, *([demands] if demands else [])]
+
+
 def _aggregate(name: str, told: Mapping[str, Any]) -> Aggregate:
-    column = None if told["column"] is None else Column(*told["column"])
+    column = None
+    if told["column"] is not None:
+        of, datatype, *demands = told["column"]
+        column = _column(of, {"datatype": datatype, "default": None, **(demands[0] if demands else {})})
     made = Aggregate(name, told["function"], column, timedelta(microseconds=told["window_us"]))
     if micros(made.tile) != told["tile_us"]:
         raise DefinitionError(

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from falaj.features.aggregate import Aggregate
-from falaj.features.column import Column
+from falaj.features.column import Column, check_demands
 from falaj.features.datatypes import DUCKDB_TYPES, check_value
 from falaj.features.entity import Entity, check_name
 from falaj.features.errors import DefinitionError
-from falaj.features.source import Source
+from falaj.features.source import Source, SqlQuery
 
 __all__ = ["Column", "Tags", "View"]
 
@@ -38,7 +38,7 @@ class View:
             deleted.
         event_id: A column of whole numbers or text that tells the copies of one event, which have one event
             time: the one known first, then by event time and sequence, is the event. None, or null in a row:
-            every row is an event.
+            every row is an event. Of a query, which is read again as a whole, each row has to have one.
         event_time: The source's column that tells from when on a row's values are true.
         known_time: The one that tells when the row arrived. None where that is the event time: a claim that
             no row ever came late.
@@ -48,7 +48,10 @@ class View:
         sequence: A column of integers that orders rows of the same two times, the newest last. None: their
             order in the source's files.
         deleted: A column of booleans, true in rows which tell that the entity has no values any more.
-        sql: The transformation, a SELECT of DuckDB from the table `source`; None: its rows as they are.
+        sql: The transformation, a SELECT of DuckDB from the table `source`; None: its rows as they are. Not
+            where the source is a query itself.
+        unique: Of rows with the same keys, times and sequence all but the last are bad. Not of events.
+        freshness: How long ago the newest row may have become known; told by checks, the fault of no row.
         owner: Who answers for the view.
         tags: What governs its use.
 
@@ -70,6 +73,8 @@ class View:
     sequence: str | None = None
     deleted: str | None = None
     sql: str | None = None
+    unique: bool = False
+    freshness: timedelta | None = None
     owner: str = ""
     tags: Tags = Tags()
 
@@ -82,6 +87,10 @@ class View:
             raise DefinitionError(f"{where}: source_delay: expected 0 or more, got {self.source_delay}")
         if self.ttl is not None and self.ttl < timedelta():
             raise DefinitionError(f"{where}: ttl: expected 0 or more, got {self.ttl}")
+        if self.freshness is not None and self.freshness < timedelta():
+            raise DefinitionError(f"{where}: freshness: expected 0 or more, got {self.freshness}")
+        if self.sql is not None and isinstance(self.source, SqlQuery):
+            raise DefinitionError(f"{where}: sql: its source is a query: put the transformation into that")
         if self.aggregates or self.event_id is not None:
             self._check_windowed(where)
         elif not self.columns:
@@ -94,6 +103,7 @@ class View:
                 raise DefinitionError(f"{at}: expected one of {expected}, got {column.datatype!r}")
             if column.default is not None:
                 check_value(column.default, column.datatype, f"{at}: default")
+            check_demands(column, at)
 
     def __str__(self) -> str:
         return f"view {self.name}@{self.version}"
@@ -121,11 +131,24 @@ class View:
             raise DefinitionError(f"{where}: expected columns or aggregates, got both")
         if self.ttl is not None or self.deleted is not None:
             raise DefinitionError(f"{where}: expected neither ttl nor deleted beside aggregates")
-        datatypes: dict[str, str] = {}
+        if self.unique:
+            raise DefinitionError(
+                f"{where}: unique: is not beside aggregates; event_id tells copies of events"
+            )
+        if isinstance(self.source, SqlQuery) and self.event_id is None:
+            raise DefinitionError(
+                f"{where}: event_id: expected one, since a query is read again as a whole, got none"
+            )
+        others: dict[str, Column] = {}
         for column in (each.column for each in self.aggregates if each.column is not None):
-            other = datatypes.setdefault(column.name, column.datatype)
-            if other != column.datatype:
-                raise DefinitionError(f"{where}, column {column.name!r}: is {other} and {column.datatype}")
+            other = others.setdefault(column.name, column)
+            if other.datatype != column.datatype:
+                told = f"is {other.datatype} and {column.datatype}"
+                raise DefinitionError(f"{where}, column {column.name!r}: {told}")
+            if other != column:
+                raise DefinitionError(
+                    f"{where}, column {column.name!r}: two aggregates demand otherwise of it"
+                )
             if column.name in self.entity.keys:
                 raise DefinitionError(f"{where}, column {column.name!r}: is a key of {self.entity.name}")
 

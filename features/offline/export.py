@@ -3,6 +3,7 @@
 import os
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from glob import glob
 from pathlib import Path
@@ -13,8 +14,16 @@ import duckdb
 from falaj._core import __version__
 from falaj.features.errors import DataError, DefinitionError
 from falaj.features.identity import content_hash, meaning, micros_of, view_of
-from falaj.features.offline.history import EVENT, KNOWN
-from falaj.features.offline.manifest import FileSeen, Manifest, ViewJoined, read_manifest, see, see_all
+from falaj.features.offline.history import EVENT, KNOWN, left_out
+from falaj.features.offline.manifest import (
+    FileSeen,
+    Manifest,
+    ViewJoined,
+    read_manifest,
+    see,
+    see_all,
+    see_source,
+)
 from falaj.features.offline.point_in_time import (
     EXPIRED,
     LATE,
@@ -33,6 +42,8 @@ from falaj.features.offline.resources import MOST, Resources, connect
 from falaj.features.offline.scratch import Scratch, kept_scratch
 from falaj.features.offline.spine import Spine, create_spine
 from falaj.features.offline.sql import blaming, literal, quoted
+from falaj.features.offline.staging import Staged
+from falaj.features.source import SqlQuery
 from falaj.features.view import View
 
 _GIVEN, _SPINE = "__given", "__spine"  # the spine as it is read, and as it was
@@ -74,7 +85,7 @@ def export_again(
     """Make an export again of the same files, as its manifest tells.
 
     Raises:
-        DataError: A source has changed since, or what was made now has other bytes.
+        DataError: A source has changed since, and nothing was made; or what was made now has other bytes.
     """
     told = read_manifest(manifest)
     if told.spark is not None:
@@ -83,7 +94,10 @@ def export_again(
         if not Path(seen.path).exists() or see(seen.path) != seen:
             raise DataError(f"{seen.path}: is not what it was when {manifest} was written")
     views = [view_of(view.meaning) for view in told.views]
-    made = _export(Spine(told.spine, told.spine_time), views, out, told.as_of_known_us, resources, tell)
+    staged = [view.staged for view in told.views]
+    made = _export(
+        Spine(told.spine, told.spine_time), views, out, told.as_of_known_us, resources, tell, staged
+    )
     if made.out.sha256 != told.out.sha256:
         by = f"DuckDB {made.duckdb}, was {told.duckdb}"
         raise DataError(f"{out}: sha256 {made.out.sha256}, {manifest} tells {told.out.sha256} ({by})")
@@ -97,6 +111,7 @@ def _export(
     until: int | None,
     resources: Resources,
     tell: Tell | None,
+    expected: Sequence[Staged | None] | None = None,
 ) -> Manifest:
     joined = [Joined(view, f"__history_{i}") for i, view in enumerate(views)]
     if not out.parent.is_dir():
@@ -116,9 +131,13 @@ def _export(
         for i, each in enumerate(joined):
             with progress.part(i / (len(joined) + 1), (i + 1) / (len(joined) + 1)) as step:
                 parts.append(join.join(each, f"view-{i}.parquet", step))
+        staged = [join.staged.get(each.history) for each in joined]
+        if expected is not None:
+            _check_staged(views, expected, staged)
         with progress.part(len(joined) / (len(joined) + 1), 1.0):
             made = _write(connection, scratch, joined, parts)
-        views_joined = [_view_joined(connection, *each) for each in zip(joined, parts, strict=True)]
+        told = zip(joined, parts, staged, strict=True)
+        views_joined = [replace(_view_joined(connection, each, part), staged=of) for each, part, of in told]
         rows = _row(connection, f"SELECT count(*) FROM read_parquet({literal(str(made))})")[0]
         if _asked(spine, views, until, resources)["files"] != asked["files"]:
             raise DataError("export: a file of the spine or of a view's source has changed while it was read")
@@ -141,6 +160,18 @@ def _export(
     return manifest
 
 
+def _check_staged(
+    views: Sequence[View], before: Sequence[Staged | None], now: Sequence[Staged | None]
+) -> None:
+    for view, then, found in zip(views, before, now, strict=True):
+        if then != found and then is not None and found is not None:
+            same = "as many, of other values or in another order" if then.rows == found.rows else "other rows"
+            raise DataError(
+                f"{view}, source: its query gives {same} than when the manifest was written: "
+                f"{found.rows} rows, sha256 {found.sha256}; it tells {then.rows}, {then.sha256}"
+            )
+
+
 def known_until(as_of_known: datetime | None) -> int | None:
     """Return a time in UTC microseconds. Raises DataError where it is naive."""
     if as_of_known is None:
@@ -151,8 +182,10 @@ def known_until(as_of_known: datetime | None) -> int | None:
 
 
 def _asked(spine: Spine, views: Sequence[View], until: int | None, resources: Resources) -> dict[str, Any]:
-    """All that decides what an export computes on its way. What a SELECT finds is another thing each time."""
-    globs = [view.source.glob for view in views] + ([] if spine.file is None else [spine.file])
+    """All that decides what an export computes on its way. What SELECTs find is another thing each time."""
+    globs = [view.source.glob for view in views if not isinstance(view.source, SqlQuery)]
+    globs += [] if spine.file is None else [spine.file]
+    asks_again = any(isinstance(view.source, SqlQuery) for view in views)
     paths = [path for pattern in globs for path in sorted(glob(pattern, recursive=True))]
     stats = [(path, os.stat(path)) for path in paths]
     return {
@@ -160,6 +193,7 @@ def _asked(spine: Spine, views: Sequence[View], until: int | None, resources: Re
         "versions": [__version__, duckdb.__version__],
         "spine": [spine.given, spine.time, None if spine.file else uuid.uuid4().hex],
         "views": [meaning(view) for view in views],
+        "queries": uuid.uuid4().hex if asks_again else None,
         "until": until,
         "memory": resources.memory,
         "files": [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats],
@@ -232,13 +266,14 @@ def _view_joined(connection: duckdb.DuckDBPyConnection, joined: Joined, part: Pa
     return ViewJoined(
         content_hash=content_hash(told),
         meaning=told,
-        files=see_all(view.source.glob),
+        files=see_source(view.source),
         history_rows=rows,
         ahead=ahead,
         present=found[0],
         missing=found[1],
         expired=found[2],
         late=found[3],
+        bad=left_out(connection, view, joined.history),
         null={column.name: count for column, count in zip(view.features, found[4:], strict=True)},
     )
 

@@ -6,20 +6,26 @@ order; and EVENT_ID, a whole number or text, where the view has one. Names with 
 ours: no definition can have them.
 """
 
+from pathlib import Path
+
 import duckdb
 
-from falaj.features.datatypes import DUCKDB_TYPES, accepts
+from falaj.features.datatypes import DUCKDB_TYPES, FLOATS, accepts
+from falaj.features.demands import demands
 from falaj.features.errors import DefinitionError
 from falaj.features.offline.sql import (
     blaming,
     csv_sql,
     csv_type,
+    float_sql,
+    literal,
     micros_sql,
     parquet_sql,
     quoted,
     whole_sql,
 )
-from falaj.features.source import CsvFiles
+from falaj.features.offline.staging import Staged, stage
+from falaj.features.source import CsvFiles, SqlQuery
 from falaj.features.view import View
 
 EVENT = "__event_ts"
@@ -27,31 +33,74 @@ KNOWN = "__known_ts"
 SEQUENCE = "__sequence"
 DELETED = "__deleted"
 EVENT_ID = "__event_id"
+REASON = "__reason"
+_JUDGED = "__judged"
 ROW = "__row"  # of the source's files, in order
 NEWEST = 2**63 - 1  # a SEQUENCE that is null in the source
 
 
 def create_history(
-    connection: duckdb.DuckDBPyConnection, view: View, name: str, *, numbered: bool = False
-) -> None:
-    """Create the temporary view `name`, a view's history.
+    connection: duckdb.DuckDBPyConnection,
+    view: View,
+    name: str,
+    scratch: Path | None = None,
+    *,
+    numbered: bool = False,
+) -> Staged | None:
+    """Create the temporary view `name`, a view's history without the rows that `left_out` counts.
 
     Args:
+        scratch: A folder that outlives the connection; rows of a query are put there.
         numbered: Add the column ROW, by which a row is found again; of Parquet files without `sql`.
+
+    Returns:
+        What was read of a query; None where the source is files.
 
     Raises:
         DataError: The source cannot be read, or a time in it is naive.
         DefinitionError: A column that the definition names is not in the source, or of another type there.
     """
     connection.execute("SET TimeZone = 'UTC'")
-    source = source_sql(view)
+    staged, source = _staged(view, name, scratch)
     rows = source if view.sql is None else f"WITH source AS ({source}) SELECT * FROM ({view.sql})"
     with blaming(f"{view}, source"):
         described = connection.execute(f"DESCRIBE {rows}").fetchall()
     types = {str(column[0]): str(column[1]) for column in described}
     select = ", ".join([*_columns(view, types), *([ROW] if numbered else [])])
+    typed = f"SELECT {select} FROM ({rows})"
+    reason = _reason(view)
+    if reason is not None:
+        judged = f"SELECT *, {reason} AS {REASON} FROM ({typed})"
+        typed = f"SELECT * EXCLUDE {REASON} FROM ({judged}) WHERE {REASON} IS NULL"
     with blaming(f"{view}, source"):
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS SELECT {select} FROM ({rows})")
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS {typed}")
+        if reason is not None:
+            connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(name + _JUDGED)} AS {judged}")
+    return staged
+
+
+def left_out(connection: duckdb.DuckDBPyConnection, view: View, name: str) -> dict[str, int]:
+    """Count the rows, by reason, that are not in a history because of what the definition demands.
+
+    Raises:
+        DataError: The source cannot be read.
+    """
+    if _reason(view) is None:
+        return {}
+    judged = quoted(name + _JUDGED)
+    sql = f"SELECT {REASON}, count(*) FROM {judged} WHERE {REASON} IS NOT NULL GROUP BY 1 ORDER BY 1"
+    with blaming(f"{view}, source"):
+        return dict(connection.execute(sql).fetchall())
+
+
+def _reason(view: View) -> str | None:
+    """SQL for what is bad about a typed row; None where the definition demands nothing."""
+    rules = [rule for column in view.inputs for rule in demands(column, quoted(column.name))]
+    if view.event_id is not None and isinstance(view.source, SqlQuery):
+        # It is read again as a whole, and an event without an id would count each time.
+        rules.append((f"{EVENT_ID} IS NULL", f"null: {view.event_id}"))
+    told = " ".join(f"WHEN NOT {DELETED} AND {rule} THEN {literal(reason)}" for rule, reason in rules)
+    return f"CASE {told} END" if rules else None
 
 
 def _is_plain_csv(view: View) -> bool:
@@ -59,8 +108,18 @@ def _is_plain_csv(view: View) -> bool:
     return isinstance(view.source, CsvFiles) and view.sql is None
 
 
+def _staged(view: View, name: str, scratch: Path | None) -> tuple[Staged | None, str]:
+    if not isinstance(view.source, SqlQuery):
+        return None, source_sql(view)
+    if scratch is None:
+        raise ValueError(f"{view}: a query needs a scratch folder")
+    path = scratch / f"{name}.parquet"
+    return stage(view, path), parquet_sql(str(path), ROW)
+
+
 def source_sql(view: View) -> str:
     """Return SQL for the rows of a view's files, before its transformation."""
+    assert not isinstance(view.source, SqlQuery)
     if not isinstance(view.source, CsvFiles):
         return parquet_sql(view.source.glob, ROW)
     types = {time: "VARCHAR" for time in (view.event_time, view.known_time) if time is not None}
@@ -82,6 +141,8 @@ def _columns(view: View, types: dict[str, str]) -> list[str]:
         column = found(role, name)
         if _is_plain_csv(view) and "INT" in datatype:
             return f"{whole_sql(column, datatype, f'{view}, {name}')} AS {column}"
+        if _is_plain_csv(view) and datatype in FLOATS:
+            return f"{float_sql(column, datatype, f'{view}, {name}')} AS {column}"
         if not accepts(datatype, types[name]):
             raise DefinitionError(f"{view}: {role}: is {datatype}, the source has {types[name]}")
         return f"{column}::{DUCKDB_TYPES[datatype]} AS {column}"

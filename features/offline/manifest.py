@@ -3,13 +3,15 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from glob import glob
 from pathlib import Path
 from typing import Any
 
 from falaj.features.errors import DataError
 from falaj.features.identity import Plain
+from falaj.features.offline.staging import Staged
+from falaj.features.source import Source, SqlQuery
 
 FORMAT = 1
 
@@ -30,12 +32,14 @@ class ViewJoined:
     Attributes:
         content_hash: Of its definition.
         meaning: Its definition, as `identity.meaning` has it.
-        files: Its source.
+        files: Its source; none where that is a query.
         history_rows: In the source.
         ahead: Of these, with an event in the future of when it was known: clocks that are not right.
         present, missing, expired: Rows of the spine, by what the view had for them.
         late: Rows of the spine for which something newer was true and not known yet.
         null: Of the rows that are present, for how many each column is null.
+        staged: What was read of a query.
+        bad: Rows of the source that are not in the history, by what the definition demands of them.
     """
 
     content_hash: str
@@ -48,6 +52,8 @@ class ViewJoined:
     expired: int
     late: int
     null: dict[str, int]
+    staged: Staged | None = None
+    bad: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ def read_manifest(path: Path) -> Manifest:
         told = json.loads(path.read_text(encoding="utf-8"))
         if told.pop("format") != FORMAT:
             raise DataError(f"{path}: of another version of Falaj")
-        views = tuple(ViewJoined(**{**view, "files": _files(view["files"])}) for view in told.pop("views"))
+        views = tuple(_view(view) for view in told.pop("views"))
         spine_files, columns = _files(told.pop("spine_files")), tuple(told.pop("columns"))
         out = FileSeen(**told.pop("out"))
         return Manifest(**told, spine_files=spine_files, views=views, columns=columns, out=out)
@@ -110,6 +116,17 @@ def see_folder(path: Path, pattern: str) -> FileSeen:
     seen = [see(file) for file in sorted(path.glob(pattern))]
     digest = hashlib.sha256("".join(file.sha256 for file in seen).encode()).hexdigest()
     return FileSeen(str(path), sum(file.bytes for file in seen), digest)
+
+
+def see_source(source: Source) -> tuple[FileSeen, ...]:
+    """Return those of a view's source; none of a query."""
+    return () if isinstance(source, SqlQuery) else see_all(source.glob)
+
+
+def _view(told: Mapping[str, Any]) -> ViewJoined:
+    staged = told.get("staged")  # manifests from before there were queries have none
+    seen = None if staged is None else Staged(**staged)
+    return ViewJoined(**{**told, "files": _files(told["files"]), "staged": seen})
 
 
 def _files(told: list[Mapping[str, Any]]) -> tuple[FileSeen, ...]:

@@ -28,6 +28,7 @@ from falaj.features.offline.progress import Step
 from falaj.features.offline.resources import Resources, leaving_half, memory_bytes
 from falaj.features.offline.scratch import Scratch
 from falaj.features.offline.sql import blaming, literal, parquet_sql, quoted
+from falaj.features.offline.staging import Staged
 from falaj.features.source import ParquetFiles
 from falaj.features.view import View
 
@@ -96,6 +97,7 @@ class PointInTime:
         self._until = known_until
         self._memory = memory_bytes(connection)
         self._numbered: dict[str, str] | None = None
+        self.staged: dict[str, Staged] = {}  # what was read of queries, by their histories
 
     def join(self, joined: Joined, name: str, step: Step) -> Path:
         """Write what a view has for the spine's rows, in their order, as the Parquet file `name`.
@@ -132,7 +134,12 @@ class PointInTime:
         return made
 
     def _create_history(self, joined: Joined, name: str) -> None:
-        create_history(self._connection, joined.view, joined.history, numbered=joined.has_places)
+        folder = self._scratch.folder
+        staged = create_history(
+            self._connection, joined.view, joined.history, folder, numbered=joined.has_places
+        )
+        if staged is not None:
+            self.staged[joined.history] = staged
         if joined.has_places:
             return
         if not self._scratch.has(name):

@@ -19,7 +19,7 @@ from falaj.features.errors import DataError
 from falaj.features.identity import content_hash, meaning
 from falaj.features.offline.export import added_columns, keys_of, known_until
 from falaj.features.offline.history import EVENT, KNOWN
-from falaj.features.offline.manifest import Manifest, ViewJoined, see_all, see_folder
+from falaj.features.offline.manifest import Manifest, ViewJoined, see_all, see_folder, see_source
 from falaj.features.offline.point_in_time import EXPIRED, MISSING, PRESENT, SPINE_ROW, Joined
 from falaj.features.offline.resources import MOST, Resources
 from falaj.features.offline.spark_history import (
@@ -209,7 +209,7 @@ def _view_joined(joined: Joined, history: Row, counted: Row) -> ViewJoined:
     return ViewJoined(
         content_hash=content_hash(told),
         meaning=told,
-        files=see_all(view.source.glob),
+        files=see_source(view.source),
         history_rows=history["rows"],
         ahead=history["ahead"],
         present=counted[f"{joined.status}:{PRESENT}"],

@@ -75,7 +75,7 @@ _DUCKDB_NAMES: Mapping[type[t.DataType], str] = MappingProxyType(
 # What the export on Spark heeds; what else is set in a definition is refused, not passed over.
 _SOURCES = (ParquetFiles, CsvFiles)
 _OF_VIEW = frozenset(("name", "version", "owner", "tags", "entity", "source", "columns", "sql")) | frozenset(
-    ("event_time", "known_time", "source_delay", "ttl", "sequence", "deleted")
+    ("event_time", "known_time", "source_delay", "ttl", "sequence", "deleted", "unique", "freshness")
 )
 _OF_COLUMN = frozenset(("name", "datatype", "default"))
 
@@ -104,7 +104,8 @@ def check_view(view: View) -> None:
 def _check_fields(definition: View | ViewColumn, heeded: frozenset[str], where: str) -> None:
     for field in fields(definition):
         value = getattr(definition, field.name)
-        if field.name not in heeded and value and value != field.default:
+        said = value is not None and value is not False and value != "" and value != ()
+        if field.name not in heeded and said and value != field.default:
             raise DefinitionError(f"{where}: {field.name}: is not for Spark; DuckDB may export it")
 
 
@@ -146,7 +147,8 @@ def read_history(
             columns = (EVENT, KNOWN, SEQUENCE, DELETED, *(column.name for column in view.columns))
             return source.select(*plain, *(column_of(column) for column in columns))
     else:
-        _check_same_columns(connection, view)
+        assert isinstance(view.source, ParquetFiles)
+        _check_same_columns(connection, view, view.source)
         source = _read(session, [Path(path) for path in glob(view.source.glob, recursive=True)], ROW)
     if view.sql is not None:
         source = _transformed(session, source, view)
@@ -193,9 +195,9 @@ def _read(session: SparkSession, files: list[Path], row: str | None) -> DataFram
         return frame.select("*", number.alias(row))
 
 
-def _check_same_columns(connection: duckdb.DuckDBPyConnection, view: View) -> None:
+def _check_same_columns(connection: duckdb.DuckDBPyConnection, view: View, source: ParquetFiles) -> None:
     """Spark would take a column that a file does not have for one of nulls."""
-    schema = f"parquet_schema({literal(view.source.glob)})"
+    schema = f"parquet_schema({literal(source.glob)})"
     with blaming(f"{view}, source"):
         found = connection.execute(
             f"SELECT file_name, list(name) FROM {schema} GROUP BY file_name ORDER BY file_name"

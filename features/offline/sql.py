@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import duckdb
 
-from falaj.features.datatypes import DUCKDB_TYPES
+from falaj.features.datatypes import DUCKDB_TYPES, FLOATS
 from falaj.features.errors import DataError
 
 # Behind a time of day: what ends a mere date looks like an offset too.
@@ -45,7 +45,9 @@ def micros_sql(column: str, datatype: str, where: str) -> str:
     """
     missing = f"WHEN {column} IS NULL THEN error({literal(f'{where}: a row has none')})::BIGINT"
     if datatype == "TIMESTAMP WITH TIME ZONE":
-        return f"CASE {missing} ELSE epoch_us({column}) END"
+        never = literal(f"{where}: expected a time, got ")
+        infinite = f"WHEN isinf({column}) THEN error({never} || {column}::VARCHAR)::BIGINT"
+        return f"CASE {missing} {infinite} ELSE epoch_us({column}) END"
     if datatype == "BIGINT":
         return f"CASE {missing} ELSE {column} END"
     if datatype == "VARCHAR":
@@ -58,6 +60,18 @@ def micros_sql(column: str, datatype: str, where: str) -> str:
         f"{where}: expected a timestamp with time zone, or integers of UTC microseconds, got {datatype}; "
         "what a naive timestamp means is not known"
     )
+
+
+def maybe_micros_sql(column: str, datatype: str) -> str:
+    """Return SQL as `micros_sql` does, that is null for what is no such time."""
+    if datatype == "BIGINT":
+        return column
+    if datatype == "TIMESTAMP WITH TIME ZONE":
+        return f"epoch_us({column})"
+    if datatype != "VARCHAR":
+        return "NULL::BIGINT"
+    read = f"epoch_us(TRY_CAST({column} AS TIMESTAMPTZ))"
+    return f"CASE WHEN regexp_matches({column}, {literal(OFFSET)}) THEN {read} END"
 
 
 def parquet_sql(glob: str, row: str) -> str:
@@ -73,8 +87,8 @@ def csv_sql(glob: str, row: str, columns: Mapping[str, str]) -> str:
 
     Args:
         columns: Those whose types are not to be guessed from their values, and DuckDB's types for them. Times
-            and whole numbers are best left as VARCHAR, and read by `micros_sql` and `whole_sql`: DuckDB takes
-            a time without an offset for UTC, and rounds 1.5 to an integer.
+            and numbers are best left as VARCHAR, and read by `micros_sql`, `whole_sql` and `float_sql`:
+            DuckDB takes a time without an offset for UTC, rounds 1.5 to an integer, and makes 1e300 infinite.
     """
     known = ", ".join(f"{literal(name)}: {literal(of)}" for name, of in columns.items())
     options = f"header = true, types = {{{known}}}, nullstr = '', allow_quoted_nulls = false"
@@ -83,7 +97,7 @@ def csv_sql(glob: str, row: str, columns: Mapping[str, str]) -> str:
 
 def csv_type(datatype: str) -> str:
     """Return the type as which a column of a datatype is best read from CSV, see `csv_sql`."""
-    return "VARCHAR" if "INT" in datatype else DUCKDB_TYPES[datatype]
+    return "VARCHAR" if "INT" in datatype or datatype in FLOATS else DUCKDB_TYPES[datatype]
 
 
 def whole_sql(column: str, datatype: str, where: str) -> str:
@@ -93,4 +107,15 @@ def whole_sql(column: str, datatype: str, where: str) -> str:
     return (
         f"CASE WHEN {column} IS NULL OR regexp_full_match({column}, '[+-]?[0-9]+') "
         f"THEN {column}::{of} ELSE error({wrong} || {column})::{of} END"
+    )
+
+
+def float_sql(column: str, datatype: str, where: str) -> str:
+    """Return SQL for a column of text as floats; other text, and numbers that are too large, are errors."""
+    of = DUCKDB_TYPES[datatype]
+    wrong = literal(f"{where}: expected {datatype}, got ")
+    too_large = f"isinf(TRY_CAST({column} AS {of})) AND regexp_matches({column}, '[0-9]')"
+    return (
+        f"CASE WHEN {column} IS NOT NULL AND (TRY_CAST({column} AS {of}) IS NULL OR {too_large}) "
+        f"THEN error({wrong} || {column})::{of} ELSE TRY_CAST({column} AS {of}) END"
     )

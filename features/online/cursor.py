@@ -3,10 +3,12 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from glob import glob
 from pathlib import Path
+from typing import Any
 
 from falaj.features.errors import DataError
+from falaj.features.raw_rows import files_of
+from falaj.features.source import SqlQuery
 from falaj.features.view import View
 
 _FORMAT = 1
@@ -14,7 +16,10 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class FileRead:
-    """A file of a source as it was when it was read; another size or time of change makes it another file."""
+    """A file of a source as it was when it was read; another size or time of change makes it another file.
+
+    Of a query: its URL, how many rows had arrived, and a hash of them.
+    """
 
     path: str
     bytes: int
@@ -23,10 +28,17 @@ class FileRead:
 
 @dataclass(frozen=True)
 class Read:
-    """Everything in these files that had arrived by a time (UTC µs, inclusive)."""
+    """Everything in these files that had arrived by a time (UTC µs, inclusive).
+
+    Attributes:
+        runs: How many it took.
+        newest_us: When the newest row of all became known.
+    """
 
     files: tuple[FileRead, ...] = ()
     until_us: int | None = None  # None: nothing yet
+    runs: int = 0
+    newest_us: int | None = None
 
 
 @dataclass(frozen=True)
@@ -70,11 +82,14 @@ def cursor_of(told: bytes | None) -> Cursor:
 
 
 def files_now(view: View) -> tuple[FileRead, ...]:
-    """Return the files of a view's source, in the order of their paths. Raises DataError without any."""
-    paths = sorted(glob(view.source.glob, recursive=True))
-    if not paths:
-        raise DataError(f"{view}, source: no file matches {view.source.glob!r}")
-    stats = [(path, Path(path).stat()) for path in paths]
+    """Return the files of a view's source, in the order of their paths; none of a query.
+
+    Raises:
+        DataError: It is of files, and there are none.
+    """
+    if isinstance(view.source, SqlQuery):
+        return ()
+    stats = [(path, Path(path).stat()) for path in files_of(view)]
     return tuple(FileRead(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats)
 
 
@@ -125,8 +140,7 @@ def check_once(view: View, cursor: Cursor, now: Sequence[FileRead], divided_by: 
         raise DataError(f"{view}, source: `sql` may make rows of old files again with the new ones, {remedy}")
 
 
-def _read(plain: dict[str, object]) -> Read:
-    files, until = plain["files"], plain["until_us"]
-    assert isinstance(files, list)
-    assert until is None or isinstance(until, int)
-    return Read(tuple(FileRead(**file) for file in files), until)
+def _read(plain: dict[str, Any]) -> Read:
+    files = tuple(FileRead(**file) for file in plain["files"])
+    # Stores from before there were checks have neither of the last two.
+    return Read(files, plain["until_us"], plain.get("runs", 0), plain.get("newest_us"))

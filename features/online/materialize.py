@@ -1,8 +1,8 @@
 """Brings an online store up to what a view's source tells, in chunks that are each in whole or not at all.
 
 A run reads what it has not read before: all of the files that are new, and of the others what has arrived
-since. The store merges rows in any order and any number of times to the same state, so a run that was killed
-is run again; it goes on behind the last chunk that is in.
+since. Bad rows are kept apart. The store merges rows in any order and any number of times to the same
+state, so a run that was killed is run again; it goes on behind the last chunk that is in.
 
 Events of windows that have no ids are the exception: they count as often as they are written. So a run that
 was killed is done to its end before another is begun, and a file that has changed since is refused.
@@ -11,9 +11,11 @@ was killed is done to its end before another is begun, and a file that has chang
 import fcntl
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,21 +24,24 @@ import duckdb
 import numpy as np
 
 from falaj._core import OnlineStore, OnlineView
+from falaj.features.check_report import is_stale
+from falaj.features.checks import Checked, check
 from falaj.features.errors import DataError
-from falaj.features.offline.history import DELETED, EVENT, EVENT_ID, KNOWN, SEQUENCE, create_history
+from falaj.features.offline.history import DELETED, EVENT, EVENT_ID, KNOWN, SEQUENCE
 from falaj.features.offline.resources import MOST, Resources, connect
 from falaj.features.offline.sql import blaming, literal, quoted
+from falaj.features.online.arrivals import Source
 from falaj.features.online.cursor import (
     Cursor,
     Going,
     Read,
     check_once,
-    check_order,
     counts_each_write,
     cursor_of,
     files_now,
 )
 from falaj.features.online.store import open_view
+from falaj.features.quarantine import write_run
 from falaj.features.view import View
 
 Tell = Callable[[float], None]  # of the share of chunks that are in, 0 to 1
@@ -44,7 +49,6 @@ _CHUNK_BYTES = 64 << 20  # of the arrays of one, about
 _ROW_BYTES = 40  # of a row's times, sequence, flags and keys, about
 _VALUE_BYTES = {"FP32": 4, "BYTES": 64}  # about; others 8
 _CHUNK = "__chunk"
-_FILE_SHIFT = 40  # rows of a file are numbered below 2**40, as sql.parquet_sql does
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,14 @@ class Materialized:
     """What a run did.
 
     Attributes:
-        rows: That were read and handed to the store.
+        rows: Good ones, that were handed to the store.
         entities: Whose rows changed by it.
-        without_key: Rows with a null in their key, which are nobody's.
+        bad: Rows that were not, because of what they are, and that no run told before.
+        reasons: Of these, how many for each reason.
+        quarantined: The file that has them; the last of two where a run was done to its end first.
         until_us: What had arrived by then is in the store now.
+        newest_us: When the newest row that was ever read became known; None where there was none.
+        stale: Whether that is longer ago than the view's freshness allows; None where it demands none.
         resumed: Whether it went on where another had been ended.
     """
 
@@ -63,8 +71,12 @@ class Materialized:
     version: int
     rows: int
     entities: int
-    without_key: int
+    bad: int
+    reasons: dict[str, int]
+    quarantined: str | None
     until_us: int
+    newest_us: int | None
+    stale: bool | None
     resumed: bool
 
 
@@ -73,6 +85,7 @@ def materialize_views(
     store: OnlineStore,
     folder: Path,
     *,
+    quarantine: Path | None = None,
     until_us: int | None = None,
     rebuild: bool = False,
     resources: Resources = MOST,
@@ -82,6 +95,7 @@ def materialize_views(
 
     Args:
         folder: Where chunks lie meanwhile.
+        quarantine: Where bad rows are kept, of this store alone; None: in `folder`.
         rebuild: Empty the views first; until they are full again their entities are missing.
 
     Raises:
@@ -101,7 +115,8 @@ def materialize_views(
             own.mkdir()
             with connect(resources, str(own)) as connection:
                 online = open_view(store, view)
-                done.append(materialize(view, online, connection, own, until_us=until_us, tell=told))
+                kept = quarantine or folder / "quarantine"
+                done.append(materialize(view, online, connection, own, kept, until_us=until_us, tell=told))
         return done
 
 
@@ -127,6 +142,7 @@ def materialize(
     online: OnlineView,
     connection: duckdb.DuckDBPyConnection,
     scratch: Path,
+    quarantine: Path,
     *,
     until_us: int | None = None,
     chunk_rows: int | None = None,
@@ -137,6 +153,7 @@ def materialize(
 
     Args:
         scratch: A folder for chunks meanwhile, that nothing else uses.
+        quarantine: A folder for bad rows, of this store alone; see quarantine.py.
         until_us: Only what had arrived by then, UTC µs, inclusive; None: by now.
         chunk_rows: In memory at a time; None: as many as take about 64 MiB.
         write_rows: Handed to the store at a time, or those of one entity; None: as many as it likes best.
@@ -145,97 +162,118 @@ def materialize(
         DataError: The source cannot be read, or its files are in another order than when they were read.
         DefinitionError: The definition does not fit the source.
     """
-    cursor = cursor_of(online.cursor())
-    files = files_now(view)
-    check_order(view, cursor.read.files, files)
+    cursor, files = cursor_of(online.cursor()), files_now(view)
     check_once(view, cursor, files, duckdb.__version__)
-    plan, resumed = _plan(view, cursor, Read(files, until_us), duckdb.__version__)
-    relation = _new_rows(connection, view, cursor.read, plan.read)
-    rows, without_key = _count(connection, view, relation)
+    going = cursor.going if counts_each_write(view) else None
+    source = Source(connection, view, scratch, cursor.read, files if going is None else going.read.files)
+    plan, resumed = _plan(view, cursor, source, until_us, duckdb.__version__)
+    checked = check(connection, view, source.parts, source.window(cursor.read, plan.read))
+    file, reasons = write_run(connection, view, checked, quarantine, cursor.read.runs + 1)
+    newest = max(
+        (time for time in (cursor.read.newest_us, checked.newest_us) if time is not None), default=None
+    )
+    read = replace(plan.read, runs=cursor.read.runs + 1, newest_us=newest)
     at_once = write_rows or _rows_in(online.write_bytes, view)
     most_rows = chunk_rows or _rows_in(_CHUNK_BYTES, view)
     if counts_each_write(view):  # a chunk that was ended must not be written again: it is one write
-        most_rows, at_once = min(most_rows, at_once), max(rows, 1)
+        most_rows, at_once = min(most_rows, at_once), max(checked.good_rows, 1)
     if not resumed:
-        plan = replace(plan, chunks=max(1, -(-rows // most_rows)))
-    chunks = _divide(connection, view, relation, plan.chunks, scratch)
+        plan = replace(plan, read=read, chunks=max(1, -(-checked.good_rows // most_rows)))
+    relation = _divide(connection, view, checked.good, plan.chunks, scratch)
     keys = ", ".join(quoted(key) for key in view.entity.keys)
-    order = f" ORDER BY {keys}" if rows > at_once else ""
-    entities = 0
-    for number in range(plan.done, plan.chunks):
-        last = number + 1 == plan.chunks
-        told = Cursor(plan.read) if last else Cursor(cursor.read, replace(plan, done=number + 1))
+    order = f" ORDER BY {keys}" if checked.good_rows > at_once else ""
+
+    def rows(number: int) -> Mapping[str, Any]:
         with blaming(f"{view}, chunk {number}"):
-            arrays = connection.execute(f"SELECT {_selected(view)} FROM {chunks(number)}{order}").fetchnumpy()
-        pieces = _pieces(view, arrays, at_once)
-        # Only the last has the cursor: a chunk that was ended is written again.
-        until = plan.read.until_us
-        entities += sum(_write(view, online, piece, until, None) for piece in pieces[:-1])
-        entities += _write(view, online, pieces[-1], until, told.to_bytes())
-        if tell is not None:
-            tell((number + 1) / plan.chunks)
-    assert plan.read.until_us is not None
-    done = Materialized(view.name, view.version, rows, entities, without_key, plan.read.until_us, resumed)
-    if plan.read.files == files and plan.read.until_us >= (until_us or plan.read.until_us):
+            sql = f"SELECT {_selected(view)} FROM {relation(number)}{order}"
+            return connection.execute(sql).fetchnumpy()
+
+    entities = _write_chunks(view, online, rows, cursor.read, replace(plan, read=read), at_once, tell)
+    done = _done(view, read, checked, file, reasons, entities, resumed)
+    if going is None or (read.files == files and done.until_us >= (until_us or done.until_us)):
         return done
     # The one that was killed is done; this is what is new since.
-    rest = scratch / "rest"
-    rest.mkdir()
-    more = materialize(
-        view, online, connection, rest, until_us=until_us, chunk_rows=chunk_rows, write_rows=write_rows
+    (scratch / "rest").mkdir()
+    again = partial(materialize, until_us=until_us, chunk_rows=chunk_rows, write_rows=write_rows)
+    return _both(done, again(view, online, connection, scratch / "rest", quarantine))
+
+
+def _done(
+    view: View,
+    read: Read,
+    checked: Checked,
+    file: Path | None,
+    reasons: dict[str, int],
+    entities: int,
+    resumed: bool,
+) -> Materialized:
+    assert read.until_us is not None
+    return Materialized(
+        view=view.name,
+        version=view.version,
+        rows=checked.good_rows,
+        entities=entities,
+        bad=sum(reasons.values()),
+        reasons=reasons,
+        quarantined=None if file is None else str(file),
+        until_us=read.until_us,
+        newest_us=read.newest_us,
+        stale=is_stale(view, read.newest_us),
+        resumed=resumed,
     )
+
+
+def _both(first: Materialized, second: Materialized) -> Materialized:
+    reasons = Counter(first.reasons) + Counter(second.reasons)
     return replace(
-        more,
-        rows=rows + more.rows,
-        entities=entities + more.entities,
-        without_key=without_key + more.without_key,
+        second,
+        rows=first.rows + second.rows,
+        entities=first.entities + second.entities,
+        bad=first.bad + second.bad,
+        reasons=dict(sorted(reasons.items())),
+        quarantined=second.quarantined or first.quarantined,
         resumed=True,
     )
 
 
-def _plan(view: View, cursor: Cursor, wanted: Read, divided_by: str) -> tuple[Going, bool]:
+def _plan(
+    view: View, cursor: Cursor, source: Source, until_us: int | None, divided_by: str
+) -> tuple[Going, bool]:
     """The run to make, its chunks not yet counted; or the one that was ended, if it is to be gone on with."""
     going = cursor.going
     if going is not None and going.divided_by == divided_by:
-        same = going.read.files == wanted.files and wanted.until_us in (None, going.read.until_us)
+        ended = going.read.until_us
+        assert ended is not None
+        same = until_us in (None, ended) and going.read.files == source.seen(ended)
         if same or counts_each_write(view):
             return going, True
-    until = time.time_ns() // 1000 if wanted.until_us is None else wanted.until_us
+    until = source.begun_us if until_us is None else until_us
     # A store is never taken back: what has been read stays, and later runs go on from there.
-    read = Read(wanted.files, max(until, cursor.read.until_us or until))
-    return Going(read, chunks=1, done=0, divided_by=divided_by), False
+    until = max(until, cursor.read.until_us or until)
+    return Going(Read(source.seen(until), until), chunks=1, done=0, divided_by=divided_by), False
 
 
-def _new_rows(connection: duckdb.DuckDBPyConnection, view: View, before: Read, now: Read) -> str:
-    """Return SQL for the rows of `now` that `before` does not have."""
-    since = "" if before.until_us is None else f" AND {KNOWN} > {before.until_us}"
-    until = f"{KNOWN} <= {now.until_us}"
-    if view.sql is not None:
-        # A transformation may make new rows of old files.
-        create_history(connection, view, "__new")
-        return f"(SELECT * FROM __new WHERE {until}{since if before.files == now.files else ''})"
-    parts = []
-    for place, file in enumerate(now.files):
-        name = f"__new_{place}"
-        create_history(connection, replace(view, source=type(view.source)(file.path)), name)
-        number = f" REPLACE (({SEQUENCE} + {place << _FILE_SHIFT})::BIGINT AS {SEQUENCE})"
-        columns = "*" + (number if view.sequence is None else "")
-        is_new = file not in before.files
-        parts.append(f"SELECT {columns} FROM {name} WHERE {until}{'' if is_new else since}")
-    return f"({' UNION ALL '.join(parts)})"
-
-
-def _count(connection: duckdb.DuckDBPyConnection, view: View, relation: str) -> tuple[int, int]:
-    whole = _whole_key(view)
-    with blaming(f"{view}, source"):
-        sql = f"SELECT count(*) FILTER ({whole}), count(*) FILTER (NOT ({whole})) FROM {relation}"
-        counted = connection.execute(sql).fetchone()
-    assert counted is not None
-    return counted[0], counted[1]
-
-
-def _whole_key(view: View) -> str:
-    return " AND ".join(f"{quoted(key)} IS NOT NULL" for key in view.entity.keys)
+def _write_chunks(
+    view: View,
+    online: OnlineView,
+    rows: Callable[[int], Mapping[str, Any]],
+    before: Read,
+    plan: Going,
+    at_once: int,
+    tell: Tell | None,
+) -> int:
+    """Write the chunks that are not in yet; return how many entities changed."""
+    entities, until = 0, plan.read.until_us
+    for number in range(plan.done, plan.chunks):
+        last = number + 1 == plan.chunks
+        told = Cursor(plan.read) if last else Cursor(before, replace(plan, done=number + 1))
+        pieces = _pieces(view, rows(number), at_once)
+        # Only the last has the cursor: a chunk that was ended is written again.
+        entities += sum(_write(view, online, piece, until, None) for piece in pieces[:-1])
+        entities += _write(view, online, pieces[-1], until, told.to_bytes())
+        if tell is not None:
+            tell((number + 1) / plan.chunks)
+    return entities
 
 
 def _rows_in(size: int, view: View) -> int:
@@ -247,11 +285,10 @@ def _divide(
     connection: duckdb.DuckDBPyConnection, view: View, relation: str, chunks: int, scratch: Path
 ) -> Callable[[int], str]:
     """Divide the rows by their entity, so that each is written in one chunk; return SQL for each chunk."""
-    rows = f"(SELECT * FROM {relation} WHERE {_whole_key(view)})"
     if chunks == 1:
-        return lambda number: rows
+        return lambda number: relation
     keys = ", ".join(quoted(key) for key in view.entity.keys)
-    sql = f"SELECT *, (hash({keys}) >> 16) % {chunks} AS {_CHUNK} FROM {rows}"
+    sql = f"SELECT *, (hash({keys}) >> 16) % {chunks} AS {_CHUNK} FROM {relation}"
     folder = scratch / "chunks"
     connection.execute(
         "SET preserve_insertion_order = false"
@@ -265,7 +302,7 @@ def _divide(
     def chunk(number: int) -> str:
         found = folder / f"{_CHUNK}={number}"
         if not found.is_dir():
-            return f"{rows} WHERE false"
+            return f"{relation} WHERE false"
         return f"read_parquet({literal(str(found / '*.parquet'))}, hive_partitioning = false)"
 
     return chunk

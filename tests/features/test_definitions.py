@@ -1,12 +1,13 @@
 """Definitions say what is wrong with them, and where."""
 
+import math
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from falaj.features import Aggregate, Column, CsvFiles, DefinitionError, Entity, ParquetFiles, View
+from falaj.features import Aggregate, Column, CsvFiles, DefinitionError, Entity, ParquetFiles, SqlQuery, View
 
 CUSTOMER = Entity("customer", {"customer_id": "INT64"})
 PROFILE = View(
@@ -56,7 +57,25 @@ def test_source_is_refused_when_it_names_no_files(kind: type[ParquetFiles | CsvF
         ({"version": True}, "version: expected 1 to 2147483647, got True"),
         ({"source_delay": timedelta(seconds=-1)}, "view profile@2: source_delay: expected 0 or more"),
         ({"ttl": timedelta(microseconds=-1)}, "view profile@2: ttl: expected 0 or more"),
+        ({"freshness": timedelta(seconds=-1)}, "view profile@2: freshness: expected 0 or more"),
+        (
+            {"source": SqlQuery("env:CRM", "SELECT 1"), "sql": "SELECT * FROM source"},
+            "view profile@2: sql: its source is a query: put the transformation into that",
+        ),
         ({"columns": ()}, "view profile@2: columns: expected at least one"),
+        ({"columns": (Column("age", "INT8", minimum=-129),)}, "'age': minimum: expected INT8, -128 to 127"),
+        (
+            {"columns": (Column("age", "FP32", maximum=math.nan),)},
+            "'age': maximum: expected a number of FP32",
+        ),
+        (
+            {"columns": (Column("age", "INT8", minimum=2, maximum=1),)},
+            "'age': minimum: 2 is above the maximum",
+        ),
+        ({"columns": (Column("city", "BYTES", maximum=1),)}, "'city': maximum: is for numbers, not BYTES"),
+        ({"columns": (Column("age", "INT8", one_of=()),)}, "'age': one_of: expected at least one value"),
+        ({"columns": (Column("age", "INT8", one_of=("1",)),)}, "'age': one_of: expected INT8, got '1'"),
+        ({"columns": (Column("age", "INT8", finite=True),)}, "'age': finite: is for floats, not INT8"),
         ({"columns": (Column("age", "INT"),)}, "column 'age': expected one of BOOL, INT8"),
         ({"columns": (Column("age", "INT8"),) * 2}, "column 'age': is already a column"),
         ({"columns": (Column("customer_id", "INT8"),)}, "column 'customer_id': is already a key of customer"),
@@ -152,6 +171,7 @@ def test_aggregate_has_60_to_360_tiles_when_its_window_is_usual(minutes: int) ->
             timedelta(hours=1),
             "default: an aggregate's column has none",
         ),
+        ("sum", Column("n", "INT8", minimum=300), timedelta(hours=1), "column 'n': minimum: "),
         ("sum", _AMOUNT, timedelta(minutes=4), "window: expected 5 minutes to 90 days, got 0:04:00"),
         ("sum", _AMOUNT, timedelta(minutes=5, seconds=1), "window: expected a multiple of 0:00:05"),
     ],
@@ -183,6 +203,25 @@ _SPENT = Aggregate("spent", "sum", _AMOUNT, timedelta(hours=1))
                 ),
             },
             "column 'amount': is FP32 and INT8",
+        ),
+        (
+            {
+                "columns": (),
+                "ttl": None,
+                "aggregates": (
+                    _SPENT,
+                    Aggregate("n", "count", Column("amount", "FP32", minimum=0), timedelta(hours=1)),
+                ),
+            },
+            "column 'amount': two aggregates demand otherwise of it",
+        ),
+        (
+            {"columns": (), "aggregates": (_SPENT,), "ttl": None, "unique": True},
+            "unique: is not beside aggregates; event_id tells copies of events",
+        ),
+        (
+            {"columns": (), "aggregates": (_SPENT,), "ttl": None, "source": SqlQuery("env:CRM", "SELECT 1")},
+            "event_id: expected one, since a query is read again as a whole, got none",
         ),
     ],
 )

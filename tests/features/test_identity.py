@@ -111,6 +111,18 @@ def test_windowed_view_is_the_same_again_when_made_of_its_meaning() -> None:
     assert content_hash(meaning(again)) == content_hash(told)
 
 
+def test_demands_on_what_is_aggregated_are_part_of_the_meaning() -> None:
+    demanding = Column("amount", "FP64", required=True, minimum=0.1, one_of=(0.1, 2.0), finite=True)
+    other = replace(
+        WINDOWED,
+        aggregates=(Aggregate("spent_90d", "sum", demanding, timedelta(days=90)),),
+        owner="",
+        tags=Tags(),
+    )
+    assert view_of(json.loads(json.dumps(meaning(other)))) == other
+    assert meaning(WINDOWED)["aggregates"]["spent_90d"]["column"] == ["amount", "FP64"]
+
+
 def test_difference_is_told_when_an_aggregate_or_the_event_id_changes() -> None:
     other = Aggregate("orders_1h", "count", None, timedelta(hours=12))
     after = meaning(replace(WINDOWED, aggregates=(other, WINDOWED.aggregates[1]), event_id=None))

@@ -1,5 +1,6 @@
 """Histories are read from real files, their times in UTC microseconds."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import duckdb
 import pytest
 
 from falaj.features import Column, CsvFiles, DataError, DefinitionError, Entity, ParquetFiles, View
-from falaj.features.offline.history import create_history
+from falaj.features.offline.history import create_history, left_out
 
 # What any of them is at: 2026-01-31T08:00:00.000001Z.
 _MICROS = 1769846400000001
@@ -80,6 +81,13 @@ def test_history_is_refused_when_a_row_has_no_time(tmp_path: Path) -> None:
         tmp_path, "SELECT 7 AS customer_id, 1::BIGINT AS event, NULL::BIGINT AS known, 1.5 AS value"
     )
     with pytest.raises(duckdb.Error, match="view profile@1, known: a row has none"):
+        _rows(view)
+
+
+def test_history_is_refused_when_a_time_is_infinite(tmp_path: Path) -> None:
+    time = "'-infinity'::TIMESTAMPTZ"
+    view = _parquet(tmp_path, f"SELECT 7 AS customer_id, {time} AS event, {time} AS known, 1.5 AS value")
+    with pytest.raises(duckdb.Error, match="view profile@1, event: expected a time, got -infinity"):
         _rows(view)
 
 
@@ -203,3 +211,40 @@ def test_source_is_named_when_there_are_no_such_files(tmp_path: Path) -> None:
     view = replace(_VIEW, source=ParquetFiles(str(tmp_path / "none*.parquet")))
     with pytest.raises(DataError, match=r"view profile@1, source: .*none"):
         _rows(view)
+
+
+def test_rows_that_are_not_as_demanded_are_left_out_and_counted(tmp_path: Path) -> None:
+    values = ("1.5", "0.05", "NULL", "'nan'::FLOAT", "'inf'::FLOAT")
+    rows = " UNION ALL ".join(
+        f"SELECT 7 AS customer_id, 1::BIGINT AS event, 1::BIGINT AS known, {value}::FLOAT AS value, "
+        f"{gone} AS gone"
+        for value in values
+        for gone in ("false", "true")
+    )
+    column = Column("value", "FP32", required=True, minimum=0.1, finite=True)
+    view = replace(_parquet(tmp_path, rows), columns=(column,), deleted="gone")
+    with duckdb.connect() as connection:
+        create_history(connection, view, "history")
+        found = connection.execute("SELECT * FROM history").fetchall()
+        counted = left_out(connection, view, "history")
+    assert [row[-1] for row in found if not row[-2]] == [1.5]
+    assert sum(row[-2] for row in found) == 5  # a tombstone has no values
+    assert counted == {"below minimum: value": 1, "not finite: value": 2, "null: value": 1}
+
+
+@pytest.mark.parametrize(("datatype", "text"), [("FP32", "1e300"), ("FP64", "-1e400"), ("FP32", "much")])
+def test_csv_is_refused_when_a_number_is_none_or_too_large(tmp_path: Path, datatype: str, text: str) -> None:
+    time = "2026-01-31T08:00:00Z"
+    view = replace(
+        _csv(tmp_path, "customer_id,event,known,value", f"7,{time},{time},{text}"),
+        columns=(Column("value", datatype),),
+    )
+    with pytest.raises(duckdb.Error, match=f"view profile@1, value: expected {datatype}, got {text}"):
+        _rows(view)
+
+
+def test_csv_has_infinities_where_they_are_written(tmp_path: Path) -> None:
+    time = "2026-01-31T08:00:00Z"
+    lines = [f"7,{time},{time},{text}" for text in ("inf", "-Infinity", "3.4e38")]
+    found = _rows(_csv(tmp_path, "customer_id,event,known,value", *lines))
+    assert [row[-1] for row in found] == [math.inf, -math.inf, pytest.approx(3.4e38)]

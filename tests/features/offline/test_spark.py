@@ -17,7 +17,17 @@ from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as fn
 
-from falaj.features import Aggregate, Column, CsvFiles, DataError, DefinitionError, Entity, ParquetFiles, View
+from falaj.features import (
+    Aggregate,
+    Column,
+    CsvFiles,
+    DataError,
+    DefinitionError,
+    Entity,
+    ParquetFiles,
+    SqlQuery,
+    View,
+)
 from falaj.features.offline import export as by_duckdb
 from falaj.features.offline import spark as by_spark
 from falaj.features.offline.history import DELETED, EVENT, KNOWN, SEQUENCE
@@ -371,6 +381,14 @@ def _as_windowed(view: View, windows: tuple[timedelta, ...]) -> View:
             lambda view: replace(view, source=_Topic("rows.parquet")),
             "view profile@1: source: Spark reads ParquetFiles or CsvFiles, got _Topic",
         ),
+        (
+            lambda view: replace(view, source=SqlQuery("env:CRM", "SELECT 1")),
+            "view profile@1: source: Spark reads ParquetFiles or CsvFiles, got SqlQuery",
+        ),
+        (
+            lambda view: replace(view, columns=(Column("value", "INT8", minimum=0),)),
+            "view profile@1, column 'value': minimum: is not for Spark",
+        ),
         (lambda view: _as_windowed(view, (timedelta(days=7),)), "view profile@1: windows: is not for Spark"),
         (
             lambda view: replace(
@@ -387,7 +405,7 @@ def _as_windowed(view: View, windows: tuple[timedelta, ...]) -> View:
             "view profile@1, column 'value': over: is not for Spark",
         ),
     ],
-    ids=["source", "view", "aggregates", "column"],
+    ids=["source", "query", "bound", "view", "aggregates", "column"],
 )
 def test_definition_is_refused_when_it_has_what_spark_would_pass_over(
     session: SparkSession, profile: View, tmp_path: Path, changed: Callable[[View], View], complaint: str

@@ -82,8 +82,9 @@ def _run(
     scratch.mkdir()
     online = open_view(open_store(store, _MAP_BYTES), view)
     with duckdb.connect() as connection:
+        kept = scratch.with_name("quarantine")
         return materialize(
-            view, online, connection, scratch, until_us=until, chunk_rows=chunk, write_rows=write
+            view, online, connection, scratch, kept, until_us=until, chunk_rows=chunk, write_rows=write
         )
 
 
@@ -110,7 +111,7 @@ def test_store_has_what_the_oracle_says_when_a_source_was_read_at_once(
     view = _view(tmp_path / "*.parquet")
     done = _run(view, new_store("store"), tmp_path / "scratch", chunk=chunk, write=write)
     assert done.rows == sum(row.key is not None for row in rows)
-    assert done.without_key == sum(row.key is None for row in rows)
+    assert done.reasons == {"null key: customer_id": sum(row.key is None for row in rows)}
     assert _read(view, new_store("store"), 100) == _expected(rows, 100)
 
 
@@ -208,8 +209,9 @@ view = _view(source)
 online = open_view(open_store(store, _MAP_BYTES), view)
 print("begun", flush=True)
 with duckdb.connect() as connection:
+    kept = scratch.with_name("quarantine")
     tell = lambda share: print("chunk", flush=True)
-    done = materialize(view, online, connection, scratch, until_us=10**15, chunk_rows=1000, tell=tell)
+    done = materialize(view, online, connection, scratch, kept, until_us=10**15, chunk_rows=1000, tell=tell)
 print("done", done.resumed, flush=True)
 """
 
@@ -219,7 +221,8 @@ def test_state_is_the_same_when_runs_were_killed(new_store: NewStore, tmp_path: 
     source = tmp_path / "a.parquet"
     with duckdb.connect() as connection:
         connection.execute(
-            "COPY (SELECT (hash(i) % 5000)::BIGINT AS customer_id, (hash(i * 3) % 900)::BIGINT AS event_us, "
+            "COPY (SELECT CASE WHEN i % 100 > 0 THEN (hash(i) % 5000)::BIGINT END AS customer_id, "
+            "(hash(i * 3) % 900)::BIGINT AS event_us, "
             "(hash(i * 7) % 900)::BIGINT AS known_us, i::DOUBLE AS value, hash(i * 5) % 20 = 0 AS gone "
             f"FROM range(100_000) AS t(i)) TO '{source}'"
         )
@@ -245,7 +248,8 @@ def test_state_is_the_same_when_runs_were_killed(new_store: NewStore, tmp_path: 
     assert killed == 6
     assert ended == "done True\n"
     view = _view(source)
-    _run(view, new_store("undisturbed"), tmp_path / "scratch", until=10**15)
+    (tmp_path / "other").mkdir()
+    _run(view, new_store("undisturbed"), tmp_path / "other" / "scratch", until=10**15)
 
     def state(name: str) -> list[list[object]]:
         online = open_view(open_store(new_store(name), _MAP_BYTES), view)
@@ -253,6 +257,10 @@ def test_state_is_the_same_when_runs_were_killed(new_store: NewStore, tmp_path: 
         return [status.tolist(), columns[0].tolist(), nulls[0].tolist()]
 
     assert state("killed") == state("undisturbed")
+    with duckdb.connect() as connection:
+        rows = f"FROM read_parquet('{tmp_path / 'quarantine' / 'profile@1' / '*.parquet'}')"
+        told = connection.execute(f"SELECT count(*), count(DISTINCT number), min(reason) {rows}").fetchone()
+    assert told == (1000, 1000, "null key: customer_id")
 
 
 def test_state_is_the_same_when_the_server_was_lost_again_and_again(

@@ -71,7 +71,8 @@ def _run(
     scratch.mkdir()
     online = open_view(opened(store), view)
     with duckdb.connect() as connection:
-        return materialize(view, online, connection, scratch, until_us=until, chunk_rows=chunk)
+        kept = scratch.parent / "quarantine"
+        return materialize(view, online, connection, scratch, kept, until_us=until, chunk_rows=chunk)
 
 
 def _state(view: View, store: str, at: int) -> list[tuple[str, list[Any]]]:
@@ -145,8 +146,9 @@ def _ended(view: View, store: str, tmp_path: Path, until: int) -> None:
     scratch = tmp_path / "ended"
     scratch.mkdir()
     online = open_view(opened(store), view)
+    kept = tmp_path / "quarantine"
     with duckdb.connect() as connection, pytest.raises(Ended):
-        materialize(view, online, connection, scratch, until_us=until, chunk_rows=100, tell=tell)
+        materialize(view, online, connection, scratch, kept, until_us=until, chunk_rows=100, tell=tell)
 
 
 def test_events_without_ids_are_refused_when_they_would_count_twice(tmp_path: Path) -> None:
@@ -171,10 +173,10 @@ def test_events_without_ids_are_refused_when_they_would_count_twice(tmp_path: Pa
     twice = replace(twice, source=ParquetFiles(str(tmp_path / "*.parquet")))
     online = open_view(opened(f"lmdb://{tmp_path / 'other'}"), twice)
     with duckdb.connect() as connection:
-        materialize(twice, online, connection, tmp_path, until_us=_END)
+        materialize(twice, online, connection, tmp_path, tmp_path / "kept", until_us=_END)
         _orders(tmp_path / "c.parquet", 1000, 500)
         with pytest.raises(DataError, match="`sql` may make rows of old files again"):
-            materialize(twice, online, connection, tmp_path, until_us=_END)
+            materialize(twice, online, connection, tmp_path, tmp_path / "kept", until_us=_END)
 
 
 def test_run_that_was_ended_is_refused_when_its_files_or_duckdb_are_others(tmp_path: Path) -> None:
@@ -207,7 +209,8 @@ view = spending(source)
 online = open_view(opened(store), view)
 with duckdb.connect() as connection:
     tell = lambda share: print(share, flush=True)
-    materialize(view, online, connection, scratch, until_us=6 * 10**9, chunk_rows=1000, tell=tell)
+    kept = scratch.parent / "quarantine"
+    materialize(view, online, connection, scratch, kept, until_us=6 * 10**9, chunk_rows=1000, tell=tell)
 """
 
 
