@@ -16,8 +16,6 @@ from falaj.server.online_features import OnlineFeatures
 from tests.server.joined_model import account, add_joined, fill
 from tests.server.serving_process import Serving, until
 
-pytestmark = pytest.mark.core
-
 
 def _tensor(name: str, datatype: str, *data: float) -> dict[str, Any]:
     return {"name": name, "datatype": datatype, "shape": [len(data), 1], "data": [*data]}

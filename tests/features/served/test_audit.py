@@ -19,8 +19,6 @@ from falaj.features.served.summary import CAUSES, Audit, ColumnAudit, read_audit
 from tests.features.served.audited import ROWS, audited, mismatches, now
 from tests.server.serving_process import Serving
 
-pytestmark = pytest.mark.core
-
 _ALL = (1, 2, 3, 4, 5, 99)
 _NONE: dict[str, dict[str, int]] = {"income": {}, "visits": {}, "city": {}}
 
