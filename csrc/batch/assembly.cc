@@ -213,8 +213,8 @@ Status BatchAssembly::GatherOptional(size_t backend_input, std::span<Request* co
     const std::vector<size_t>& given = members[m]->features.given;
     if (std::find(given.begin(), given.end(), source) == given.end()) continue;
     const size_t bytes = row_bytes * static_cast<size_t>(members[m]->rows_);
-    std::memcpy(to + row_bytes * static_cast<size_t>(first_rows_[m]), members[m]->inputs_[source].data,
-                bytes);
+    const void* from = members[m]->inputs_[source].data;
+    if (bytes > 0) std::memcpy(to + row_bytes * static_cast<size_t>(first_rows_[m]), from, bytes);
   }
   inputs_.push_back(*view);
   return Status::Ok();
