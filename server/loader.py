@@ -78,7 +78,9 @@ def load_version(
         backend, choice, found = _load_onnx(source, path, cores, kept)
     platform = "python" if path.suffix == ".py" else "onnxruntime_onnx"
     joined = _joined(source, backend, choice, features)
-    loaded = _finish(runtime, source, joined, choice, found, platform)
+    # Code of a user's, or a store elsewhere.
+    waits = platform == "python" or (joined is not backend and features.is_shared)
+    loaded = _finish(runtime, source, joined, choice, found, platform, waits)
     return replace(loaded, load_seconds=time.monotonic() - begin)
 
 
@@ -188,6 +190,7 @@ def _finish(
     choice: Choice,
     found: Probe,
     platform: str,
+    waits: bool,
 ) -> LoadedVersion:
     config = source.config
     inputs, declared = of_backend(backend)
@@ -202,7 +205,7 @@ def _finish(
     placement, notes = backend.placement, list(backend.fallbacks)
     if config.max_batch_size and not found.batchable and found.axis_size is not None:
         notes.append(f"max_batch_size is {config.max_batch_size}, but a trial says otherwise: {found.why}")
-    options = _batcher_options(source, choice, inputs, public, outputs, declared, platform)
+    options = _batcher_options(source, choice, inputs, public, outputs, declared, platform, waits)
     give_way()
     model = _core.Model(runtime, backend, options)
     _warm_up(model, source, choice, public, found, notes)
@@ -249,6 +252,7 @@ def _batcher_options(
     outputs: tuple[Tensor, ...],
     declared: tuple[Tensor, ...],
     platform: str,
+    waits: bool,
 ) -> dict[str, Any]:
     config = source.config
     return {
@@ -270,8 +274,8 @@ def _batcher_options(
         "slo": None if config.slo_ms is None else config.slo_ms / 1000,
         "levels": [_level(config, level) for level in range(1, config.priority_levels + 1)],
         "default_level": config.default_priority,
-        # Code that may wait for anything is not run on a thread that came to ask.
-        "run_on_submitter": config.run_on_submitter and platform != "python",
+        # What may wait is not run on a thread that came to ask.
+        "run_on_submitter": config.run_on_submitter and not waits,
         "tells_members": any(tensor.optional for tensor in outputs),
     }
 

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 import falaj
-from falaj.features.binding import OnMissing
+from falaj.features.binding import BoundView, OnMissing, bind_all, write_binding
+from tests import zoo
 from tests.features.online.fault_proxy import FaultProxy, fault_proxy
 from tests.features.online.redis_server import redis_server
 from tests.server.joined_model import account, add_joined, fill
+from tests.serving import add_model
 
 _STATUSES = ["y", "account__status"]
 
@@ -71,3 +73,18 @@ def test_requests_are_refused_in_time_when_the_view_rejects(tmp_path: Path, prox
         proxy.does(lambda answer: [b""])
         with pytest.raises((falaj.DeadlineExceeded, falaj.Unavailable), match="online store"):
             engine.infer("score", _asked(1))
+
+
+def test_no_thread_that_came_to_ask_waits_for_a_shared_store(tmp_path: Path, proxy: FaultProxy) -> None:
+    fill(f"lmdb://{tmp_path / 'online'}", account(), time.time_ns() // 1000)
+    folder = add_model(tmp_path / "models", zoo.mlp((2, 2)))
+    write_binding(folder, bind_all([BoundView(account())], "x"))
+    here = {}
+    for url in (f"redis://127.0.0.1:{proxy.port}", f"lmdb://{tmp_path / 'online'}"):
+        with falaj.Engine(tmp_path / "models", cores=1, strict=True, features=url) as engine:
+            proxy.does(lambda answer: [b""])  # what fails at once looks like short work
+            for _ in range(200):
+                engine.infer("mlp", {"customer_id": np.array([[1]])})
+            here[url[:5]] = engine.stats("mlp")[0]["batches_on_submitter"]
+    assert here["lmdb:"] > 0
+    assert here["redis"] == 0
