@@ -133,14 +133,19 @@ def binding_from(views: Sequence[BoundView], inputs: Sequence[str]) -> Binding:
 def _column_from(text: str) -> Feature | RequestValue:
     name, colon, datatype = text.partition(":")
     if colon:
-        if datatype not in DUCKDB_TYPES:
-            raise DefinitionError(f"{text}: expected one of {', '.join(DUCKDB_TYPES)}, got {datatype!r}")
-        check_name(name, text)
-        return RequestValue(name, datatype)
+        return _request_value(name, datatype)
     view, parts, column = text.partition("__")
     if not parts:
         raise DefinitionError(f"{text!r}: expected VIEW__COLUMN, or NAME:DATATYPE of a request's value")
     return Feature(view, column)
+
+
+def _request_value(name: str, datatype: str) -> RequestValue:
+    value = RequestValue(name, datatype)
+    if datatype not in DUCKDB_TYPES:
+        raise DefinitionError(f"{value}: expected one of {', '.join(DUCKDB_TYPES)}, got {datatype!r}")
+    check_name(name, str(value))
+    return value
 
 
 def write_binding(version_folder: Path, binding: Binding) -> None:
@@ -220,4 +225,4 @@ def _binding_of(told: Mapping[str, Any]) -> Binding:
 def _column_of(told: Mapping[str, Any]) -> Feature | RequestValue:
     if "view" in told:
         return Feature(str(told["view"]), str(told["column"]))
-    return _column_from(f"{told['request']}:{told['datatype']}")
+    return _request_value(str(told["request"]), str(told["datatype"]))

@@ -13,6 +13,14 @@ namespace falaj::join {
 
 static_assert(std::endian::native == std::endian::little);
 
+// The T that lies at `at`, aligned or not.
+template <typename T>
+T Load(const std::byte* at) {
+  T value;
+  std::memcpy(&value, at, sizeof(T));
+  return value;
+}
+
 class ByteWriter {
  public:
   void U8(uint8_t value) { Fixed(value); }

@@ -2,14 +2,14 @@
 
 #include <cstring>
 
+#include "join/bytes.h"
+
 namespace falaj {
 namespace {
 
 template <typename T>
 uint64_t Widened(const std::byte* data, size_t row) {
-  T value;
-  std::memcpy(&value, data + row * sizeof(T), sizeof(T));
-  return static_cast<uint64_t>(static_cast<int64_t>(value));
+  return static_cast<uint64_t>(static_cast<int64_t>(join::Load<T>(data + row * sizeof(T))));
 }
 
 uint64_t IntegerAt(const ColumnData& column, size_t row) {

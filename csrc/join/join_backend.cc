@@ -36,6 +36,8 @@ class JoinInstance final : public Instance {
 
   Status RunUnlogged(const BatchIo& io) {
     rows_ = RowsOf(io);
+    any_brought_ = std::any_of(io.members.begin(), io.members.end(),
+                               [](const BatchMember& member) { return !member.features->given.empty(); });
     FALAJ_RETURN_IF_ERROR(LookUp(io));
     FALAJ_RETURN_IF_ERROR(MakeInputs(io));
     const std::span<TensorView> outputs = io.outputs.first(plan_.model_outputs);
@@ -105,6 +107,7 @@ class JoinInstance final : public Instance {
     } else {
       FillAll(missing, to);
     }
+    if (!any_brought_) return;
     const size_t input = plan_.first_feature_input + index;
     for (const BatchMember& member : io.members) {
       if (!Brought(member, index)) continue;
@@ -157,7 +160,7 @@ class JoinInstance final : public Instance {
       const Presence status = found_[view].status()[row];
       if (status == Presence::kPresent) continue;
       const ViewSpec& spec = plan_.views[view].view->spec();
-      std::string text = "view " + spec.name + "@" + std::to_string(spec.version) + ": the features of";
+      std::string text = ViewName(spec) + ": the features of";
       for (const size_t key : plan_.views[view].keys) {
         text += " " + plan_.signature.inputs[key].name + " " + KeyText(io.inputs[key], row);
       }
@@ -248,6 +251,7 @@ class JoinInstance final : public Instance {
   std::optional<ServedRecorder> recorder_;  // none: nothing is logged
   // Of the batch that runs.
   size_t rows_ = 0;
+  bool any_brought_ = false;  // a feature, by a request
   int64_t looked_up_at_ = 0;
   std::vector<ColumnData> keys_;
   std::vector<FeatureColumns> found_;  // by view

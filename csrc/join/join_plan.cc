@@ -1,7 +1,8 @@
 #include "join/join_plan.h"
 
-#include <cstring>
 #include <limits>
+
+#include "join/join_columns.h"
 
 namespace falaj {
 namespace {
@@ -23,43 +24,13 @@ std::string ZeroOf(DataType type) {
   return type == DataType::kBytes ? std::string() : std::string(ElementSize(type), '\0');
 }
 
-template <typename T>
-double NumberOf(const std::string& bytes) {
-  T value;
-  std::memcpy(&value, bytes.data(), sizeof(value));
-  return static_cast<double>(value);
-}
-
-double Number(DataType type, const std::string& bytes) {
-  switch (type) {
-    case DataType::kBool:
-    case DataType::kUint8:
-      return NumberOf<uint8_t>(bytes);
-    case DataType::kInt8:
-      return NumberOf<int8_t>(bytes);
-    case DataType::kUint16:
-      return NumberOf<uint16_t>(bytes);
-    case DataType::kInt16:
-      return NumberOf<int16_t>(bytes);
-    case DataType::kUint32:
-      return NumberOf<uint32_t>(bytes);
-    case DataType::kInt32:
-      return NumberOf<int32_t>(bytes);
-    case DataType::kUint64:
-      return NumberOf<uint64_t>(bytes);
-    case DataType::kInt64:
-      return NumberOf<int64_t>(bytes);
-    case DataType::kFp32:
-      return NumberOf<float>(bytes);
-    default:
-      return NumberOf<double>(bytes);
-  }
-}
-
+// As the value itself is converted on its way into the model's input.
 std::string Converted(DataType from, const std::string& bytes, DataType to) {
   if (from == to) return bytes;
-  const double number = Number(from, bytes);
-  return to == DataType::kFp32 ? BytesOf(static_cast<float>(number)) : BytesOf(number);
+  std::string converted(ElementSize(to), '\0');
+  CopyColumn(from, reinterpret_cast<const std::byte*>(bytes.data()), 1,
+             {to, reinterpret_cast<std::byte*>(converted.data()), converted.size()});
+  return converted;
 }
 
 // Builds a plan step by step; `plan` is whole when all have succeeded.
@@ -111,8 +82,7 @@ class Maker {
       size_t column = 0;
       while (column < spec.columns.size() && spec.columns[column].name != joined.column) ++column;
       if (column == spec.columns.size()) {
-        return InvalidInput("view " + spec.name + "@" + std::to_string(spec.version) + ": has no column '" +
-                            joined.column + "'");
+        return InvalidInput(ViewName(spec) + ": has no column '" + joined.column + "'");
       }
       const DataType type = spec.columns[column].type;
       if (joined.fallback && IsNumber(type) && joined.fallback->size() != ElementSize(type)) {

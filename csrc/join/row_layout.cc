@@ -3,8 +3,12 @@
 #include <cmath>
 #include <cstring>
 
+#include "join/bytes.h"
+
 namespace falaj {
 namespace {
+
+using join::Load;
 
 constexpr size_t kMaxRowBytes = size_t{1} << 30;
 
@@ -12,13 +16,6 @@ struct TextSlot {
   uint32_t offset;
   uint32_t length;
 };
-
-template <typename T>
-T Load(const std::byte* at) {
-  T value;
-  std::memcpy(&value, at, sizeof(T));
-  return value;
-}
 
 template <typename T>
 int Order(const std::byte* a, const std::byte* b) {

@@ -3,6 +3,8 @@
 #include <cstring>
 #include <utility>
 
+#include "join/bytes.h"
+#include "join/online_store.h"
 #include "join/window.h"
 #include "join/window_reader.h"
 
@@ -15,17 +17,10 @@ join::Kind KindOf(DataType type) {
 
 namespace {
 
-std::string Name(const ViewSpec& spec) { return "view " + spec.name + "@" + std::to_string(spec.version); }
+using join::Load;
 
 Status Blame(const ViewSpec& spec, const Status& status) {
-  return {status.code(), Name(spec) + ": " + std::string(status.message())};
-}
-
-template <typename T>
-T Load(const std::byte* at) {
-  T value;
-  std::memcpy(&value, at, sizeof(T));
-  return value;
+  return {status.code(), ViewName(spec) + ": " + std::string(status.message())};
 }
 
 template <typename T>
@@ -123,7 +118,7 @@ Status CheckWindows(const ViewSpec& spec) {
   const size_t inputs = windowed.inputs.size() - (windowed.identified ? 1 : 0);
   for (size_t i = 0; i < windowed.inputs.size(); ++i) {
     const ColumnSpec& input = windowed.inputs[i];
-    const std::string where = Name(spec) + ", column '" + input.name + "': ";
+    const std::string where = ViewName(spec) + ", column '" + input.name + "': ";
     if (input.type == DataType::kFp16 || input.type == DataType::kBf16 || input.type == DataType::kUint64)
       return InvalidInput(where + DataTypeName(input.type) + " cannot be summed up over windows");
     if (i == inputs && input.type != DataType::kBytes)
@@ -132,15 +127,15 @@ Status CheckWindows(const ViewSpec& spec) {
       return InvalidInput(where + "is not of the kind that its windows have");
   }
   if (windowed.spec.columns.size() != inputs || windowed.spec.aggregates.size() != spec.columns.size())
-    return InvalidInput(Name(spec) + ": expected a column for each aggregate, and a kind for each input");
+    return InvalidInput(ViewName(spec) + ": expected a column for each aggregate, and a kind for each input");
   if (const Status status = windowed.spec.Check(); !status.ok()) return Blame(spec, status);
   for (size_t i = 0; i < spec.columns.size(); ++i) {
     const DataType expected = ResultOf(windowed, windowed.spec.aggregates[i]);
     if (spec.columns[i].type == expected) continue;
-    return InvalidInput(Name(spec) + ", column '" + spec.columns[i].name + "': expected " +
+    return InvalidInput(ViewName(spec) + ", column '" + spec.columns[i].name + "': expected " +
                         DataTypeName(expected) + ", got " + DataTypeName(spec.columns[i].type));
   }
-  if (spec.ttl_us) return InvalidInput(Name(spec) + ": expected no ttl beside aggregates");
+  if (spec.ttl_us) return InvalidInput(ViewName(spec) + ": expected no ttl beside aggregates");
   return Status::Ok();
 }
 
@@ -167,7 +162,7 @@ Result<std::optional<std::string>> MergeWindows(std::optional<std::string_view> 
   }
   for (const size_t row : order) {
     if (rows.deleted[row] != 0)
-      return InvalidInput(Name(spec) + ", row " + std::to_string(row) +
+      return InvalidInput(ViewName(spec) + ", row " + std::to_string(row) +
                           ": is a deletion, which a view with aggregates has not");
     FALAJ_RETURN_IF_ERROR(state.Add(EventAt(rows, row, windowed.identified)));
   }
