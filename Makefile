@@ -12,6 +12,9 @@ FUZZ_SECONDS ?= 60
 # A test waits more than it works. Those of one file run in one process, which shares their servers.
 PYTEST_PROCESSES ?= $(shell n=$$(nproc); echo $$((n < 8 ? n + 1 : 8)))
 pytest = -m pytest -n $(PYTEST_PROCESSES) --dist loadfile
+# gRPC's clients would start threads again in each child before it becomes another program: one ends Spark's JVM's
+# start now and then, and ThreadSanitizer's runtime always.
+export GRPC_ENABLE_FORK_SUPPORT := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Checkouts in other folders share what was compiled.
 export CCACHE_BASEDIR := $(CURDIR)
@@ -49,11 +52,9 @@ asan: venv  ## run the tests of the core under AddressSanitizer and UBSan
 tsan: venv  ## run the tests of the core under ThreadSanitizer
 	$(call build,tsan)
 	$(no_aslr) ctest --preset tsan
-# gRPC's clients would start threads again in each child before it becomes another program, of which the
-# runtime dies. DuckDB's allocator, which test modules bring in, locks more mutexes before a fork than the deadlock
-# detector can count; the native tests above have it.
-	$(call sanitized-pytest,libtsan,TSAN_OPTIONS=halt_on_error=1:detect_deadlocks=0:suppressions=$(CURDIR)/tests/sanitizers/tsan.supp \
-	  GRPC_ENABLE_FORK_SUPPORT=0)
+# DuckDB's allocator, which test modules bring in, locks more mutexes before a fork than the deadlock detector can
+# count; the native tests above have it.
+	$(call sanitized-pytest,libtsan,TSAN_OPTIONS=halt_on_error=1:detect_deadlocks=0:suppressions=$(CURDIR)/tests/sanitizers/tsan.supp)
 
 fuzz: venv clang-tools  ## fuzz each parser for FUZZ_SECONDS (60)
 	$(call build,fuzz)
