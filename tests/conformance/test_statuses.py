@@ -18,7 +18,7 @@ from tests.conformance.metrics_page import until
 from tests.conformance.repository import IDENTITY
 from tests.conformance.target import Process, Target, falaj_serve
 from tests.conformance.tensors import LENGTH_FIELD, OCTETS, blob, in_json
-from tests.conformance.test_waiting import busy_model, leaving_client, of_rounds, waiting
+from tests.conformance.test_waiting import busy_model, leaving_client, of_rounds, rounds_per_second, waiting
 
 Code = grpc.StatusCode
 THREE = ("x", "FP32", np.ones(3, np.float32))
@@ -150,10 +150,11 @@ def test_request_is_499_in_the_log_when_its_client_has_left(repository_folder: P
     log = ("--log-format", "json", "--set", "log.access_log_sample=1")
     with falaj_serve(tmp_path, repository_folder, *log) as server, ThreadPoolExecutor(2) as pool:
         target = server.target()
-        body = json.dumps({**of_rounds(1), "id": "leaving"}).encode()
+        http, body = Http(target.http), json.dumps({**of_rounds(1), "id": "leaving"}).encode()
+        long = of_rounds(int(rounds_per_second(http)))
         left = False
         while not left:  # before it was answered
-            busy = busy_model(target, lambda: pool.submit(Http(target.http).infer, "ranked", of_rounds(40_000)))
+            busy = busy_model(target, lambda: pool.submit(http.infer, "ranked", long))
             with leaving_client(target, "ranked", body):
                 until(lambda: waiting(target) == 2 or any(one.done() for one in busy), "it waits")  # noqa: B023
                 left = not any(one.done() for one in busy)

@@ -40,13 +40,18 @@ def by_grpc(model: str, rounds: int, **parameters: int) -> Any:
 @pytest.fixture(scope="session")
 def rounds_of(native: Http) -> Rounds:
     """How many rounds take so many seconds on this machine, about."""
+    per_second = rounds_per_second(native)
+    return lambda seconds: int(seconds * per_second)
+
+
+def rounds_per_second(http: Http) -> float:
+    """Of the model `ranked`, when it has a core for itself."""
     tried, took = 20_000, []
     for _ in range(3):
         began = time.perf_counter()
-        assert native.infer("ranked", of_rounds(tried)).status == 200
+        assert http.infer("ranked", of_rounds(tried)).status == 200
         took.append(time.perf_counter() - began)
-    per_second = tried / min(took)
-    return lambda seconds: int(seconds * per_second)
+    return tried / min(took)
 
 
 @pytest.fixture
