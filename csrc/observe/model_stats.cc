@@ -15,6 +15,7 @@ void ModelStats::Merge(const InstanceCounters& part) {
   elements += part.elements.Get();
   padding_elements += part.padding_elements.Get();
   retried_alone += part.retried_alone.Get();
+  stale_features += part.stale_features.Get();
   // The parts before their whole, which was written first.
   ok_deliver_ns += part.ok_deliver_ns.Get();
   ok_run_ns += part.ok_run_ns.Get();

@@ -19,6 +19,7 @@ struct InstanceCounters {
   Counter queue_ns, assemble_ns, run_ns, deliver_ns;  // queue: summed over requests; the others over batches
   Counter elements, padding_elements;                 // of padded inputs: real and added
   Counter retried_alone;                              // requests run again alone after their batch failed
+  Counter stale_features;                             // requests answered without what a store has now
   // Summed over answered requests (not batches), as the protocol counts them: each has its batch's phases.
   // The first is the whole, from arrival until its batch's answers were handed out: no less than the sum of
   // the others, also for who looks while a batch is being counted (see Counter).
@@ -43,7 +44,7 @@ struct AdmissionCounters {
 struct ModelStats {
   uint64_t requests_ok = 0, requests_failed = 0, rows = 0, batches = 0, on_submitter = 0;
   uint64_t queue_ns = 0, assemble_ns = 0, run_ns = 0, deliver_ns = 0;
-  uint64_t elements = 0, padding_elements = 0, retried_alone = 0;
+  uint64_t elements = 0, padding_elements = 0, retried_alone = 0, stale_features = 0;
   uint64_t ok_request_ns = 0, ok_queue_ns = 0, ok_assemble_ns = 0, ok_run_ns = 0, ok_deliver_ns = 0;
   uint64_t failed_request_ns = 0;
   uint64_t request_ns = 0;  // the sum of `request`'s values: arrival to answer, without handing it out

@@ -69,6 +69,7 @@ _OWN_COUNTERS: tuple[tuple[str, str, str], ...] = (
     ("falaj_elements", "Elements of padded inputs that were real", "real_elements"),
     ("falaj_padding_elements", "Elements of padded inputs that were added", "padded_elements"),
     ("falaj_retried_alone", "Requests run again alone after their batch had failed", "retried_alone"),
+    ("falaj_stale_features", "Requests answered without what their store has now", "stale_features"),
 )
 _TIMES: tuple[tuple[str, str, str, str], ...] = (
     (

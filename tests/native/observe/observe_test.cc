@@ -45,14 +45,15 @@ TEST(Histogram, SumsTheValuesThemselves) {
 }
 
 // Every counter of a part. Whoever adds one adds it to both lists.
-static_assert(sizeof(InstanceCounters) == 18 * sizeof(Counter) + 4 * sizeof(Histogram));
+static_assert(sizeof(InstanceCounters) == 19 * sizeof(Counter) + 4 * sizeof(Histogram));
 std::vector<Counter*> AllOf(InstanceCounters& part) {
   return {&part.requests_ok,   &part.requests_failed,  &part.rows,
           &part.batches,       &part.on_submitter,     &part.queue_ns,
           &part.assemble_ns,   &part.run_ns,           &part.deliver_ns,
           &part.elements,      &part.padding_elements, &part.retried_alone,
           &part.ok_request_ns, &part.ok_queue_ns,      &part.ok_assemble_ns,
-          &part.ok_run_ns,     &part.ok_deliver_ns,    &part.failed_request_ns};
+          &part.ok_run_ns,     &part.ok_deliver_ns,    &part.failed_request_ns,
+          &part.stale_features};
 }
 std::vector<uint64_t> AllOf(const ModelStats& stats) {
   return {stats.requests_ok,   stats.requests_failed,  stats.rows,
@@ -60,7 +61,8 @@ std::vector<uint64_t> AllOf(const ModelStats& stats) {
           stats.assemble_ns,   stats.run_ns,           stats.deliver_ns,
           stats.elements,      stats.padding_elements, stats.retried_alone,
           stats.ok_request_ns, stats.ok_queue_ns,      stats.ok_assemble_ns,
-          stats.ok_run_ns,     stats.ok_deliver_ns,    stats.failed_request_ns};
+          stats.ok_run_ns,     stats.ok_deliver_ns,    stats.failed_request_ns,
+          stats.stale_features};
 }
 
 TEST(ModelStats, MergeAddsEachCounterToItsOwnSum) {
