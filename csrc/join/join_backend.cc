@@ -13,16 +13,13 @@ constexpr std::string_view kStale = "stale";
 
 size_t RowsOf(const BatchIo& io) { return static_cast<size_t>(io.inputs[0].shape[0]); }
 
-// Whether a store has not answered, or not in time: what it is to know may be had later.
-bool IsOutage(const Status& status) {
-  return status.code() == Code::kUnavailable || status.code() == Code::kDeadlineExceeded;
-}
-
 class JoinInstance final : public Instance {
  public:
   JoinInstance(const JoinPlan& plan, std::unique_ptr<Instance> model, int64_t (*now)(), ServedLog* log)
       : plan_(plan), model_(std::move(model)), now_(now) {
     if (log != nullptr) recorder_.emplace(plan, *log);
+    keys_.resize(plan.views.size());
+    pending_.resize(plan.views.size());
     found_.resize(plan.views.size());
     outages_.resize(plan.views.size());
     memory_.resize(plan.inputs.size());
@@ -51,19 +48,30 @@ class JoinInstance final : public Instance {
   }
 
  private:
+  // Shared stores are all asked before the first is waited for.
   Status LookUp(const BatchIo& io) {
     const int64_t now = looked_up_at_ = now_();
+    const TimePoint begin = std::chrono::steady_clock::now();
     for (size_t v = 0; v < plan_.views.size(); ++v) {
       const JoinPlan::View& view = plan_.views[v];
-      keys_.clear();
+      keys_[v].clear();
       for (const size_t input : view.keys) {
         const TensorView& key = io.inputs[input];
-        keys_.push_back({key.type, static_cast<const std::byte*>(key.data), nullptr});
+        keys_[v].push_back({key.type, static_cast<const std::byte*>(key.data), nullptr});
       }
-      outages_[v] = view.view->Read(keys_, rows_, now, found_[v]);
-      if (!outages_[v].ok() && !IsOutage(outages_[v])) return outages_[v];
+      SharedView* const shared = view.view->shared();
+      if (shared == nullptr) continue;
+      const TimePoint deadline = view.budget ? begin + *view.budget : TimePoint::max();
+      pending_[v] = shared->Ask({keys_[v], rows_, now, deadline, &found_[v], nullptr});
     }
-    return Status::Ok();
+    Status failed;
+    for (size_t v = 0; v < plan_.views.size(); ++v) {
+      const auto pending = std::move(pending_[v]);
+      outages_[v] =
+          pending != nullptr ? pending->Wait() : plan_.views[v].view->Read(keys_[v], rows_, now, found_[v]);
+      if (!outages_[v].ok() && !IsOutage(outages_[v])) failed = outages_[v];
+    }
+    return failed;
   }
 
   Status MakeInputs(const BatchIo& io) {
@@ -101,12 +109,8 @@ class JoinInstance final : public Instance {
                   const ColumnView& to) const {
     const JoinPlan::Feature& feature = plan_.features[index];
     const FeatureColumns& found = found_[feature.view];
-    if (outages_[feature.view].ok()) {
-      CopyColumn(feature.type, found.column(feature.column).data(), rows_, to);
-      FillAbsent(found.nulls(feature.column), found.status(), null, missing, to);
-    } else {
-      FillAll(missing, to);
-    }
+    CopyColumn(feature.type, found.column(feature.column).data(), rows_, to);
+    FillAbsent(found.nulls(feature.column), found.status(), null, missing, to);
     if (!any_brought_) return;
     const size_t input = plan_.first_feature_input + index;
     for (const BatchMember& member : io.members) {
@@ -115,14 +119,6 @@ class JoinInstance final : public Instance {
       const auto* from = static_cast<const std::byte*>(io.inputs[input].data);
       CopyColumn(feature.type, from + first * ElementSize(feature.type), static_cast<size_t>(member.rows),
                  {to.type, to.data + first * to.stride, to.stride});
-    }
-  }
-
-  void FillAll(const std::string& value, const ColumnView& to) const {
-    constexpr uint8_t kNull = 1;
-    constexpr Presence kNowhere = Presence::kMissing;
-    for (size_t i = 0; i < rows_; ++i) {
-      FillAbsent({&kNull, 1}, {&kNowhere, 1}, value, value, {to.type, to.data + i * to.stride, to.stride});
     }
   }
 
@@ -146,12 +142,19 @@ class JoinInstance final : public Instance {
       const bool out = !outages_[v].ok();
       if ((!out && plan_.views[v].on_missing != OnMissing::kReject) || BroughtAll(member, v)) continue;
       if (plan_.views[v].on_missing == OnMissing::kReject) {
-        member.status = out ? outages_[v] : Refusal(io, member, v);
+        member.status = out ? OutageOf(member, v) : Refusal(io, member, v);
         if (!member.status.ok()) return;
-      } else {
-        member.features_stale = true;
       }
+      member.features_stale = member.features_stale || out;
     }
+  }
+
+  // OK where all of the request is known of before.
+  Status OutageOf(const BatchMember& member, size_t view) const {
+    const auto of_member = found_[view].status().subspan(static_cast<size_t>(member.first_row),
+                                                         static_cast<size_t>(member.rows));
+    const auto known = [](Presence status) { return status == Presence::kPresent; };
+    return std::all_of(of_member.begin(), of_member.end(), known) ? Status::Ok() : outages_[view];
   }
 
   Status Refusal(const BatchIo& io, const BatchMember& member, size_t view) const {
@@ -253,10 +256,11 @@ class JoinInstance final : public Instance {
   size_t rows_ = 0;
   bool any_brought_ = false;  // a feature, by a request
   int64_t looked_up_at_ = 0;
-  std::vector<ColumnData> keys_;
-  std::vector<FeatureColumns> found_;  // by view
-  std::vector<Status> outages_;        // by view: OK, or why the store did not answer
-  std::vector<Buffer> memory_;         // of the model's inputs that are put together
+  std::vector<std::vector<ColumnData>> keys_;          // by view
+  std::vector<std::unique_ptr<PendingRead>> pending_;  // by view; nullptr: none
+  std::vector<FeatureColumns> found_;                  // by view
+  std::vector<Status> outages_;                        // by view: OK, or why the store did not answer
+  std::vector<Buffer> memory_;                         // of the model's inputs that are put together
   std::vector<TensorView> inputs_;
 };
 

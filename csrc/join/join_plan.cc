@@ -64,7 +64,7 @@ class Maker {
   Status AddViews() {
     if (request_.views.empty()) return InvalidInput("expected at least one view");
     for (const JoinedView& joined : request_.views) {
-      JoinPlan::View view{joined.view, joined.on_missing, {}};
+      JoinPlan::View view{joined.view, joined.on_missing, joined.budget, {}};
       for (const ColumnSpec& key : joined.view->spec().keys) {
         auto input = PublicInput(key.name, key.type);
         if (!input.ok()) return input.status();

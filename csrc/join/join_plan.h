@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "backend/backend.h"
-#include "join/online_store.h"
+#include "join/shared_view.h"
 
 namespace falaj {
 
@@ -21,6 +21,8 @@ enum class OnMissing : uint8_t {
 struct JoinedView {
   std::shared_ptr<OnlineView> view;
   OnMissing on_missing = OnMissing::kDefault;
+  // How long a batch waits for a shared store; nullopt: as long as that lets it.
+  std::optional<Nanos> budget = std::nullopt;
 };
 
 struct JoinedFeature {
@@ -53,6 +55,7 @@ struct JoinPlan {
   struct View {
     std::shared_ptr<OnlineView> view;
     OnMissing on_missing;
+    std::optional<Nanos> budget;
     std::vector<size_t> keys;  // of the public inputs, in the order of the view's keys
   };
   struct Feature {

@@ -13,6 +13,8 @@
 
 namespace falaj {
 
+class SharedView;
+
 // A view in a store. Outlives its store where that is closed first. Thread-safe.
 class OnlineView {
  public:
@@ -20,10 +22,14 @@ class OnlineView {
 
   virtual const ViewSpec& spec() const = 0;
 
-  // Looks `count` entities up as of `now` (UTC µs), all in one state of the store. Neither waits for a writer
-  // nor, with an `out` that was used before, allocates. A key too long to be stored is missing. Of a view
-  // with aggregates every entity is present: one that is not stored has windows of no events. Of a store that
-  // is elsewhere it fails with DeadlineExceeded or Unavailable, within its time. REQUIRES: `keys` have the
+  // This, where it is in a store that is elsewhere (shared_view.h); else nullptr.
+  virtual SharedView* shared() { return nullptr; }
+
+  // Looks `count` entities up as of `now` (UTC µs), all in one state of the store. Does not wait for a
+  // writer; of a store on this machine, with an `out` that was used before, it allocates nothing. A key too
+  // long to be stored is missing. Of a view with aggregates every entity is present: one that is not stored
+  // has windows of no events. Of a store that is elsewhere it fails with DeadlineExceeded or Unavailable,
+  // within its time; `out` then has what is known of before, other entities missing. REQUIRES: `keys` have the
   // view's key types and `count` rows.
   virtual Status Read(std::span<const ColumnData> keys, size_t count, int64_t now, FeatureColumns& out) = 0;
 

@@ -52,17 +52,31 @@ Status RedisConnection::Introduce(const RedisOptions& options, TimePoint deadlin
 }
 
 Status RedisConnection::Ask(TimePoint deadline, const RedisReplies*& replies) {
-  Status status = Exchange(deadline);
+  FALAJ_RETURN_IF_ERROR(Send(deadline));
+  return Receive(deadline, replies);
+}
+
+Status RedisConnection::Send(TimePoint deadline) {
+  reader_.Expect(commands_.count());
+  Status status = socket_->Send(commands_.bytes(), deadline);
   lost_ = !status.ok();
-  if (status.ok()) status = ErrorIn(reader_.replies());
+  failed_ = failed_ || lost_;
+  return status;
+}
+
+Status RedisConnection::Receive(TimePoint deadline, const RedisReplies*& replies) {
+  Status status = Gather(deadline);
+  lost_ = !status.ok();
+  if (status.ok()) {
+    ++answers_;
+    status = ErrorIn(reader_.replies());
+  }
   failed_ = failed_ || !status.ok();
   replies = &reader_.replies();
   return status;
 }
 
-Status RedisConnection::Exchange(TimePoint deadline) {
-  reader_.Expect(commands_.count());
-  FALAJ_RETURN_IF_ERROR(socket_->Send(commands_.bytes(), deadline));
+Status RedisConnection::Gather(TimePoint deadline) {
   while (!reader_.done()) {
     const auto got = socket_->Receive(room_, deadline);
     if (!got.ok()) return got.status();

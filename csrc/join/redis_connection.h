@@ -25,10 +25,15 @@ class RedisConnection {
   // Sends the commands and waits for a reply to each; `replies` is valid until the next Ask. Fails as
   // RedisSocket does, and where a reply is an error: with what it says.
   Status Ask(TimePoint deadline, const RedisReplies*& replies);
+  // The two halves of Ask. REQUIRES: Receive follows a Send that did not fail.
+  Status Send(TimePoint deadline);
+  Status Receive(TimePoint deadline, const RedisReplies*& replies);
 
   // Whether an Ask has failed for want of an answer, not because of what the answer was.
   bool lost() const { return lost_; }
   bool usable() const { return !failed_; }
+  // Whether it answered anything after it was opened.
+  bool proven() const { return answers_ > 1; }
   // Whether nothing came that was not asked for. REQUIRES: usable().
   bool Quiet() { return reader_.clean() && socket_->Quiet(); }
 
@@ -36,7 +41,7 @@ class RedisConnection {
   RedisConnection(std::unique_ptr<RedisSocket> socket, std::string name)
       : socket_(std::move(socket)), name_(std::move(name)), room_(kRoom) {}
   static constexpr size_t kRoom = 64 * 1024;
-  Status Exchange(TimePoint deadline);
+  Status Gather(TimePoint deadline);
   Status Introduce(const RedisOptions& options, TimePoint deadline);
   Status ErrorIn(const RedisReplies& replies) const;
 
@@ -47,6 +52,7 @@ class RedisConnection {
   std::vector<char> room_;
   bool failed_ = false;
   bool lost_ = false;
+  uint64_t answers_ = 0;
 };
 
 }  // namespace falaj

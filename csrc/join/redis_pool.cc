@@ -14,8 +14,22 @@ Result<std::shared_ptr<RedisPool>> RedisPool::Make(RedisOptions options) {
   return std::shared_ptr<RedisPool>(new RedisPool(std::move(options), std::move(tls)));
 }
 
+RedisPool::~RedisPool() {
+  std::thread connector;
+  {
+    MutexLock lock(mu_);
+    ending_ = true;
+    connector = std::move(connector_);
+  }
+  wanted_changed_.NotifyAll();
+  if (connector.joinable()) connector.join();
+}
+
 Result<RedisPool::Lease> RedisPool::Take(TimePoint deadline) {
-  if (auto idle = TakeIdle()) return Lease(*this, std::move(idle), true);
+  if (auto idle = TakeIdle()) {
+    const bool reused = idle->proven();
+    return Lease(*this, std::move(idle), reused);
+  }
   FALAJ_RETURN_IF_ERROR(MayConnect());
   auto opened = RedisConnection::Open(address_, options_, tls_.get(), deadline);
   if (!opened.ok()) {
@@ -24,6 +38,60 @@ Result<RedisPool::Lease> RedisPool::Take(TimePoint deadline) {
     return opened.status();
   }
   return Lease(*this, std::move(*opened), false);
+}
+
+Result<RedisPool::Lease> RedisPool::TakeSoon(TimePoint deadline) {
+  if (auto idle = TakeIdle()) {
+    const bool reused = idle->proven();
+    return Lease(*this, std::move(idle), reused);
+  }
+  FALAJ_RETURN_IF_ERROR(MayConnect());
+  MutexLock lock(mu_);
+  if (!connector_.joinable()) connector_ = std::thread([this] { Connect(); });
+  const uint64_t refusals = refusals_;
+  while (idle_.empty()) {
+    if (refusals_ != refusals) return refusal_;
+    if (std::chrono::steady_clock::now() >= deadline) {
+      return DeadlineExceeded("online store " + address_.text() +
+                              ": connecting took longer than there was time");
+    }
+    if (!connecting_) {
+      wanted_ = true;
+      wanted_changed_.NotifyOne();
+    }
+    came_.WaitUntil(mu_, deadline);
+  }
+  std::unique_ptr<RedisConnection> taken = std::move(idle_.back());
+  idle_.pop_back();
+  const bool reused = taken->proven();
+  return Lease(*this, std::move(taken), reused);
+}
+
+// The thread that connects.
+void RedisPool::Connect() {
+  for (;;) {
+    {
+      MutexLock lock(mu_);
+      while (!wanted_ && !ending_) wanted_changed_.Wait(mu_);
+      if (ending_) return;
+      wanted_ = false;
+      connecting_ = true;
+    }
+    const TimePoint deadline = std::chrono::steady_clock::now() + options_.read_timeout;
+    auto opened = RedisConnection::Open(address_, options_, tls_.get(), deadline);
+    {
+      MutexLock lock(mu_);
+      connecting_ = false;
+      if (opened.ok()) {
+        idle_.push_back(std::move(*opened));
+      } else {
+        Failed();
+        ++refusals_;
+        refusal_ = opened.status();
+      }
+    }
+    came_.NotifyAll();
+  }
 }
 
 std::unique_ptr<RedisConnection> RedisPool::TakeIdle() {
@@ -66,6 +134,7 @@ void RedisPool::GiveBack(std::unique_ptr<RedisConnection> connection, bool reuse
   if (connection->usable()) {
     failures_ = 0;
     if (idle_.size() < kMostIdle) idle_.push_back(std::move(connection));
+    came_.NotifyOne();
     return;
   }
   if (!connection->lost()) {

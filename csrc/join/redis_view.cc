@@ -43,38 +43,86 @@ struct RedisView::Turn {
   bool asked = false;
 };
 
-Status RedisView::Read(std::span<const ColumnData> keys, size_t count, int64_t now, FeatureColumns& out) {
-  FALAJ_RETURN_IF_ERROR(CheckColumns(keys, spec_.keys, "key"));
-  if (count > kMostEntities) {
-    return InvalidInput(ViewName(spec_) + ": expected at most " + std::to_string(kMostEntities) +
-                        " entities at once, got " + std::to_string(count));
+// A look-up that was sent, or why it was not.
+class RedisView::LookUp final : public PendingRead {
+ public:
+  LookUp(const RedisView& view, const SharedRead& read)
+      : view_(view), read_(read), deadline_(std::chrono::steady_clock::now() + Limit()) {
+    if (read_.deadline < deadline_) {
+      deadline_ = read_.deadline;
+      soon_ = true;
+    }
+    failed_ = Check();
+    if (!failed_.ok()) return;
+    read_.out->Reset(view_.layout_, read_.count);
+    if (read_.count == 0) return;
+    said_.emplace(view_.pool_->Begin(deadline_, soon_, [this](RedisCommands& commands) { Say(commands); }));
   }
-  out.Reset(layout_, count);
-  if (count == 0) {
-    out.Finish();
-    return Status::Ok();
+  ~LookUp() override {
+    if (said_ && said_->lease) said_->lease->Drop();  // the answer is still to come
   }
-  const auto say = [&](RedisCommands& commands) {
-    commands.Begin(2 + count).Add("HMGET").Add(keys_.rows);
+
+  Status Wait() override {
+    if (!failed_.ok()) return failed_;
+    Status status;
+    if (said_) {
+      RedisPool::Said said = std::move(*said_);
+      said_.reset();
+      status = view_.pool_->Finish(
+          std::move(said), deadline_, soon_, [this](RedisCommands& commands) { Say(commands); },
+          [this](const RedisReplies& replies) { return Use(replies); });
+    }
+    read_.out->Finish();
+    return status;
+  }
+
+ private:
+  std::chrono::milliseconds Limit() const { return view_.pool_->options().read_timeout; }
+
+  Status Check() const {
+    FALAJ_RETURN_IF_ERROR(CheckColumns(read_.keys, view_.spec_.keys, "key"));
+    if (read_.count <= kMostEntities) return Status::Ok();
+    return InvalidInput(ViewName(view_.spec_) + ": expected at most " + std::to_string(kMostEntities) +
+                        " entities at once, got " + std::to_string(read_.count));
+  }
+
+  void Say(RedisCommands& commands) const {
+    commands.Begin(2 + read_.count).Add("HMGET").Add(view_.keys_.rows);
     EntityKey key;
     // No entity's key is empty, so one that is too long is missing.
-    for (size_t i = 0; i < count; ++i) commands.Add(key.Encode(keys, i) ? key.bytes() : std::string_view());
-  };
-  const auto use = [&](const RedisReplies& replies) {
-    const auto items = replies.items();
-    if (items.size() != 1 + count || items[0].kind != Kind::kArray) return UnexpectedReply(ViewName(spec_));
-    for (size_t i = 0; i < count; ++i) {
-      const RedisReplies::Item& item = items[1 + i];
-      if (item.kind == Kind::kNil && !spec_.windowed) continue;
-      if (item.kind != Kind::kText && item.kind != Kind::kNil) return UnexpectedReply(ViewName(spec_));
-      const std::string_view text = item.kind == Kind::kNil ? std::string_view() : replies.text(item);
-      const auto value = std::as_bytes(std::span(text));
-      FALAJ_RETURN_IF_ERROR(TakeEntity(value, spec_, layout_, now, i, out));
+    for (size_t i = 0; i < read_.count; ++i) {
+      commands.Add(key.Encode(read_.keys, i) ? key.bytes() : std::string_view());
     }
-    out.Finish();
+  }
+
+  Status Use(const RedisReplies& replies) const {
+    const auto items = replies.items();
+    const ViewSpec& spec = view_.spec_;
+    if (items.size() != 1 + read_.count || items[0].kind != Kind::kArray)
+      return UnexpectedReply(ViewName(spec));
+    for (size_t i = 0; i < read_.count; ++i) {
+      const RedisReplies::Item& item = items[1 + i];
+      if (item.kind != Kind::kNil && item.kind != Kind::kText) return UnexpectedReply(ViewName(spec));
+      const bool there = item.kind == Kind::kText;
+      const auto value = there ? std::as_bytes(std::span(replies.text(item))) : std::span<const std::byte>();
+      if (there || spec.windowed) {
+        FALAJ_RETURN_IF_ERROR(TakeEntity(value, spec, view_.layout_, read_.now, i, *read_.out));
+      }
+      if (read_.values != nullptr) read_.values->Take(i, value);
+    }
     return Status::Ok();
-  };
-  return pool_->Ask(std::chrono::steady_clock::now() + pool_->options().read_timeout, say, use);
+  }
+
+  const RedisView& view_;
+  const SharedRead read_;
+  TimePoint deadline_;
+  bool soon_ = false;
+  Status failed_;
+  std::optional<RedisPool::Said> said_;
+};
+
+std::unique_ptr<PendingRead> RedisView::Ask(const SharedRead& read) {
+  return std::make_unique<LookUp>(*this, read);
 }
 
 Result<size_t> RedisView::Write(const WriteRows& rows, int64_t now,

@@ -8,13 +8,14 @@
 #include "join/online_store.h"
 #include "join/redis_pool.h"
 #include "join/redis_store.h"
+#include "join/shared_view.h"
 
 namespace falaj {
 
 // Thread-safe; all but the pool's own state is constant. A Read is one round trip, of which the server
 // answers all in one state; a Write is a transaction that fails where another changed the view since what it
 // merged into was read, and is then made again.
-class RedisView : public OnlineView {
+class RedisView : public SharedView {
  public:
   static constexpr size_t kMostEntities = 1'000'000;  // of a Read: the server takes no command much longer
 
@@ -22,7 +23,7 @@ class RedisView : public OnlineView {
       : pool_(std::move(pool)), keys_(std::move(keys)), spec_(std::move(spec)), layout_(spec_.columns) {}
 
   const ViewSpec& spec() const override { return spec_; }
-  Status Read(std::span<const ColumnData> keys, size_t count, int64_t now, FeatureColumns& out) override;
+  std::unique_ptr<PendingRead> Ask(const SharedRead& read) override;
   Result<size_t> Write(const WriteRows& rows, int64_t now, const std::optional<std::string>& cursor) override;
   Result<std::optional<std::string>> Cursor() override;
   Result<size_t> Entities() override;
@@ -32,6 +33,7 @@ class RedisView : public OnlineView {
  private:
   static constexpr int kPatience = 4;
   static constexpr std::string_view kTurnMs = "2000";  // after which it is anybody's: its writer may be dead
+  class LookUp;
   struct Pending;
   struct Turn;
   Status TryWrite(EntityWrites& writes, int64_t now, const std::optional<std::string>& cursor, Turn& turn,

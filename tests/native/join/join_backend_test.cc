@@ -21,7 +21,10 @@ class OneRowView final : public OnlineView {
   Status Read(std::span<const ColumnData> keys, size_t count, int64_t now, FeatureColumns& out) override {
     EXPECT_EQ(now, kNow);
     out.Reset(layout_, count);
-    FALAJ_RETURN_IF_ERROR(outage_);
+    if (!outage_.ok()) {
+      out.Finish();
+      return outage_;
+    }
     const float x = 1.5F;
     const int32_t n = 7;
     const std::string_view t = "one";
