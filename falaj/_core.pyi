@@ -85,7 +85,7 @@ class Backend:
 
 def join_features(
     model: Backend,
-    views: Sequence[tuple[OnlineView, str]],
+    views: Sequence[tuple[OnlineView, str, int | None, int]],
     features: Sequence[tuple[int, str, bytes | None]],
     inputs: Sequence[tuple[str, Sequence[tuple[int] | tuple[str, str]]]],
     log: ServedLog | None = None,

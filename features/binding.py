@@ -16,6 +16,8 @@ from falaj.features.view import View
 BUNDLE = "bundle.json"
 OnMissing = Literal["default", "nan", "reject"]
 _ON_MISSING: tuple[OnMissing, ...] = ("default", "nan", "reject")
+_LONGEST_BUDGET_MS = 60_000
+_LONGEST_STALENESS_MS = 86_400_000  # a day
 
 
 def as_on_missing(text: str) -> OnMissing:
@@ -33,10 +35,29 @@ class BoundView:
     Args:
         on_missing: What serves where an entity has no row, or an expired one: `default`, each column's own,
             and NaN where it has none; `nan`; or `reject`: the request is refused.
+        budget_ms: How long a batch waits for a shared store; None: as long as the store's URL says. A store
+            on this machine is not waited for.
+        max_staleness_ms: What a shared store told may serve so long when it does not answer; 0: not at all.
+
+    Raises:
+        DefinitionError: A time is out of range.
     """
 
     view: View
     on_missing: OnMissing = "default"
+    budget_ms: float | None = None
+    max_staleness_ms: float = 0
+
+    def __post_init__(self) -> None:
+        if self.budget_ms is not None and not 0.001 <= self.budget_ms <= _LONGEST_BUDGET_MS:
+            raise DefinitionError(
+                f"{self.view}: budget_ms: expected 0.001 to {_LONGEST_BUDGET_MS}, got {self.budget_ms}"
+            )
+        if not 0 <= self.max_staleness_ms <= _LONGEST_STALENESS_MS:
+            raise DefinitionError(
+                f"{self.view}: max_staleness_ms: expected 0 to {_LONGEST_STALENESS_MS}, "
+                f"got {self.max_staleness_ms}"
+            )
 
 
 @dataclass(frozen=True)
@@ -192,10 +213,18 @@ def _read(version_folder: Path) -> dict[str, Any] | None:
 
 
 def _plain(binding: Binding) -> Plain:
-    views = []
+    views: list[Plain] = []
     for bound in binding.views:
         told = meaning(bound.view)
-        views.append({"definition": told, "hash": content_hash(told), "on_missing": bound.on_missing})
+        views.append(
+            {
+                "definition": told,
+                "hash": content_hash(told),
+                "on_missing": bound.on_missing,
+                "budget_ms": bound.budget_ms,
+                "max_staleness_ms": bound.max_staleness_ms,
+            }
+        )
     inputs = [
         {"name": each.name, "columns": [_plain_column(column) for column in each.columns]}
         for each in binding.inputs
@@ -214,7 +243,14 @@ def _binding_of(told: Mapping[str, Any]) -> Binding:
     for each in told["views"]:
         if content_hash(each["definition"]) != each["hash"]:
             raise DefinitionError(f"view {each['definition']['name']}: is not what its hash says")
-        views.append(BoundView(view_of(each["definition"]), as_on_missing(each["on_missing"])))
+        views.append(
+            BoundView(
+                view_of(each["definition"]),
+                as_on_missing(each["on_missing"]),
+                each.get("budget_ms"),
+                each.get("max_staleness_ms", 0),
+            )
+        )
     inputs = [
         BoundInput(str(each["name"]), tuple(_column_of(column) for column in each["columns"]))
         for each in told["inputs"]

@@ -308,6 +308,16 @@ def bind(
     on_missing: Annotated[
         str, typer.Option(metavar="default|nan|reject", help="For entities that are missing or expired.")
     ] = "default",
+    budget_ms: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MS", help="How long a batch waits for a shared store; by default as its URL says."
+        ),
+    ] = None,
+    max_staleness_ms: Annotated[
+        float,
+        typer.Option(metavar="MS", help="What a shared store told serves so long when it does not answer."),
+    ] = 0,
     data_dir: DataDir = _DATA_DIR,
 ) -> None:
     """Have a model look its features up: requests then bring its entities' keys.
@@ -318,7 +328,10 @@ def bind(
     from falaj.features.identity import view_of
 
     missing = as_on_missing(on_missing)
-    bound = [BoundView(view_of(_find(data_dir, name.strip()).meaning), missing) for name in views.split(",")]
+    bound = [
+        BoundView(view_of(_find(data_dir, name.strip()).meaning), missing, budget_ms, max_staleness_ms)
+        for name in views.split(",")
+    ]
     binding = binding_from(bound, inputs)
     write_binding(version_folder, binding)
     for each in binding.inputs:

@@ -60,7 +60,15 @@ class OnlineFeatures:
             InvalidInput: The binding does not fit the model, or the store has a view by another definition.
         """
         store = self.store()
-        views = [(open_view(store, bound.view), bound.on_missing) for bound in binding.views]
+        views = [
+            (
+                open_view(store, bound.view),
+                bound.on_missing,
+                None if bound.budget_ms is None else round(bound.budget_ms * 1e6),
+                round(bound.max_staleness_ms * 1e6),
+            )
+            for bound in binding.views
+        ]
         place = {bound.view.name: (index, bound.view) for index, bound in enumerate(binding.views)}
         features = list(binding.features)
         told = []
@@ -83,7 +91,7 @@ class OnlineFeatures:
             return _core.join_features(model, views, told, inputs)
         log = self._log.new_buffer()
         joined = _core.join_features(model, views, told, inputs, log)
-        self._log.follow(log, name, version, binding, [view for view, _ in views])
+        self._log.follow(log, name, version, binding, [view for view, *_ in views])
         return joined
 
 

@@ -6,6 +6,7 @@
 #include "bind/model.h"
 #include "bind/online_store.h"
 #include "bind/served_log.h"
+#include "join/cached_view.h"
 #include "join/join_backend.h"
 
 namespace falaj {
@@ -28,15 +29,27 @@ JoinedColumn ReadColumn(const py::tuple& row) {
   return {std::nullopt, row[0].cast<std::string>(), *type};
 }
 
-// views: (view, on_missing); features: (index of the view, column, default's bytes or None); inputs: (name,
-// columns), each column (index of the feature,) or (name of a request's input, datatype); log: a ServedLog
-// that no other backend has, or None.
+// A budget and a staleness are of views in shared stores only.
+JoinedView ReadView(const py::tuple& row) {
+  JoinedView joined{OnlineViewOf(row[0]), ReadOnMissing(row[1].cast<std::string>())};
+  if (joined.view->shared() == nullptr) return joined;
+  const auto nanos = [](const py::handle& value) { return Nanos(value.cast<int64_t>()); };
+  if (!row[2].is_none()) joined.budget = nanos(row[2]);
+  const Nanos staleness = nanos(row[3]);
+  if (staleness > Nanos::zero()) {
+    joined.view = std::make_shared<CachedView>(std::move(joined.view), staleness);
+  }
+  return joined;
+}
+
+// views: (view, on_missing, budget in ns or None, max_staleness in ns); features: (index of the view, column,
+// default's bytes or None); inputs: (name, columns), each column (index of the feature,) or (name of a
+// request's input, datatype); log: a ServedLog that no other backend has, or None.
 PyBackend JoinFeatures(PyBackend& model, const py::list& views, const py::list& features,
                        const py::list& inputs, const PyServedLog* log) {
   JoinRequest request;
   for (const py::handle item : views) {
-    const auto row = item.cast<py::tuple>();
-    request.views.push_back({OnlineViewOf(row[0]), ReadOnMissing(row[1].cast<std::string>())});
+    request.views.push_back(ReadView(item.cast<py::tuple>()));
   }
   for (const py::handle item : features) {
     const auto row = item.cast<py::tuple>();

@@ -29,8 +29,8 @@ class OnlineView {
   // writer; of a store on this machine, with an `out` that was used before, it allocates nothing. A key too
   // long to be stored is missing. Of a view with aggregates every entity is present: one that is not stored
   // has windows of no events. Of a store that is elsewhere it fails with DeadlineExceeded or Unavailable,
-  // within its time; `out` then has what is known of before, other entities missing. REQUIRES: `keys` have the
-  // view's key types and `count` rows.
+  // within its time; `out` then has what is known of before, other entities missing. REQUIRES: `keys` have
+  // the view's key types and `count` rows.
   virtual Status Read(std::span<const ColumnData> keys, size_t count, int64_t now, FeatureColumns& out) = 0;
 
   // Merges rows into what the store has, durably, all or none, with the cursor; nullopt leaves it. Returns

@@ -96,7 +96,7 @@ void ServedRecorder::AddFeature(const ServedBatch& batch, const BatchMember& mem
   ServedAs as = ServedAs::kNull;
   if (std::find(given.begin(), given.end(), input) != given.end()) {
     as = ServedAs::kBrought;
-  } else if (batch.outages[of.view].ok() && batch.found[of.view].nulls(of.column)[row] == 0) {
+  } else if (batch.found[of.view].nulls(of.column)[row] == 0) {
     as = ServedAs::kValue;
   }
   Add(&as, sizeof(as));

@@ -49,6 +49,47 @@ def test_binding_is_what_it_was_when_it_is_read_back(tmp_path: Path) -> None:
     assert json.loads((tmp_path / BUNDLE).read_text())["files"] == {"model.onnx": "00"}
 
 
+def test_times_are_what_they_were_when_they_are_read_back(tmp_path: Path) -> None:
+    binding = bind_all([BoundView(_view(), "reject", 0.5, 60_000)], "x")
+    write_binding(tmp_path, binding)
+    assert read_binding(tmp_path) == binding
+
+
+def test_times_are_the_usual_ones_when_the_bundle_tells_none(tmp_path: Path) -> None:
+    write_binding(tmp_path, bind_all([BoundView(_view(), "nan", 0.5, 60_000)], "x"))
+    bundle = json.loads((tmp_path / BUNDLE).read_text())
+    del bundle["features"]["views"][0]["budget_ms"], bundle["features"]["views"][0]["max_staleness_ms"]
+    (tmp_path / BUNDLE).write_text(json.dumps(bundle))
+    assert read_binding(tmp_path) == bind_all(_bound(), "x")
+
+
+@pytest.mark.parametrize(
+    ("budget_ms", "max_staleness_ms", "message"),
+    [
+        (0, 0, "account@3: budget_ms: expected 0.001 to 60000, got 0"),
+        (-1, 0, "budget_ms: expected 0.001 to 60000, got -1"),
+        (float("nan"), 0, "budget_ms: expected 0.001 to 60000, got nan"),
+        (60_001, 0, "budget_ms: expected 0.001 to 60000, got 60001"),
+        (None, -1, "account@3: max_staleness_ms: expected 0 to 86400000, got -1"),
+        (None, float("inf"), "max_staleness_ms: expected 0 to 86400000, got inf"),
+    ],
+)
+def test_a_view_is_refused_when_a_time_is_out_of_range(
+    budget_ms: float | None, max_staleness_ms: float, message: str
+) -> None:
+    with pytest.raises(DefinitionError, match=message):
+        BoundView(_view(), "default", budget_ms, max_staleness_ms)
+
+
+def test_reading_fails_when_a_time_is_no_number(tmp_path: Path) -> None:
+    write_binding(tmp_path, bind_all(_bound(), "x"))
+    bundle = json.loads((tmp_path / BUNDLE).read_text())
+    bundle["features"]["views"][0]["budget_ms"] = "2"
+    (tmp_path / BUNDLE).write_text(json.dumps(bundle))
+    with pytest.raises(DefinitionError, match="features: cannot be read"):
+        read_binding(tmp_path)
+
+
 def test_there_is_no_binding_when_there_is_no_bundle_or_none_in_it(tmp_path: Path) -> None:
     assert read_binding(tmp_path) is None
     (tmp_path / BUNDLE).write_text("{}")
@@ -126,9 +167,13 @@ def test_command_binds_when_the_view_is_registered(tmp_path: Path) -> None:
         str(tmp_path),
         "--on-missing",
         "reject",
+        "--budget-ms",
+        "2",
+        "--max-staleness-ms",
+        "60000",
     ]
     result = CliRunner().invoke(features, [*options, "--input", "x=account__income,amount:FP32"])
     assert result.output == "x: account__income, amount:FP32\n"
     binding = read_binding(folder)
     assert binding is not None
-    assert binding.views == (BoundView(_view(), "reject"),)
+    assert binding.views == (BoundView(_view(), "reject", 2, 60_000),)

@@ -89,9 +89,18 @@ def fill(where: Path | str, view: View, now: int, rows: Mapping[int, Values] = R
     return store
 
 
-def add_joined(repository: Path, view: View, on_missing: OnMissing = "default", name: str = "score") -> Path:
+def add_joined(
+    repository: Path,
+    view: View,
+    on_missing: OnMissing = "default",
+    name: str = "score",
+    *,
+    budget_ms: float | None = None,
+    max_staleness_ms: float = 0,
+) -> Path:
     """Add the model; its input `x` is [income, visits, amount], the last of the request."""
     folder = add_python(repository, name, _SUM, head=f"max_batch_size = 64\n{QUICK}", tensors=_TENSORS)
     columns = (Feature("account", "income"), Feature("account", "visits"), RequestValue("amount", "FP32"))
-    write_binding(folder, Binding((BoundView(view, on_missing),), (BoundInput("x", columns),)))
+    bound = BoundView(view, on_missing, budget_ms, max_staleness_ms)
+    write_binding(folder, Binding((bound,), (BoundInput("x", columns),)))
     return folder

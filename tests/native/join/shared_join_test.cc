@@ -1,6 +1,8 @@
 // A model that looks features up in stores which are elsewhere.
 #include <gtest/gtest.h>
 
+#include <cstring>
+
 #include "fakes/fake_backend.h"
 #include "join/join_backend.h"
 
@@ -76,7 +78,8 @@ class SharedJoinTest : public ::testing::Test {
     request.inputs = {{"x", {{0, "", DataType::kFp32}, {1, "", DataType::kFp32}}}};
     auto plan = JoinPlan::Make(request, model);
     if (!plan.ok()) return plan.status();
-    backend_ = NewJoinBackend(std::move(plan).value(), std::make_unique<FakeBackend>(model, nullptr));
+    backend_ = NewJoinBackend(std::move(plan).value(), std::make_unique<FakeBackend>(model, nullptr),
+                              &WallClockMicros, served_);
     instance_ = backend_->NewInstance().value();
     told_[0].wanted = true;
     members_ = {{0, 1, &told_[0], Status(), false}, {1, 1, &told_[1], Status(), false}};
@@ -90,6 +93,7 @@ class SharedJoinTest : public ::testing::Test {
   }
 
   std::string log_;
+  std::shared_ptr<ServedLog> served_;
   std::shared_ptr<LoggedView> a_, b_;
   std::vector<int64_t> ids_ = {1, 2};
   std::vector<float> none_ = {0, 0};
@@ -128,6 +132,21 @@ TEST_F(SharedJoinTest, ServesWhatIsKnownOfBeforeAndSaysSo) {
   EXPECT_TRUE(members_[1].features_stale);
   EXPECT_EQ(static_cast<const std::string_view*>(outputs_[3].data)[0], "stale");
   EXPECT_EQ(static_cast<const std::string_view*>(outputs_[4].data)[0], "present");
+}
+
+TEST_F(SharedJoinTest, LogsWhatIsKnownOfBeforeAsStale) {
+  served_ = std::make_shared<ServedLog>(1024, 1'000'000);
+  ASSERT_TRUE(Run(OnMissing::kDefault, Unavailable("gone")).ok());
+  const ServedRows& rows = served_->Take();
+  ASSERT_EQ(rows.count, 2U);
+  // Of the first request: after its id, number, time, staleness and key, the views' statuses and a.x.
+  const std::byte* const row = rows.bytes.data() + 4 + 4 + 8 + 1 + 8;
+  EXPECT_EQ(static_cast<ServedStatus>(row[0]), ServedStatus::kStale);
+  EXPECT_EQ(static_cast<ServedStatus>(row[1]), ServedStatus::kPresent);
+  EXPECT_EQ(static_cast<ServedAs>(row[2]), ServedAs::kValue);
+  float value = 0;
+  std::memcpy(&value, row + 3, sizeof(value));
+  EXPECT_EQ(value, 2);
 }
 
 TEST_F(SharedJoinTest, RefusesOnlyThoseOfWhomNothingIsKnown) {
