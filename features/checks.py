@@ -12,7 +12,7 @@ from falaj.features.offline.history import DELETED, EVENT, EVENT_ID, KNOWN, NEWE
 from falaj.features.offline.sql import OFFSET, blaming, literal, maybe_micros_sql, quoted
 from falaj.features.offline.staging import TOLD, UNFIT
 from falaj.features.raw_rows import Part
-from falaj.features.source import CsvFiles, SqlQuery
+from falaj.features.source import CsvFiles
 from falaj.features.view import View
 
 # Of a row: where it is from, its number there from 1, and itself as JSON of text.
@@ -153,7 +153,7 @@ def _wrong(view: View, part: Part) -> Iterator[tuple[str, str]]:
         yield from _typed(view, part, view.deleted, "BOOL")
     if view.event_id is not None and not _has_texts(view, part):
         yield from _typed(view, part, view.event_id, "INT64")
-    if view.event_id is not None and isinstance(view.source, SqlQuery):
+    if view.event_id is not None:
         yield f"{_raw(view.event_id)} IS NULL", f"null: {view.event_id}"  # see history.py
     for column in view.inputs:
         yield from _typed(view, part, column.name, column.datatype)

@@ -37,8 +37,8 @@ class View:
         aggregates: Features over sliding windows of the rows, in order. These have no ttl, and no row is
             deleted.
         event_id: A column of whole numbers or text that tells the copies of one event, which have one event
-            time: the one known first, then by event time and sequence, is the event. None, or null in a row:
-            every row is an event. Of a query, which is read again as a whole, each row has to have one.
+            time: the one known first, then by event time and sequence, is the event. A row where it is null
+            is bad. None: every row is an event; not of a query, which is read again as a whole.
         event_time: The source's column that tells from when on a row's values are true.
         known_time: The one that tells when the row arrived. None where that is the event time: a claim that
             no row ever came late.

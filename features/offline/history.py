@@ -96,9 +96,8 @@ def left_out(connection: duckdb.DuckDBPyConnection, view: View, name: str) -> di
 def _reason(view: View) -> str | None:
     """SQL for what is bad about a typed row; None where the definition demands nothing."""
     rules = [rule for column in view.inputs for rule in demands(column, quoted(column.name))]
-    if view.event_id is not None and isinstance(view.source, SqlQuery):
-        # It is read again as a whole, and an event without an id would count each time.
-        rules.append((f"{EVENT_ID} IS NULL", f"null: {view.event_id}"))
+    if view.event_id is not None:  # an event without one would count each time that it is written
+        rules.insert(0, (f"{EVENT_ID} IS NULL", f"null: {view.event_id}"))
     told = " ".join(f"WHEN NOT {DELETED} AND {rule} THEN {literal(reason)}" for rule, reason in rules)
     return f"CASE {told} END" if rules else None
 

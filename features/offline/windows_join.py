@@ -76,7 +76,7 @@ def _answers_sql(joined: Joined, asked: Asked) -> str:
     copies = ""
     if joined.view.event_id is not None:
         copies = (
-            f"QUALIFY {EVENT_ID} IS NULL OR row_number() OVER "
+            "QUALIFY row_number() OVER "
             f"(PARTITION BY {_ENTITY}, {EVENT_ID} ORDER BY {KNOWN}, {EVENT}, {SEQUENCE}) = 1"
         )
     newest = (

@@ -67,7 +67,7 @@ def test_rows_have_what_the_rules_say_however_they_are_divided(
     assert nobody == {**dict.fromkeys(names), SPINE_ROW: len(asked), STATUS: 0}
     for number, ((entity, at), row) in enumerate(zip(asked, got, strict=True)):
         assert (row[SPINE_ROW], row[STATUS]) == (number, 2)
-        assert not wrong(rows, entity, at, row)
+        assert not wrong([each for each in rows if each.id is not None], entity, at, row)
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from falaj.features.checks import check
 from falaj.features.offline.export import export
 from falaj.features.offline.spine import Spine
 from falaj.features.online.materialize import Materialized, materialize
+from falaj.features.online.push import push
 from falaj.features.online.store import open_store, open_view
 from falaj.features.raw_rows import create_parts
 
@@ -89,16 +90,50 @@ def _exported(view: View, folder: Path, *keys: int) -> tuple[list[Windows], dict
 
 
 def test_windows_are_of_the_good_events_in_the_store_and_in_a_training_set(tmp_path: Path) -> None:
-    good = [_line(1, 1, "x1", 1.5), _line(1, 2, "x1", 1.5), _line(1, 2, "", 2, "b"), _line(1, 2, "", 2, "b")]
-    bad = [_line(1, 3, "x2", -1), _line(1, 3, "x3", ""), _line(2, 3, "x4", 1, "c")]
+    good = [_line(1, 1, "x1", 1.5), _line(1, 2, "x1", 1.5), _line(1, 2, "y1", 2, "b"), _line(1, 2, '""', 2)]
+    bad = [_line(1, 3, "x2", -1), _line(1, 3, "x3", ""), _line(2, 3, "x4", 1, "c"), _line(2, 3, "", -1)]
     view = _write(tmp_path, "a.csv", *good, *bad)
     done = _run(view, tmp_path, 500)
-    reasons = {"below minimum: amount": 1, "not one of: shop": 1, "null: amount": 1}
-    assert (done.rows, done.bad, done.reasons) == (4, 3, reasons)
+    reasons = {"below minimum: amount": 1, "not one of: shop": 1, "null: amount": 1, "null: number": 1}
+    assert (done.rows, done.bad, done.reasons) == (4, 4, reasons)
     assert done.quarantined == str(tmp_path / "bad-store" / "spending@1" / "00000001.parquet")
     found = _windows(view, tmp_path, 1, 2)
-    assert found == [(3, 5.5, 2), (0, 0.0, 0)]  # who has no event id is an event each time
+    assert found == [(3, 5.5, 2), (0, 0.0, 0)]
     assert _exported(view, tmp_path, 1, 2) == (found, reasons)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_event_without_an_id_counts_nowhere_and_no_other_twice_when_a_run_was_ended(
+    tmp_path: Path, kind: str
+) -> None:
+    class Ended(Exception):
+        pass
+
+    def end(share: float) -> None:
+        raise Ended
+
+    keys = range(50)
+    lines = [_line(key % 50, 1 + key % 300, "" if key % 3 == 0 else key, key % 7) for key in range(700)]
+    view = _write(tmp_path, "a.csv", *lines)
+    if kind == "parquet":
+        with duckdb.connect() as connection:
+            rows = "SELECT * REPLACE (amount::DOUBLE AS amount, id::BIGINT AS id)"
+            text = f"read_csv('{tmp_path}/a.csv', all_varchar = true)"
+            connection.execute(f"COPY ({rows} FROM {text}) TO '{tmp_path}/a.parquet'")
+        view = replace(view, source=ParquetFiles(str(tmp_path / "a.parquet")))
+    with pytest.raises(Ended):
+        _run(view, tmp_path, 500, chunk_rows=50, tell=end)
+    done = _run(view, tmp_path, 499, chunk_rows=70)  # divided otherwise: all chunks are written again
+    bad = {"null: number": 234}
+    assert (done.resumed, done.rows, done.reasons) == (False, 466, bad)
+    found = _windows(view, tmp_path, *keys)
+    assert sum(orders for orders, _, _ in found) == 466
+    assert _exported(view, tmp_path, *keys) == (found, bad)
+    event = {"id": 1, "event": 10**6, "known": 10**6, "number": None, "amount": 1.0, "shop": "a"}
+    complaint = "row 0, 'number': expected the event's id, a whole number or text, got None"
+    with pytest.raises(DataError, match=complaint):
+        push(open_store(f"lmdb://{tmp_path / 'store'}", 64 << 20), view, event)
+    assert _windows(view, tmp_path, *keys) == found
 
 
 def test_event_ids_are_the_same_when_one_file_has_numbers_and_another_texts(tmp_path: Path) -> None:
