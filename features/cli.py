@@ -267,11 +267,12 @@ def get(
     from falaj.features.identity import view_of
     from falaj.features.online.keys import columns_of, keys_of_file, keys_written
     from falaj.features.online.lookup import get as look_up
-    from falaj.features.online.lookup import key_types, told
+    from falaj.features.online.lookup import told
     from falaj.features.online.store import open_store
+    from falaj.features.view import keys_of
 
     chosen = [view_of(_find(data_dir, name).meaning) for name in dict.fromkeys(views)]
-    datatypes = key_types(chosen)
+    datatypes = keys_of(chosen)
     if (keys is None) == (not key):
         raise DefinitionError("expected --key, once for each entity, or --keys and a file")
     asked = keys_written(key or [], datatypes) if keys is None else keys_of_file(keys, datatypes)

@@ -1,5 +1,6 @@
 """A view: typed feature columns of an entity, with the times that tell what was known when."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -10,7 +11,7 @@ from falaj.features.entity import Entity, check_name
 from falaj.features.errors import DefinitionError
 from falaj.features.source import Source, SqlQuery
 
-__all__ = ["Column", "Tags", "View"]
+__all__ = ["Column", "Tags", "View", "keys_of"]
 
 
 @dataclass(frozen=True)
@@ -169,3 +170,13 @@ class View:
             if column.name in taken:
                 raise DefinitionError(f"{where}, column {column.name!r}: is already {taken[column.name]}")
             taken[column.name] = "a column"
+
+
+def keys_of(views: Sequence[View]) -> dict[str, str]:
+    """Return the key columns of views and their datatypes. Raises DefinitionError where two views differ."""
+    keys: dict[str, str] = {}
+    for view in views:
+        for key, datatype in view.entity.keys.items():
+            if keys.setdefault(key, datatype) != datatype:
+                raise DefinitionError(f"{view}: key {key!r}: is {datatype}, and {keys[key]} in another view")
+    return keys

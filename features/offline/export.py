@@ -44,7 +44,7 @@ from falaj.features.offline.spine import Spine, create_spine
 from falaj.features.offline.sql import blaming, literal, quoted
 from falaj.features.offline.staging import Staged
 from falaj.features.source import SqlQuery
-from falaj.features.view import View
+from falaj.features.view import View, keys_of
 
 _GIVEN, _SPINE = "__given", "__spine"  # the spine as it is read, and as it was
 _OUT = "out.parquet"  # in the scratch folder
@@ -222,16 +222,6 @@ def _write(
     with blaming("export"), scratch.making(_OUT) as path:
         connection.execute(f"COPY ({sql}) TO {literal(str(path))} ({options})")
     return scratch.path(_OUT)
-
-
-def keys_of(views: Sequence[View]) -> dict[str, str]:
-    """Return the keys of all views and their datatypes. Raises DefinitionError where two views differ."""
-    keys: dict[str, str] = {}
-    for view in views:
-        for key, datatype in view.entity.keys.items():
-            if keys.setdefault(key, datatype) != datatype:
-                raise DefinitionError(f"{view}: key {key!r}: is {datatype}, and {keys[key]} in another view")
-    return keys
 
 
 def added_columns(columns: list[str], joined: Sequence[Joined]) -> list[str]:

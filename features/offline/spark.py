@@ -17,7 +17,7 @@ from pyspark.sql import functions as fn
 
 from falaj.features.errors import DataError
 from falaj.features.identity import content_hash, meaning
-from falaj.features.offline.export import added_columns, keys_of, known_until
+from falaj.features.offline.export import added_columns, known_until
 from falaj.features.offline.history import EVENT, KNOWN
 from falaj.features.offline.manifest import Manifest, ViewJoined, see_all, see_folder, see_source
 from falaj.features.offline.point_in_time import EXPIRED, MISSING, PRESENT, SPINE_ROW, Joined
@@ -32,7 +32,7 @@ from falaj.features.offline.spark_history import (
 )
 from falaj.features.offline.spark_join import join, late_of
 from falaj.features.offline.spine import Spine
-from falaj.features.view import View
+from falaj.features.view import View, keys_of
 
 _PARTS = "part-*.parquet"
 # Of the export's own session, whatever those of the one that was given.

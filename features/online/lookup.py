@@ -12,7 +12,7 @@ from falaj._core import OnlineStore, OnlineView
 from falaj.features.datatypes import Value, check_value
 from falaj.features.errors import DataError, DefinitionError
 from falaj.features.online.store import PRESENT, open_view
-from falaj.features.view import View
+from falaj.features.view import View, keys_of
 
 STATUSES = ("missing", "expired", "present")  # by the number that a read tells
 _NUMPY = {"FP32": "float32", "FP64": "float64", "BYTES": "object"}  # the others by their own names
@@ -42,6 +42,7 @@ def get(store: OnlineStore, views: Sequence[View], keys: Keys, now_us: int | Non
 
     Raises:
         DataError: A key is missing, is no view's, or is of another type.
+        DefinitionError: A key is of one type in one view, and of another in another.
         InvalidInput: The store has a view by another definition.
         Unavailable, DeadlineExceeded: The store cannot be reached.
     """
@@ -50,7 +51,7 @@ def get(store: OnlineStore, views: Sequence[View], keys: Keys, now_us: int | Non
 
 def look_up(views: Sequence[tuple[View, OnlineView]], keys: Keys, now_us: int | None = None) -> list[Found]:
     """As `get`, in views that are open already."""
-    datatypes = key_types([view for view, _ in views])
+    datatypes = keys_of([view for view, _ in views])
     arrays = _key_arrays(keys, datatypes)
     now = time.time_ns() // 1000 if now_us is None else now_us
     found = []
@@ -62,16 +63,6 @@ def look_up(views: Sequence[tuple[View, OnlineView]], keys: Keys, now_us: int | 
             for column, read, null in zip(view.features, columns, nulls, strict=True)
         }
         found.append(Found(view, [STATUSES[each] for each in status.tolist()], values))
-    return found
-
-
-def key_types(views: Sequence[View]) -> dict[str, str]:
-    """Return the key columns of views and their datatypes. Raises DataError where two views differ."""
-    found: dict[str, str] = {}
-    for view in views:
-        for key, datatype in view.entity.keys.items():
-            if found.setdefault(key, datatype) != datatype:
-                raise DataError(f"{view}: key {key!r} is {datatype}, and {found[key]} in another view")
     return found
 
 

@@ -22,10 +22,9 @@ from falaj.features.binding import Binding
 from falaj.features.datatypes import DUCKDB_TYPES
 from falaj.features.errors import DataError
 from falaj.features.identity import content_hash, meaning, view_of
-from falaj.features.offline.export import keys_of
 from falaj.features.offline.sql import blaming, literal, quoted
 from falaj.features.served.given import UNKNOWN, Given
-from falaj.features.view import View
+from falaj.features.view import View, keys_of
 
 REQUEST, ROW, AT, IS_STALE = "__request", "__row", "__at", "__stale"
 STALE = "stale"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from falaj.features import Column, DataError, Entity, ParquetFiles, View
+from falaj.features import Column, DataError, DefinitionError, Entity, ParquetFiles, View
 from falaj.features.online.lookup import Found, get, told
 from falaj.features.online.store import open_view
 from tests.features.online.store_engine import opened
@@ -105,5 +105,5 @@ def test_keys_that_do_not_fit_are_refused(
 
 def test_views_that_disagree_on_a_key_are_refused(empty_url: str) -> None:
     views = [_view(), _view("other", Entity("user", {"user": "INT64"}))]
-    with pytest.raises(DataError, match="view other@1: key 'user' is INT64, and BYTES in another view"):
+    with pytest.raises(DefinitionError, match="view other@1: key 'user': is INT64, and BYTES in another"):
         get(opened(empty_url), views, {"user": [1], "item": [1]}, NOW)
