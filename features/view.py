@@ -12,6 +12,7 @@ from falaj.features.errors import DefinitionError
 from falaj.features.source import Source, SqlQuery
 
 __all__ = ["Column", "Tags", "View", "keys_of"]
+_STATUS = "status"  # `<view>__status` tells what was found of a view
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,11 @@ class View:
     Or, where it has aggregates instead of columns, events of which these are made.
 
     Args:
-        name: Of the view.
+        name: Of the view; without two underscores in a row, and none at its end.
         version: From 1; a changed definition is another version.
         entity: What the rows are about; the source has its keys as columns.
         source: Where they come from.
-        columns: The features, in order. None where there are aggregates.
+        columns: The features, in order, none of them named `status`. None where there are aggregates.
         aggregates: Features over sliding windows of the rows, in order. These have no ttl, and no row is
             deleted.
         event_id: A column of whole numbers or text that tells the copies of one event, which have one event
@@ -82,6 +83,11 @@ class View:
     def __post_init__(self) -> None:
         where = str(self)
         check_name(self.name, where)
+        if "__" in self.name or self.name.endswith("_"):
+            raise DefinitionError(
+                f"{where}: name: expected no two underscores in a row and none at the end: in VIEW__COLUMN "
+                "two end the view's name"
+            )
         if isinstance(self.version, bool) or not 1 <= self.version < 2**31:
             raise DefinitionError(f"{where}: version: expected 1 to {2**31 - 1}, got {self.version}")
         if self.source_delay < timedelta():
@@ -162,11 +168,18 @@ class View:
                 continue
             if not name:
                 raise DefinitionError(f"{where}: {role}: expected the name of a column, got none")
+            if name.startswith("__"):
+                raise DefinitionError(f"{where}: {role}: {name!r}: names that begin so are Falaj's own")
             if name in taken:
                 raise DefinitionError(f"{where}: {role}: {name!r} is already {taken[name]}")
             taken[name] = role
         for column in self.features:
             check_name(column.name, f"{where}, column {column.name!r}")
+            if column.name == _STATUS:
+                raise DefinitionError(
+                    f"{where}, column {_STATUS!r}: expected another name: {self.name}__{_STATUS} tells "
+                    "whether there are values"
+                )
             if column.name in taken:
                 raise DefinitionError(f"{where}, column {column.name!r}: is already {taken[column.name]}")
             taken[column.name] = "a column"

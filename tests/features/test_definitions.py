@@ -53,6 +53,14 @@ def test_source_is_refused_when_it_names_no_files(kind: type[ParquetFiles | CsvF
     ("change", "complaint"),
     [
         ({"name": "my-view"}, "view my-view@2: expected a name of small letters"),
+        ({"name": "my__view"}, "view my__view@2: name: expected no two underscores in a row and none at the"),
+        ({"name": "my_"}, "view my_@2: name: expected no two underscores in a row and none at the end"),
+        (
+            {"columns": (Column("status", "BYTES"),)},
+            "view profile@2, column 'status': expected another name: profile__status tells whether there are",
+        ),
+        ({"event_time": "__row"}, "event_time: '__row': names that begin so are Falaj's own"),
+        ({"deleted": "__deleted"}, "deleted: '__deleted': names that begin so are Falaj's own"),
         ({"version": 0}, "view profile@0: version: expected 1 to 2147483647, got 0"),
         ({"version": True}, "version: expected 1 to 2147483647, got True"),
         ({"source_delay": timedelta(seconds=-1)}, "view profile@2: source_delay: expected 0 or more"),
@@ -191,6 +199,10 @@ _SPENT = Aggregate("spent", "sum", _AMOUNT, timedelta(hours=1))
     [
         ({"aggregates": (_SPENT,)}, "expected columns or aggregates, got both"),
         ({"event_id": "id"}, "event_id: is of a view with aggregates"),
+        (
+            {"columns": (), "ttl": None, "aggregates": (replace(_SPENT, name="status"),)},
+            "column 'status': expected another name: profile__status tells whether",
+        ),
         ({"columns": (), "aggregates": (_SPENT,), "ttl": timedelta(1)}, "expected neither ttl nor deleted"),
         ({"columns": (), "aggregates": (_SPENT, _SPENT), "ttl": None}, "column 'spent': is already a column"),
         (
