@@ -34,9 +34,11 @@ class FeatureService:
     Args:
         features: The store.
         data_dir: Where the registry is.
+        may_push: Whether requests may write.
     """
 
-    def __init__(self, features: OnlineFeatures, data_dir: Path) -> None:
+    def __init__(self, features: OnlineFeatures, data_dir: Path, *, may_push: bool = True) -> None:
+        self.may_push = may_push
         self._features = features
         self._registry = Registry(data_dir / "features.db")
         self._lock = threading.Lock()

@@ -65,7 +65,9 @@ class EngineApp:
             is_draining=lambda: self._is_stopping,
             stuck_after=server.stuck_after,
             may_change=server.model_control == "explicit",
-            features=FeatureService(engine.features, Path(server.data_dir)),
+            features=FeatureService(
+                engine.features, Path(server.data_dir), may_push=self._settings.features.push
+            ),
         )
         infer = HttpInferCalls(engine.runtime, self._settings.wire_options())
         try:

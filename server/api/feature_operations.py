@@ -1,5 +1,6 @@
 """HTTP operations on features."""
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -41,6 +42,8 @@ class FeatureOperations:
         return json_response({"views": await self._service.get(asked.views, asked.keys)})
 
     async def _push(self, request: Request) -> Response:
+        if not self._service.may_push:
+            raise HTTPException(403, "requests do not write to views here: features.push is false")
         given = await read_json(request, shapes.FeaturesPush, self._max_body, has_nan=True)
         rows = [given.rows] if isinstance(given.rows, dict) else given.rows
         return json_response(await self._service.push(request.path_params["view"], rows))

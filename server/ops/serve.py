@@ -133,7 +133,9 @@ async def _serve(
         is_draining=draining.is_set,
         stuck_after=settings.server.stuck_after,
         may_change=settings.server.model_control == "explicit",
-        features=FeatureService(engine.features, Path(settings.server.data_dir)),
+        features=FeatureService(
+            engine.features, Path(settings.server.data_dir), may_push=settings.features.push
+        ),
     )
     app = make_app(control, None)  # infer is answered natively
     admin = make_admin_app(control, _metrics_page(engine, wire, settings, feature_log))

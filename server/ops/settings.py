@@ -165,11 +165,14 @@ class Metrics(Section, frozen=True):
 
 
 class Features(Section, frozen=True):
-    """Where models look their features up, and the log of what they found."""
+    """Where models look their features up, who writes there, and the log of what they found."""
 
     store: str | None = None
     """URL of the online store, such as `lmdb://FOLDER`. Default: the one of `falaj features materialize`, in
     server.data_dir; it is opened when a model needs it."""
+    push: bool = True
+    """Whether requests may write rows to views. Default: true. Set it to false where those who ask models are
+    not those who know."""
     log_sample: float = 0.0
     """Share of requests, 0 to 1, of which it is logged what they were served with, in server.data_dir.
     Default: 0. Raise it for `falaj features audit`."""

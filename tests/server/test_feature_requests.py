@@ -165,6 +165,17 @@ def test_view_is_written_and_read_when_it_was_made_anew(
     assert _account(serving, 300, "account@2")["status"] == ["present"]
 
 
+def test_push_is_refused_and_nothing_is_written_when_it_is_turned_off(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    Registry(tmp_path / "data" / "features.db").apply([account()])
+    with Serving(tmp_path, "--data-dir", str(tmp_path / "data"), "--set", "features.push=false") as serving:
+        row = {"customer_id": 1, "at": time.time_ns() // 1000, "income": 1.0, "visits": 1}
+        for view in ("account@1", "nothing"):
+            told = _error(serving, f"/v1/features/{view}/push", {"rows": row}, 403)
+            assert told == "requests do not write to views here: features.push is false"
+        assert _account(serving, 1, "account@1")["status"] == ["missing"]
+
+
 def test_store_that_is_away_is_told(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     Registry(tmp_path / "data" / "features.db").apply([account()])
