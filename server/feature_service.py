@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,12 @@ from falaj.features.view import View
 from falaj.server.online_features import OnlineFeatures
 
 MOST_ROWS = 10_000  # of a request
+MOST_VALUES = 200_000  # of an answer, rows times columns: it is written on the event loop
 _MOST_VIEWS = 64
 # Rows times views that are read on the event loop, in less than a millisecond.
 _MOST_AT_ONCE = 256
 _LONGEST_QUEUE = 64  # of pushes that wait for the writer
+_MOST_WAITING = 100_000  # of their rows
 _Opened = tuple[View, _core.OnlineView]
 
 
@@ -43,7 +45,7 @@ class FeatureService:
         self._registry = Registry(data_dir / "features.db")
         self._lock = threading.Lock()
         self._opened: dict[str, _Opened] = {}  # by name@version; guarded by _lock
-        self._pushes = 0  # that are not done; guarded by _lock
+        self._waiting: list[int] = []  # rows of each push that is not done; guarded by _lock
         self._writer = ThreadPoolExecutor(1, "falaj-push")  # a store takes one writer at a time
 
     async def get(self, references: Sequence[str], keys: Keys) -> dict[str, Any]:
@@ -66,8 +68,8 @@ class FeatureService:
         is_quick = rows * len(references) <= _MOST_AT_ONCE and not self._features.is_shared
         known = [each for each in opened if each is not None]
         if is_quick and len(known) == len(opened):
-            return told(look_up(known, keys))
-        return await asyncio.to_thread(self._get, references, keys)
+            return _read(known, keys, rows)
+        return await asyncio.to_thread(self._get, references, keys, rows)
 
     async def push(self, reference: str, rows: Sequence[Mapping[str, object]]) -> dict[str, Any]:
         """Write rows to a view, all or none, and return what was written when it is durable. A caller that
@@ -83,12 +85,13 @@ class FeatureService:
             Unavailable, DeadlineExceeded: Too many wait, or the store cannot be reached.
         """
         check_rows(len(rows))
+        count = len(rows)
         with self._lock:
-            if self._pushes >= _LONGEST_QUEUE:
+            if len(self._waiting) >= _LONGEST_QUEUE or sum(self._waiting) + count > _MOST_WAITING:
                 raise _core.Unavailable("too many pushes are waiting; try again later")
-            self._pushes += 1
+            self._waiting.append(count)
         future = self._writer.submit(self._push, reference, rows)
-        future.add_done_callback(self._pushed)
+        future.add_done_callback(lambda _done: self._pushed(count))
         view, pushed = await asyncio.wrap_future(future)
         return {"view": f"{view.name}@{view.version}", "rows": pushed.rows, "entities": pushed.entities}
 
@@ -100,12 +103,12 @@ class FeatureService:
         view, _ = self._open(reference)
         return view, push(self._features.store(), view, rows)
 
-    def _pushed(self, _done: Future[tuple[View, Pushed]]) -> None:
+    def _pushed(self, rows: int) -> None:
         with self._lock:
-            self._pushes -= 1
+            self._waiting.remove(rows)
 
-    def _get(self, references: Sequence[str], keys: Keys) -> dict[str, Any]:
-        return told(look_up([self._open(each) for each in references], keys))
+    def _get(self, references: Sequence[str], keys: Keys, rows: int) -> dict[str, Any]:
+        return _read([self._open(each) for each in references], keys, rows)
 
     def _known(self, reference: str) -> _Opened | None:
         with self._lock:
@@ -133,6 +136,16 @@ class FeatureService:
             raise _core.NotFound(str(error)) from error
         except (sqlite3.Error, OSError) as error:
             raise _core.Unavailable(f"the registry of views cannot be read: {error}") from error
+
+
+def _read(opened: Sequence[_Opened], keys: Keys, rows: int) -> dict[str, Any]:
+    values = rows * sum(len(view.features) for view, _ in opened)
+    if values > MOST_VALUES:
+        raise _core.InvalidInput(
+            f"expected at most {MOST_VALUES} values in an answer, rows times columns of the views, "
+            f"got {values}"
+        )
+    return told(look_up(opened, keys))
 
 
 def check_rows(rows: int) -> None:

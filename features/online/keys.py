@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from falaj.features.datatypes import Value, accepts
 from falaj.features.errors import DataError
 
+MOST_ENTITIES = 100_000  # of a file: for more there are training sets
 _ROW = "__row"
 
 
@@ -29,7 +30,7 @@ def keys_of_file(path: str, datatypes: Mapping[str, str]) -> dict[str, list[Valu
     """Return the key columns of a CSV or Parquet file, in the order of its rows; its other columns are left.
 
     Raises:
-        DataError: It cannot be read, lacks a key, or has another type or a null there.
+        DataError: It cannot be read, lacks a key, has another type or a null there, or too many rows.
     """
     import duckdb
 
@@ -52,7 +53,12 @@ def keys_of_file(path: str, datatypes: Mapping[str, str]) -> dict[str, list[Valu
                 raise DataError(f"--keys {path}: {key!r}: expected {datatype}, got {types[key]}")
             column = quoted(key)
             columns.append(whole_sql(column, datatype, f"--keys {path}, {key}") if is_text else column)
-        found = connection.execute(f"SELECT {', '.join(columns)} FROM ({rows}) ORDER BY {_ROW}").fetchall()
+        asked = f"SELECT {', '.join(columns)} FROM ({rows}) ORDER BY {_ROW} LIMIT {MOST_ENTITIES + 1}"
+        found = connection.execute(asked).fetchall()
+    if len(found) > MOST_ENTITIES:
+        raise DataError(
+            f"--keys {path}: expected at most {MOST_ENTITIES} rows, got more; see falaj features export"
+        )
     for row, values in enumerate(found):
         if None in values:
             key = list(datatypes)[values.index(None)]

@@ -114,3 +114,6 @@ def test_file_of_keys_is_refused_when_it_does_not_fit(falaj: Commands, tmp_path:
         file.write_text(text)
         code, _, said = falaj.run("get", "likes", "--keys", str(file))
         assert (code, complaint in said) == (2, True), said
+    duckdb.execute(f"COPY (SELECT 'a' AS user, i AS item FROM range(100_001) AS t(i)) TO '{file}'")
+    code, _, said = falaj.run("get", "likes", "--keys", str(file))
+    assert (code, "expected at most 100000 rows, got more; see falaj features export" in said) == (2, True)

@@ -81,6 +81,22 @@ def test_many_rows_are_read_and_too_many_refused(serving: Serving) -> None:
     assert told == "expected at most 10000 rows in a request, got 10001"
 
 
+def test_request_is_refused_when_it_or_its_answer_is_too_large(serving: Serving) -> None:
+    keys = {"customer_id": [1] * 2000}
+    assert ask(serving, _GET, {"views": ["account@1"] * 50, "keys": keys})[0] == 200
+    told = _error(serving, _GET, {"views": ["account@1", "account"] * 26, "keys": keys}, 400)
+    assert told == (
+        "expected at most 200000 values in an answer, rows times columns of the views, got 208000"
+    )
+    assert _error(serving, _GET, {"views": ["account@1"] * 65, "keys": keys}, 400).endswith("64, got 65")
+    long = "x" * (16 << 20)
+    for path, body in (
+        (_GET, {"views": ["account@1"], "keys": {"customer_id": [long]}}),
+        ("/v1/features/account@1/push", {"rows": {"customer_id": long}}),
+    ):
+        assert _error(serving, path, body, 413) == "the request's body is larger than 16777216 bytes"
+
+
 @pytest.mark.parametrize(
     ("views", "keys", "status", "complaint"),
     [
