@@ -2,9 +2,10 @@
 
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
@@ -14,11 +15,13 @@ from falaj.features.binding import Binding
 from falaj.features.errors import DataError
 from falaj.features.served.given import Given
 from falaj.features.served.log import LogWriter, served_of
+from falaj.features.served.retention import Kept, keep_within
 
 _log = logging.getLogger("falaj.feature_log")
 
 # Between two looks; what is logged in the meantime waits in the core's bounded buffers.
 _SECONDS = 1.0
+_SWEEP_SECONDS = 60.0  # between two looks for old files, but for that after each file
 Version = tuple[str, int]  # a model's name, and the number
 
 
@@ -45,14 +48,28 @@ class FeatureLog:
         folder: Gets a folder for each model.
         sample: The share of requests, 0 to 1.
         buffer_bytes: That wait to be written, of each model version; what is more is dropped and counted.
+        max_bytes: Of the files together, and
+        max_seconds: since one was written; beyond, the oldest are removed. None: for ever.
     """
 
-    def __init__(self, folder: Path, sample: float, buffer_bytes: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        sample: float,
+        buffer_bytes: int,
+        *,
+        max_bytes: int = 10 << 30,
+        max_seconds: float | None = None,
+    ) -> None:
         self._folder = folder
+        self._max_bytes = max_bytes
+        self._max_seconds = max_seconds
         self._per_million = round(sample * 1_000_000)
         self._buffer_bytes = buffer_bytes
         self._looking = threading.Lock()  # of `_look`, which may wait for stores; taken before _lock
-        self._lock = threading.Lock()  # of the three below
+        self._swept_at = -_SWEEP_SECONDS  # guarded by _looking
+        self._lock = threading.Lock()  # of the four below
+        self._kept = Kept()  # `removed` since the start
         self._followed: list[_Followed] = []
         self._written: Counter[Version] = Counter()
         self._dropped: Counter[Version] = Counter()  # but for what the buffers of those followed dropped
@@ -88,6 +105,11 @@ class FeatureLog:
                 dropped[each.version] += each.log.dropped
             return {version: (rows, dropped[version]) for version, rows in self._written.items()}
 
+    def kept(self) -> Kept:
+        """Return what there is of the log, and what has been removed since the start."""
+        with self._lock:
+            return self._kept
+
     def close(self) -> None:
         """Write what is left. Idempotent; to be called when nothing is served any more."""
         self._ended.set()
@@ -110,6 +132,26 @@ class FeatureLog:
                     _log.error("rows of the log of served features were lost: %s", error)
                 if not in_use:
                     self._forget(each)
+            if time.monotonic() - self._swept_at >= _SWEEP_SECONDS:
+                self._sweep()
+
+    def _sweep(self) -> None:
+        self._swept_at = time.monotonic()
+        try:
+            now = keep_within(self._folder, self._max_bytes, self._max_seconds)
+        except OSError as error:
+            _log.error("old files of the log of served features were not removed: %s", error)
+            return
+        if now.removed:
+            told = {"files": now.removed, "bytes": now.removed_bytes}
+            _log.info("old files of the log of served features were removed", extra=told)
+        with self._lock:
+            before = self._kept
+            self._kept = replace(
+                now,
+                removed=before.removed + now.removed,
+                removed_bytes=before.removed_bytes + now.removed_bytes,
+            )
 
     def _forget(self, each: _Followed) -> None:
         with self._lock:
@@ -128,6 +170,8 @@ class FeatureLog:
                 writer.add(arrays, each.given)
             if write or writer.is_due:
                 written = writer.write()
+                if written:
+                    self._swept_at = -_SWEEP_SECONDS  # there is more now
         finally:
             with self._lock:
                 self._written[each.version] += written

@@ -27,6 +27,14 @@ def log_metrics(log: "FeatureLog | None") -> Iterable[Metric]:
             family.add_metric([model, str(version)], count)
     yield written
     yield dropped
+    there = GaugeMetricFamily("falaj_feature_log_bytes", "Bytes of the log's files")
+    removed = CounterMetricFamily("falaj_feature_log_removed_files", "Files of the log that were removed")
+    if log is not None:
+        kept = log.kept()
+        there.add_metric([], kept.bytes)
+        removed.add_metric([], kept.removed)
+    yield there
+    yield removed
 
 
 def audit_metrics(path: Path | None) -> Iterable[Metric]:

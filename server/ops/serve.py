@@ -40,6 +40,7 @@ _log = logging.getLogger("falaj.serve")
 _LOOK = 0.01
 # What closing is given at least, whatever was left of shutdown_timeout.
 _CLOSE_SECONDS = 5.0
+_DAY = 86_400.0
 # An I/O thread and an executor are at work at the same time, whatever the cores.
 _LEAST_ARENAS = 2
 
@@ -94,7 +95,13 @@ def _open_feature_log(settings: Settings) -> "FeatureLog | None":
         )
     from falaj.server.feature_log import FeatureLog
 
-    return FeatureLog(settings.features_dir() / "log", features.log_sample, features.log_buffer_bytes)
+    return FeatureLog(
+        settings.features_dir() / "log",
+        features.log_sample,
+        features.log_buffer_bytes,
+        max_bytes=features.log_max_bytes,
+        max_seconds=None if features.log_max_days is None else features.log_max_days * _DAY,
+    )
 
 
 def _load(settings: Settings, feature_log: "FeatureLog | None") -> Engine:

@@ -180,7 +180,19 @@ class Features(Section, frozen=True):
     """Bytes of the log that wait to be written, of each model version; what is more is dropped and counted.
     Default: 4 MiB. Raise it where rows are dropped."""
 
-    BOUNDS: ClassVar[Bounds] = {"log_sample": (0, 1), "log_buffer_bytes": (65_536, 1 << 30)}
+    log_max_bytes: int = 10 << 30
+    """Bytes of the log's files, of all models; the oldest are removed, but for the newest. Default: 10 GiB.
+    Set it to what the disk has for it."""
+    log_max_days: float | None = None
+    """Days after which a file of the log is removed. Default: none. Set it where personal data may be kept
+    only so long."""
+
+    BOUNDS: ClassVar[Bounds] = {
+        "log_sample": (0, 1),
+        "log_buffer_bytes": (65_536, 1 << 30),
+        "log_max_bytes": (1 << 20, 1 << 50),
+        "log_max_days": (0.01, 36_500),
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,5 +1,7 @@
 """The log of what models were served with: by a real server, as files."""
 
+import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -123,6 +125,55 @@ def test_rows_are_counted_as_dropped_when_they_cannot_be_written(tmp_path: Path)
         engine.infer("score", _asked(1, 2))
     log.close()
     assert log.counts()["score", 1] == (0, 2)
+
+
+def _counted(server: Serving, name: str, labels: str = "") -> float:
+    page = server.ask("GET", "/metrics", listener="metrics")[2].decode()
+    return float(page.partition(f"\n{name}{labels} ")[2].partition("\n")[0] or "nan")
+
+
+def test_serving_goes_on_and_rows_are_counted_when_the_disk_is_full(tmp_path: Path) -> None:
+    """As such writes fail where a file may not grow: it is the server's own limit, not a mock."""
+    url, labels = _prepare(tmp_path), '{model="score",version="1"}'
+    sample = ("--set=features.log_sample=1", f"--set=features.store={url}")
+    inputs = [_tensor("customer_id", "INT64", 1, 2), _tensor("amount", "FP32", 0, 0)]
+    with Serving(tmp_path, *sample, "--data-dir", str(tmp_path / "data")) as server:
+
+        def ask_and_flush() -> None:
+            assert server.ask("POST", "/v2/models/score/infer", {"inputs": inputs})[0] == 200
+            assert server.ask("POST", "/v2/repository/models/score/load", {})[0] == 200
+
+        _, most = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
+        for times in (1, 2):
+            resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (0, most))
+            ask_and_flush()
+            dropped, written = "falaj_feature_log_dropped_rows_total", "falaj_feature_log_rows_total"
+            until(lambda: _counted(server, dropped, labels) == 2 * times, "the rows are counted")  # noqa: B023
+            assert server.is_ready()
+            resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (most, most))
+            ask_and_flush()
+            until(lambda: _counted(server, written, labels) == 2 * times, "the rows are written")  # noqa: B023
+        assert _counted(server, "falaj_feature_log_bytes") > 0
+    files = list((tmp_path / "data" / "features" / "log" / "score").iterdir())
+    assert [path.suffix for path in files] == [".parquet"] * 2
+
+
+@pytest.mark.parametrize("setting", ["log_max_bytes=1048576", "log_max_days=1"])
+def test_oldest_files_are_removed_when_the_log_is_beyond_its_bound(tmp_path: Path, setting: str) -> None:
+    url, log = _prepare(tmp_path), tmp_path / "data" / "features" / "log"
+    for days, name in ((3, "score/1-a.parquet"), (2, "other/1-b.parquet"), (0, "other/1-c.parquet")):
+        path = log / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x" * 600_000)
+        os.utime(path, (time.time() - days * 86_400,) * 2)
+    settings = ("features.log_sample=1", f"features.store={url}", f"features.{setting}")
+    flags = [f"--set={each}" for each in settings]
+    with Serving(tmp_path, *flags, "--data-dir", str(tmp_path / "data")) as server:
+        name = "falaj_feature_log_removed_files_total"
+        until(lambda: _counted(server, name) == 2, "they are removed")
+        assert _counted(server, "falaj_feature_log_bytes") == 600_000
+        server.until_said("old files of the log of served features were removed")
+    assert [path.name for path in log.glob("*/*.parquet")] == ["1-c.parquet"]
 
 
 def test_buffer_is_refused_when_it_has_no_room() -> None:
