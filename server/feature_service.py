@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +18,8 @@ from falaj.features.online.store import open_view
 from falaj.features.registry import Registered, Registry
 from falaj.features.view import View
 from falaj.server.online_features import OnlineFeatures
+from falaj.server.push_counts import BUSY, INVALID, PushCounts, reason_of
+from falaj.server.view_times import ViewTimes
 
 MOST_ROWS = 10_000  # of a request
 MOST_VALUES = 200_000  # of an answer, rows times columns: it is written on the event loop
@@ -37,10 +40,16 @@ class FeatureService:
         features: The store.
         data_dir: Where the registry is.
         may_push: Whether requests may write.
+
+    Attributes:
+        pushes: What those of requests did.
+        times: How far the views are.
     """
 
     def __init__(self, features: OnlineFeatures, data_dir: Path, *, may_push: bool = True) -> None:
         self.may_push = may_push
+        self.pushes = PushCounts()
+        self.times = ViewTimes(features)
         self._features = features
         self._registry = Registry(data_dir / "features.db")
         self._lock = threading.Lock()
@@ -84,24 +93,44 @@ class FeatureService:
             NotFound: The view is not registered.
             Unavailable, DeadlineExceeded: Too many wait, or the store cannot be reached.
         """
-        check_rows(len(rows))
+        begin = time.monotonic_ns()
         count = len(rows)
-        with self._lock:
-            if len(self._waiting) >= _LONGEST_QUEUE or sum(self._waiting) + count > _MOST_WAITING:
-                raise _core.Unavailable("too many pushes are waiting; try again later")
-            self._waiting.append(count)
-        future = self._writer.submit(self._push, reference, rows)
+        try:
+            check_rows(count)
+            self._admit(count)
+        except _core.Error as error:
+            self.pushes.refused("", INVALID if isinstance(error, _core.InvalidInput) else BUSY)
+            raise
+        future = self._writer.submit(self._push, reference, rows, begin)
         future.add_done_callback(lambda _done: self._pushed(count))
         view, pushed = await asyncio.wrap_future(future)
         return {"view": f"{view.name}@{view.version}", "rows": pushed.rows, "entities": pushed.entities}
 
     def close(self) -> None:
-        """Begin no more pushes."""
+        """Begin no more pushes, and no more looks at how far views are."""
+        self.times.close()
         self._writer.shutdown(wait=False, cancel_futures=True)
 
-    def _push(self, reference: str, rows: Sequence[Mapping[str, object]]) -> tuple[View, Pushed]:
-        view, _ = self._open(reference)
-        return view, push(self._features.store(), view, rows)
+    def _admit(self, rows: int) -> None:
+        """Count a push among those that wait. Raises Unavailable where they are too many."""
+        with self._lock:
+            if len(self._waiting) >= _LONGEST_QUEUE or sum(self._waiting) + rows > _MOST_WAITING:
+                raise _core.Unavailable("too many pushes are waiting; try again later")
+            self._waiting.append(rows)
+
+    def _push(
+        self, reference: str, rows: Sequence[Mapping[str, object]], begin_ns: int
+    ) -> tuple[View, Pushed]:
+        name = ""
+        try:
+            view, _ = self._open(reference)
+            name = f"{view.name}@{view.version}"
+            pushed = push(self._features.store(), view, rows)
+        except Exception as error:
+            self.pushes.refused(name, reason_of(error))
+            raise
+        self.pushes.done(name, pushed, time.monotonic_ns() - begin_ns)
+        return view, pushed
 
     def _pushed(self, rows: int) -> None:
         with self._lock:
@@ -125,6 +154,7 @@ class FeatureService:
         if known is None:
             view = view_of(found.meaning)
             known = view, open_view(self._features.store(), view)
+            self._features.note(*known)
             with self._lock:
                 self._opened[name] = known
         return known

@@ -30,6 +30,17 @@ class OnlineFeatures:
         self._log = log
         self._lock = threading.Lock()
         self._store: _core.OnlineStore | None = None
+        self._opened: dict[str, _core.OnlineView] = {}  # by name@version
+
+    def opened(self) -> dict[str, _core.OnlineView]:
+        """Return the views that models look up, or clients have asked for, by name@version."""
+        with self._lock:
+            return dict(self._opened)
+
+    def note(self, view: View, online: _core.OnlineView) -> None:
+        """Have a view be one of `opened`."""
+        with self._lock:
+            self._opened[f"{view.name}@{view.version}"] = online
 
     @property
     def is_shared(self) -> bool:
@@ -70,6 +81,8 @@ class OnlineFeatures:
             for bound in binding.views
         ]
         place = {bound.view.name: (index, bound.view) for index, bound in enumerate(binding.views)}
+        for bound, (online, *_) in zip(binding.views, views, strict=True):
+            self.note(bound.view, online)
         features = list(binding.features)
         told = []
         for feature in features:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from falaj.features.errors import DataError
-from falaj.features.raw_rows import files_of
 from falaj.features.source import SqlQuery
 from falaj.features.view import View
 
@@ -89,6 +88,10 @@ def files_now(view: View) -> tuple[FileRead, ...]:
     """
     if isinstance(view.source, SqlQuery):
         return ()
+    from falaj.features.raw_rows import (
+        files_of,
+    )  # with DuckDB, which those who only read cursors need not have
+
     stats = [(path, Path(path).stat()) for path in files_of(view)]
     return tuple(FileRead(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats)
 

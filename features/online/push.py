@@ -34,10 +34,13 @@ class Pushed:
     Attributes:
         rows: Of the push.
         entities: Whose rows changed by it.
+        unchanged: Entities that stayed as they were: newer rows were there, or the same. Without a `sequence`
+            or an `event_id` a row that is pushed again is a newer one.
     """
 
     rows: int
     entities: int
+    unchanged: int
 
 
 def push(store: OnlineStore, view: View, rows: Row | Sequence[Row]) -> Pushed:
@@ -63,7 +66,8 @@ def push(store: OnlineStore, view: View, rows: Row | Sequence[Row]) -> Pushed:
     arrays = _Arrays(view)
     for place, row in enumerate(given):
         arrays.add(row, place, now_ns)
-    return Pushed(len(given), arrays.write(open_view(store, view), now_ns // 1000) if given else 0)
+    changed = arrays.write(open_view(store, view), now_ns // 1000) if given else 0
+    return Pushed(len(given), changed, arrays.entities - changed)
 
 
 class _Arrays:
@@ -108,6 +112,11 @@ class _Arrays:
             filled.append(None if value is None else checked(value, column.datatype, where))
         if view.event_id is not None:
             self._values[-1].append(_id(_of(row, view.event_id, at), f"{at}, {view.event_id!r}"))
+
+    @property
+    def entities(self) -> int:
+        """Of how many entities the rows are."""
+        return len(set(zip(*self._keys, strict=True)))
 
     def write(self, online: OnlineView, now_us: int) -> int:
         """Return how many entities changed."""

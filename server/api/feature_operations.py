@@ -10,6 +10,7 @@ from falaj.server.api.bodies import read_json
 from falaj.server.api.errors import json_response
 from falaj.server.api.routing import Operation
 from falaj.server.feature_service import FeatureService
+from falaj.server.push_counts import OFF
 
 _TAG = "Features"
 _MOST_BYTES = 16 << 20  # it is parsed on the event loop
@@ -43,6 +44,7 @@ class FeatureOperations:
 
     async def _push(self, request: Request) -> Response:
         if not self._service.may_push:
+            self._service.pushes.refused("", OFF)
             raise HTTPException(403, "requests do not write to views here: features.push is false")
         given = await read_json(request, shapes.FeaturesPush, self._max_body, has_nan=True)
         rows = [given.rows] if isinstance(given.rows, dict) else given.rows

@@ -1,17 +1,25 @@
-"""What the log of served features has taken, and what its last audit found, as metrics."""
+"""Pushes to views, how far views are, and what the log of served features has taken and its last audit found,
+as metrics."""
 
 import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 
 from falaj.features.errors import DataError
 from falaj.features.served.summary import read_audit
+from falaj.server.ops.buckets import time_buckets
 
 if TYPE_CHECKING:
     from falaj.server.feature_log import FeatureLog
+    from falaj.server.feature_service import FeatureService
 
 _log = logging.getLogger("falaj.metrics")
 
@@ -58,3 +66,49 @@ def audit_metrics(path: Path | None) -> Iterable[Metric]:
                 ratio.add_metric([each.view, each.column, cause], share)
     yield ratio
     yield at
+
+
+def push_metrics(features: "FeatureService | None", *, histograms: bool) -> Iterable[Metric]:
+    """Yield the metrics of pushes."""
+    rows = CounterMetricFamily("falaj_feature_push_rows", "Rows that were written", labels=["view"])
+    unchanged = CounterMetricFamily(
+        "falaj_feature_push_unchanged_entities", "Entities that a push left as they were", labels=["view"]
+    )
+    refused = CounterMetricFamily(
+        "falaj_feature_push_refused", "Pushes that were not written", labels=["view", "reason"]
+    )
+    times = HistogramMetricFamily(
+        "falaj_feature_push_seconds",
+        "Time from a push's arrival until it was durable",
+        labels=["view"],
+        unit="seconds",
+    )
+    for view, of in (features.pushes.by_view() if features is not None else {}).items():
+        rows.add_metric([view], of.rows)
+        unchanged.add_metric([view], of.unchanged)
+        times.add_metric([view], time_buckets([*of.bins.items()]), of.total_ns / 1e9)
+    for labels, count in (features.pushes.refusals() if features is not None else {}).items():
+        refused.add_metric(labels, count)
+    yield from (rows, unchanged, refused)
+    if histograms:
+        yield times
+
+
+def age_metrics(features: "FeatureService | None") -> Iterable[Metric]:
+    """Yield how far the views in the store are."""
+    until = GaugeMetricFamily(
+        "falaj_feature_materialized_timestamp_seconds",
+        "What had arrived by then, since 1970, is in the store",
+        labels=["view"],
+    )
+    newest = GaugeMetricFamily(
+        "falaj_feature_newest_timestamp_seconds",
+        "When the newest row that was materialised became known, since 1970",
+        labels=["view"],
+    )
+    for view, of in (features.times.by_view() if features is not None else {}).items():
+        until.add_metric([view], of.until_us / 1e6)
+        if of.newest_us is not None:
+            newest.add_metric([view], of.newest_us / 1e6)
+    yield until
+    yield newest

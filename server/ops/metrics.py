@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from falaj import _core
 from falaj.server.engine import Engine
-from falaj.server.ops.feature_metrics import audit_metrics, log_metrics
+from falaj.server.ops.feature_metrics import age_metrics, audit_metrics, log_metrics, push_metrics
 from falaj.server.ops.machine_metrics import Gpus, Machine
 from falaj.server.ops.model_metrics import model_metrics
 from falaj.server.ops.wire_metrics import WireStats, wire_metrics
@@ -20,6 +20,7 @@ from falaj.server.versions import versions
 
 if TYPE_CHECKING:
     from falaj.server.feature_log import FeatureLog
+    from falaj.server.feature_service import FeatureService
 
 # Dashboards ask for counters by names without `_total`, which OpenMetrics does not have for a counter, so
 # they are of unknown type there. The older text format has them, and there they are told to be counters.
@@ -36,12 +37,14 @@ class MetricsCollector(Collector):
         *,
         histograms: bool = True,
         gpu: bool = True,
+        features: "FeatureService | None" = None,
         feature_log: "FeatureLog | None" = None,
         audit: Path | None = None,
     ) -> None:
         self._engine = engine
         self._wire = wire
         self._histograms = histograms
+        self._features = features
         self._feature_log = feature_log
         self._audit = audit
         self._machine = Machine()
@@ -67,6 +70,8 @@ class MetricsCollector(Collector):
             rows = []
         yield from model_metrics(rows, histograms=self._histograms)
         yield from wire_metrics(self._wire, histograms=self._histograms)
+        yield from push_metrics(self._features, histograms=self._histograms)
+        yield from age_metrics(self._features)
         yield from log_metrics(self._feature_log)
         yield from audit_metrics(self._audit)
         yield from self._machine.collect()

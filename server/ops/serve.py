@@ -133,6 +133,9 @@ async def _serve(
     loop.set_exception_handler(_log_loop_error)
     wire = _core.WireServer(engine.runtime, settings.wire_options())
     draining = asyncio.Event()
+    features = FeatureService(
+        engine.features, Path(settings.server.data_dir), may_push=settings.features.push
+    )
     control = ControlPlane(
         engine,
         triton_compat=settings.server.compat == "triton",
@@ -140,12 +143,10 @@ async def _serve(
         is_draining=draining.is_set,
         stuck_after=settings.server.stuck_after,
         may_change=settings.server.model_control == "explicit",
-        features=FeatureService(
-            engine.features, Path(settings.server.data_dir), may_push=settings.features.push
-        ),
+        features=features,
     )
     app = make_app(control, None)  # infer is answered natively
-    admin = make_admin_app(control, _metrics_page(engine, wire, settings, feature_log))
+    admin = make_admin_app(control, _metrics_page(engine, wire, settings, features, feature_log))
     bridge = Bridge(wire, app, admin, GrpcMethods(control), logs.access)
     reloader = Reloader(settings, reread, logs, wire, engine)
     try:
@@ -158,6 +159,7 @@ async def _serve(
         draining.set()
         until = await _drain(wire, signals, reloader)
         await bridge.close()
+        features.close()
     except BaseException:
         wire.close()
         raise
@@ -206,7 +208,11 @@ async def _close(
 
 
 def _metrics_page(
-    engine: Engine, wire: _core.WireServer, settings: Settings, feature_log: "FeatureLog | None"
+    engine: Engine,
+    wire: _core.WireServer,
+    settings: Settings,
+    features: FeatureService,
+    feature_log: "FeatureLog | None",
 ) -> Callable[[str], tuple[bytes, str]]:
     """The page of metrics. Its library is loaded when somebody asks, not before the server is ready."""
     options = settings.metrics
@@ -220,6 +226,7 @@ def _metrics_page(
             wire,
             histograms=options.histograms,
             gpu=options.gpu,
+            features=features,
             feature_log=feature_log,
             audit=settings.features_dir() / "audit.json",
         )

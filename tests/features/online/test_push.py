@@ -51,15 +51,15 @@ def _read(url: str, view: View, *keys: int) -> list[dict[str, Any]]:
 
 def test_rows_are_read_as_soon_as_they_are_pushed(empty_url: str) -> None:
     view, store = _view(), opened(empty_url)
-    assert push(store, view, _row()) == Pushed(1, 1)
-    assert push(store, view, [_row(2, income=None, city=None), _row(3)]) == Pushed(2, 2)
+    assert push(store, view, _row()) == Pushed(1, 1, 0)
+    assert push(store, view, [_row(2, income=None, city=None), _row(3)]) == Pushed(2, 2, 0)
     present = {"status": "present", "income": 0.1, "visits": 3, "city": "Dubai"}
     nulls = {**present, "income": None, "city": None}
     assert _read(empty_url, view, 1, 2, 3) == [present, nulls, present]
     gone = {"customer_id": 3, "at": _LATER, "gone": True}
     assert push(store, view, gone).entities == 1
     assert _read(empty_url, view, 3)[0]["status"] == "missing"
-    assert push(store, view, []) == Pushed(0, 0)
+    assert push(store, view, []) == Pushed(0, 0, 0)
 
 
 def test_row_is_not_seen_before_its_delay_is_over(empty_url: str) -> None:
@@ -196,6 +196,15 @@ def _orders(folder: Path, event_id: str | None = "order_id") -> View:
     )
 
 
+def test_push_tells_what_stays_as_it_was(empty_url: str) -> None:
+    store, view = opened(empty_url), _view()
+    rows = [_row(key, arrived=_AT, number=1) for key in (1, 2, 2)]
+    assert push(store, view, rows) == Pushed(3, 2, 0)
+    assert push(store, view, rows) == Pushed(3, 0, 2)
+    older = {**rows[0], "at": _LATER - 10, "visits": 7}
+    assert push(store, view, [older, {**rows[1], "number": 2}]) == Pushed(2, 1, 1)
+
+
 def test_event_counts_once_when_pushed_again_and_materialized(
     new_store: Callable[[str], str], tmp_path: Path
 ) -> None:
@@ -205,8 +214,8 @@ def test_event_counts_once_when_pushed_again_and_materialized(
         {"customer_id": 1, "at": at, "order_id": 7, "amount": 2.5},
         {"customer_id": 1, "at": at, "order_id": "eight", "amount": None},
     ]
-    for _ in range(2):
-        push(opened(url), view, rows)
+    for unchanged in (0, 1):
+        assert push(opened(url), view, rows) == Pushed(2, 1 - unchanged, unchanged)
     two = {"status": "present", "paid": 2.5, "orders": 2}
     assert _read(url, view, 1) == [two]
     duckdb.execute(
