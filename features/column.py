@@ -1,6 +1,9 @@
 """A typed column."""
 
+import math
+import struct
 from dataclasses import dataclass
+from typing import Any
 
 from falaj.features.datatypes import FLOATS, Value, check_value
 from falaj.features.errors import DefinitionError
@@ -48,3 +51,34 @@ def check_demands(column: Column, at: str) -> None:
         check_value(value, column.datatype, f"{at}: one_of")
     if column.finite and column.datatype not in FLOATS:
         raise DefinitionError(f"{at}: finite: is for floats, not {column.datatype}")
+
+
+def fault(column: Column, value: Value | None) -> str | None:
+    """Return why a value of the column's datatype is bad, as checks of a source tell it; None: it is not."""
+    name = column.name
+    if value is None:
+        return f"null: {name}" if column.required else None
+    held = _held(value, column)
+    if isinstance(held, float) and column.finite and not math.isfinite(held):
+        return f"not finite: {name}"
+    bounded = column.minimum is not None or column.maximum is not None
+    if isinstance(held, float) and bounded and math.isnan(held):
+        return f"not a number: {name}"
+    if column.minimum is not None and held < _held(column.minimum, column):
+        return f"below minimum: {name}"
+    if column.maximum is not None and held > _held(column.maximum, column):
+        return f"above maximum: {name}"
+    allowed = column.one_of
+    if allowed is not None and not any(_is(held, _held(each, column)) for each in allowed):
+        return f"not one of: {name}"
+    return None
+
+
+def _held(value: Value, column: Column) -> Any:
+    if column.datatype == "FP32":
+        return struct.unpack("f", struct.pack("f", value))[0]
+    return float(value) if column.datatype == "FP64" else value
+
+
+def _is(one: Any, other: Any) -> bool:
+    return bool(one == other or (one != one and other != other))  # a NaN is a NaN

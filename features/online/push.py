@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from falaj._core import OnlineStore, OnlineView
+from falaj.features.column import fault
 from falaj.features.datatypes import Value
 from falaj.features.errors import DataError
 from falaj.features.identity import micros_of
@@ -55,8 +56,8 @@ def push(store: OnlineStore, view: View, rows: Row | Sequence[Row]) -> Pushed:
             later is newer, and what comes from files is newer still.
 
     Raises:
-        DataError: A row does not fit the view, or events would count twice as they have no ids; nothing was
-            written.
+        DataError: A row does not fit the view, or is bad by what that demands, or events would count twice as
+            they have no ids; nothing was written.
         InvalidInput: The store has the view by another definition.
         Unavailable, DeadlineExceeded: The store cannot be reached; what was written is not known, and it may
             be pushed again.
@@ -109,7 +110,11 @@ class _Arrays:
         for filled, column in zip(self._values, view.inputs, strict=False):
             value = row.get(column.name) if self._deleted[-1] else _of(row, column.name, at)
             where = f"{at}, column {column.name!r}"
-            filled.append(None if value is None else checked(value, column.datatype, where))
+            value = None if value is None else checked(value, column.datatype, where)
+            bad = None if self._deleted[-1] else fault(column, value)
+            if bad is not None:
+                raise DataError(f"{where}: got {value!r}, which is bad: {bad}")
+            filled.append(value)
         if view.event_id is not None:
             self._values[-1].append(_id(_of(row, view.event_id, at), f"{at}, {view.event_id!r}"))
 

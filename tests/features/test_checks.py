@@ -1,14 +1,21 @@
 """Rows of a real CSV file are split into good ones and bad ones, each with its reason."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from falaj.features import Column, CsvFiles, DataError, DefinitionError, Entity, ParquetFiles, View
 from falaj.features.checks import check
+from falaj.features.column import fault
+from falaj.features.datatypes import DUCKDB_TYPES, FLOATS, Value
+from falaj.features.demands import demands
 from falaj.features.identity import meaning, view_of
 from falaj.features.quarantine import write_by_hash
 from falaj.features.raw_rows import create_parts
@@ -43,6 +50,46 @@ _VIEW = View(
     known_time=None,
     unique=True,
 )
+
+
+_FLOATS = st.sampled_from([None, math.nan, math.inf, -math.inf, -0.0, 0.0, 0.1, 0.5, 1.0, 1e-40, 16777217.0])
+_WHOLES = st.sampled_from([None, -128, -1, 0, 1, 127])
+_BOUND = st.sampled_from([None, -1, 0, 0.5, 1])
+
+
+@st.composite
+def _demanding(draw: st.DrawFn) -> tuple[Column, Value | None]:
+    datatype = draw(st.sampled_from(["FP32", "FP64", "INT8", "BYTES", "BOOL"]))
+    is_number = datatype not in ("BYTES", "BOOL")
+    values: st.SearchStrategy[Any] = {
+        "INT8": _WHOLES,
+        "BYTES": st.sampled_from([None, "", "a", "é", "o'"]),
+        "BOOL": st.sampled_from([None, True, False]),
+    }.get(datatype, _FLOATS)
+    bound = _WHOLES if datatype == "INT8" else _BOUND if is_number else st.none()
+    column = Column(
+        "x",
+        datatype,
+        required=draw(st.booleans()),
+        minimum=draw(bound),
+        maximum=draw(bound),
+        one_of=draw(st.none() | st.lists(values.filter(lambda of: of is not None), min_size=1).map(tuple)),
+        finite=datatype in FLOATS and draw(st.booleans()),
+    )
+    return column, draw(values)
+
+
+@settings(max_examples=300, deadline=None)
+@given(_demanding())
+def test_value_is_bad_for_the_same_reason_when_it_is_pushed(drawn: tuple[Column, Value | None]) -> None:
+    column, value = drawn
+    of = DUCKDB_TYPES[column.datatype]
+    told = " ".join(f"WHEN {rule} THEN '{reason}'" for rule, reason in demands(column, "x"))
+    with duckdb.connect() as connection:
+        connection.execute(f"CREATE TABLE t (x {of})")
+        connection.execute("INSERT INTO t VALUES (?)", [value])
+        sql = f"SELECT CASE {told} END FROM t" if told else "SELECT NULL"
+        assert connection.execute(sql).fetchall() == [(fault(column, value),)]
 
 
 def test_bad_rows_have_reasons_and_are_written_once(tmp_path: Path) -> None:

@@ -115,6 +115,21 @@ def test_nothing_is_written_when_a_row_does_not_fit(
     assert _read(empty_url, _view(), 1)[0]["status"] == "missing"
 
 
+def test_row_is_refused_when_it_would_be_kept_apart_from_a_file(empty_url: str) -> None:
+    columns = (Column("income", "FP32", maximum=0.5), Column("visits", "INT8", required=True))
+    view = _view(columns=columns)
+    row = _row(income=0.5)
+    del row["city"]
+    for change, complaint in (
+        ({"income": 0.75}, "row 1, column 'income': got 0.75, which is bad: above maximum: income"),
+        ({"visits": None}, "row 1, column 'visits': got None, which is bad: null: visits"),
+    ):
+        with pytest.raises(DataError) as error:
+            push(opened(empty_url), view, [row, row | change])
+        assert str(error.value) == complaint
+    assert push(opened(empty_url), view, [row, {"customer_id": 2, "at": _AT, "gone": True}]).rows == 2
+
+
 def test_what_is_left_out_is_no_null(empty_url: str) -> None:
     row = _row()
     del row["city"]
