@@ -358,7 +358,7 @@ Status Batcher::RunMembers(Lane& lane, std::span<Request* const> members) {
 void Batcher::Answer(Lane& lane, std::span<Request* const> members, const Status& status) {
   const TimePoint now = clock_->Now();
   InstanceCounters& counters = lane.counters;
-  uint64_t succeeded = 0, failed = 0, stale = 0, request_ns = 0, queue_ns = 0;
+  uint64_t succeeded = 0, failed = 0, request_ns = 0, queue_ns = 0;
   for (size_t i = 0; i < members.size(); ++i) {
     Request* request = members[i];
     if (!request->Claim()) {  // withdrawn meanwhile: its rows were run for nobody
@@ -376,7 +376,7 @@ void Batcher::Answer(Lane& lane, std::span<Request* const> members, const Status
     counters.queue.Add(queued);
     if (request->status_.ok()) {
       ++succeeded;
-      stale += request->features_stale() ? 1 : 0;
+      if (request->features_stale()) counters.stale_features.Add(1);
       request_ns += taken;
       queue_ns += queued;
       counters.request.Add(taken);
@@ -392,7 +392,6 @@ void Batcher::Answer(Lane& lane, std::span<Request* const> members, const Status
   counters.requests_ok.Add(succeeded);
   if (succeeded > 0) lane.last_answer.Set(static_cast<uint64_t>(now.time_since_epoch().count()));
   counters.requests_failed.Add(failed);
-  counters.stale_features.Add(stale);
   counters.ok_request_ns.Add(request_ns);
   counters.ok_queue_ns.Add(queue_ns);
   counters.ok_assemble_ns.Add(succeeded * static_cast<uint64_t>(lane.assemble_time.count()));
