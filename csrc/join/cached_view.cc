@@ -137,6 +137,7 @@ void CachedView::Serve(const SharedRead& read) {
       // It was read before: it is not damaged.
       (void)TakeEntity(std::as_bytes(std::span(found->second->value)), spec(), layout_, read.now, i, out);
     }
+    out.Flush();
   }
   out.Finish();
 }

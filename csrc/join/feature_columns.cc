@@ -19,34 +19,69 @@ void FeatureColumns::Reset(const RowLayout& layout, size_t count) {
   data_.assign(bytes, std::byte{0});
   nulls_.assign(layout.slots().size() * count, 0);
   text_.clear();
-  pending_.clear();
+  pending_texts_.clear();
+  pending_count_ = 0;
 }
 
 void FeatureColumns::SetPresent(size_t i, std::span<const std::byte> row) {
   status_[i] = Presence::kPresent;
-  const auto slots = layout_->slots();
-  for (size_t c = 0; c < slots.size(); ++c) {
-    const RowLayout::Slot& slot = slots[c];
-    if (RowLayout::IsNull(row, c)) {
-      nulls_[c * count_ + i] = 1;
-    } else if (slot.type == DataType::kBytes) {
-      const std::string_view text = RowLayout::Text(row, slot);
-      pending_.push_back({begins_[c] + i * sizeof(text), text_.size(), text.size()});
-      text_.insert(text_.end(), text.begin(), text.end());
-    } else if (slot.size == 4) {  // the usual size as a constant: one move instead of a call
-      std::memcpy(&data_[begins_[c] + i * 4], &row[slot.offset], 4);
-    } else {
-      std::memcpy(&data_[begins_[c] + i * slot.size], &row[slot.offset], slot.size);
-    }
+  pending_rows_[pending_count_++] = {i, row};
+  if (pending_count_ == kBlock) Flush();
+}
+
+void FeatureColumns::Flush() {
+  if (pending_count_ == 0) return;
+  const size_t columns = layout_->slots().size();
+  nulls_of_block_.assign((columns + 7) / 8, std::byte{0});
+  for (const PendingRow& pending : std::span(pending_rows_).first(pending_count_)) {
+    for (size_t at = 0; at < nulls_of_block_.size(); ++at) nulls_of_block_[at] |= pending.row[at];
+  }
+  for (size_t column = 0; column < columns; ++column) CopyColumn(column);
+  pending_count_ = 0;
+}
+
+void FeatureColumns::CopyColumn(size_t column) {
+  const RowLayout::Slot& slot = layout_->slots()[column];
+  if (slot.type != DataType::kBytes && !RowLayout::IsNull(nulls_of_block_, column)) {
+    // Sizes as constants: moves instead of calls.
+    if (slot.size == 4) return CopyElements<4>(column);
+    if (slot.size == 8) return CopyElements<8>(column);
+  }
+  for (const PendingRow& pending : std::span(pending_rows_).first(pending_count_)) {
+    CopyElement(column, pending);
+  }
+}
+
+template <size_t kSize>
+void FeatureColumns::CopyElements(size_t column) {
+  std::byte* const to = &data_[begins_[column]];
+  const size_t offset = layout_->slots()[column].offset;
+  for (const PendingRow& pending : std::span(pending_rows_).first(pending_count_)) {
+    std::memcpy(to + pending.i * kSize, pending.row.data() + offset, kSize);
+  }
+}
+
+void FeatureColumns::CopyElement(size_t column, const PendingRow& pending) {
+  const auto& [i, row] = pending;
+  const RowLayout::Slot& slot = layout_->slots()[column];
+  if (RowLayout::IsNull(row, column)) {
+    nulls_[column * count_ + i] = 1;
+  } else if (slot.type == DataType::kBytes) {
+    const std::string_view text = RowLayout::Text(row, slot);
+    pending_texts_.push_back({begins_[column] + i * sizeof(text), text_.size(), text.size()});
+    text_.insert(text_.end(), text.begin(), text.end());
+  } else {
+    std::memcpy(&data_[begins_[column] + i * slot.size], &row[slot.offset], slot.size);
   }
 }
 
 void FeatureColumns::Finish() {
+  Flush();
   for (size_t i = 0; i < count_; ++i) {
     if (status_[i] == Presence::kPresent) continue;
     for (size_t at = i; at < nulls_.size(); at += count_) nulls_[at] = 1;
   }
-  for (const PendingText& pending : pending_) {
+  for (const PendingText& pending : pending_texts_) {
     const std::string_view text(text_.data() + pending.offset, pending.length);
     std::memcpy(&data_[pending.at], &text, sizeof(text));
   }

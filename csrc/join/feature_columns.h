@@ -1,6 +1,7 @@
 // What a look-up found: a status per entity, and the view's columns.
 #pragma once
 
+#include <array>
 #include <string_view>
 #include <vector>
 
@@ -16,8 +17,10 @@ class FeatureColumns {
  public:
   // Makes room for `count` entities, all missing. `layout` must outlive the use.
   void Reset(const RowLayout& layout, size_t count);
-  // REQUIRES: i < count; `row` fits the layout.
+  // REQUIRES: i < count; `row` fits the layout and stays as it is until Flush or Finish.
   void SetPresent(size_t i, std::span<const std::byte> row);
+  // Copies the rows that are set and not copied yet.
+  void Flush();
   void SetExpired(size_t i) { status_[i] = Presence::kExpired; }
   // To be called once all are set: only then the elements of BYTES can be read.
   void Finish();
@@ -29,6 +32,13 @@ class FeatureColumns {
   std::span<const uint8_t> nulls(size_t column) const { return {&nulls_[column * count_], count_}; }
 
  private:
+  // Rows are copied some at a time, column by column: their elements of a column then share a cache line.
+  static constexpr size_t kBlock = 16;
+
+  struct PendingRow {
+    size_t i;
+    std::span<const std::byte> row;
+  };
   struct PendingText {
     size_t at;      // of its string_view in data_
     size_t offset;  // in text_
@@ -41,8 +51,16 @@ class FeatureColumns {
   std::vector<size_t> begins_;  // of the columns in data_
   std::vector<std::byte> data_;
   std::vector<uint8_t> nulls_;
+  void CopyColumn(size_t column);
+  void CopyElement(size_t column, const PendingRow& pending);
+  template <size_t kSize>
+  void CopyElements(size_t column);
+
   std::vector<char> text_;
-  std::vector<PendingText> pending_;
+  std::vector<PendingText> pending_texts_;
+  std::array<PendingRow, kBlock> pending_rows_;
+  size_t pending_count_ = 0;               // of them
+  std::vector<std::byte> nulls_of_block_;  // the rows' bits, or-ed
 };
 
 }  // namespace falaj

@@ -74,7 +74,7 @@ std::string Describe(const ViewSpec& spec);
 // Fails unless `found`, a description in a store, is that of `spec`, naming the first line that differs.
 Status CheckDescription(std::string_view found, const ViewSpec& spec);
 // Sets entity `i` of `out` to what its stored `value` (frontier.h, or window_entity.h, where it may be empty)
-// tells as of `now`. Fails where that is damaged.
+// tells as of `now`. Fails where that is damaged. `value` stays as it is until Flush or Finish of `out`.
 Status TakeEntity(std::span<const std::byte> value, const ViewSpec& spec, const RowLayout& layout,
                   int64_t now, size_t i, FeatureColumns& out);
 

@@ -70,7 +70,11 @@ class RedisView::LookUp final : public PendingRead {
       said_.reset();
       status = view_.pool_->Finish(
           std::move(said), deadline_, soon_, [this](RedisCommands& commands) { Say(commands); },
-          [this](const RedisReplies& replies) { return Use(replies); });
+          [this](const RedisReplies& replies) {
+            const Status used = Use(replies);
+            read_.out->Flush();  // before the replies are gone
+            return used;
+          });
     }
     read_.out->Finish();
     return status;

@@ -58,6 +58,7 @@ RowLayout::RowLayout(std::span<const ColumnSpec> columns) : fixed_bytes_((column
   for (const ColumnSpec& column : columns) {
     const size_t size = column.type == DataType::kBytes ? sizeof(TextSlot) : ElementSize(column.type);
     slots_.push_back({column.type, static_cast<uint32_t>(fixed_bytes_), static_cast<uint32_t>(size)});
+    if (column.type == DataType::kBytes) texts_.push_back(static_cast<uint32_t>(fixed_bytes_));
     fixed_bytes_ += size;
   }
 }
@@ -89,9 +90,8 @@ Status RowLayout::Encode(std::span<const ColumnData> columns, size_t row, std::v
 
 bool RowLayout::Fits(std::span<const std::byte> row) const {
   if (row.size() < fixed_bytes_) return false;
-  for (const Slot& slot : slots_) {
-    if (slot.type != DataType::kBytes) continue;
-    const auto at = Load<TextSlot>(row.data() + slot.offset);
+  for (const uint32_t offset : texts_) {
+    const auto at = Load<TextSlot>(row.data() + offset);
     if (at.offset > row.size() || at.length > row.size() - at.offset) return false;
   }
   return true;

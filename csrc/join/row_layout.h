@@ -42,6 +42,7 @@ class RowLayout {
 
  private:
   std::vector<Slot> slots_;
+  std::vector<uint32_t> texts_;  // offsets of those of BYTES
   size_t fixed_bytes_;
 };
 

@@ -147,6 +147,7 @@ Status TakeWindows(std::string_view value, const ViewSpec& spec, const RowLayout
     return Blame(spec, status);
   Encode(reader.values(), layout, row);
   out.SetPresent(i, row);
+  out.Flush();  // the row is overwritten by the next
   return Status::Ok();
 }
 
