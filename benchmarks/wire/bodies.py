@@ -16,10 +16,27 @@ _DATATYPES = {"<f4": "FP32", "<i8": "INT64"}
 
 
 @dataclass(frozen=True)
+class Varied:
+    """A number in a body that the load generator draws anew for each request.
+
+    Args:
+        at: Bytes before it in the body.
+        form: `text`: digits, always as many; `int64`: eight bytes.
+        least: The numbers are drawn evenly from this one on, and are
+        count: so many.
+    """
+
+    at: int
+    form: str
+    least: int
+    count: int
+
+
+@dataclass(frozen=True)
 class Body:
     """A request as the load generator is given it.
 
-    `length_slack` is what the length of its answers may vary by.
+    `length_slack` is what the length of its answers may vary by; `varied` what is another in each request.
     """
 
     protocol: str
@@ -27,6 +44,7 @@ class Body:
     headers: tuple[str, ...]
     content: bytes
     length_slack: int = 0
+    varied: Varied | None = None
 
 
 def http_json(model: ZooModel, inputs: Arrays, answer_elements: int) -> Body:

@@ -1,11 +1,15 @@
 """What it costs that the server looks the features up, beside requests that bring them."""
 
+from dataclasses import replace
+
 from benchmarks.engine.report import Section, Spread, Target, column
-from benchmarks.wire.bodies import Body, grpc_raw, http_binary, http_json
-from benchmarks.wire.keyed_model import COLUMNS, ENTITIES, KEYED
+from benchmarks.wire.bodies import Body, Varied, grpc_raw, http_binary, http_json
+from benchmarks.wire.keyed_model import COLUMNS, ENTITIES, FIRST, KEYED
 from benchmarks.wire.setup import Wire
+from tests.zoo.model import Arrays
 
 _IN_FLIGHT = 64
+_ANSWERS_VARY = 32  # bytes: two numbers in JSON, of any customer
 _MOST_CPU_US, _MOST_P99_US = 5.0, 100.0  # more than a request that brings the features
 
 
@@ -14,20 +18,30 @@ def measure(wire: Wire) -> Section:
     raw, keyed = wire.engine.models["mlp"], wire.engine.models[KEYED]
     row, key = wire.engine.row("mlp"), wire.engine.row(KEYED)
     bodies = {
-        "JSON": (http_json(raw, row, 2), http_json(keyed, key, 2)),
-        "binary": (http_binary(raw, row), http_binary(keyed, key)),
-        "gRPC": (grpc_raw(raw, row), grpc_raw(keyed, key)),
+        "JSON": (http_json(raw, row, 2), _of_any(http_json(keyed, key, 2), "text", key)),
+        "binary": (http_binary(raw, row), _of_any(http_binary(keyed, key), "int64", key)),
+        "gRPC": (grpc_raw(raw, row), _of_any(grpc_raw(keyed, key), "int64", key)),
     }
     rounds = [{form: _one(wire, pair, turn) for form, pair in bodies.items()} for turn in range(wire.rounds)]
     section = Section(
         f"mlp by key: 1 view of {COLUMNS} FP32, LMDB of {ENTITIES:,} entities, {_IN_FLIGHT} in flight",
         ("form", "asked by", "CPU µs", "more", "p99 ms", "more µs"),
-        notes=["all requests of one round ask for one entity"],
+        notes=["each request by key asks for another entity, drawn evenly from all"],
         data={"rounds": rounds},
     )
     for form in bodies:
         _add_rows(section, rounds, form)
     return section
+
+
+def _of_any(body: Body, form: str, key: Arrays) -> Body:
+    """The same request for a customer that is drawn anew each time."""
+    (customer,) = key["customer_id"].ravel()
+    written = str(customer).encode() if form == "text" else customer.tobytes()
+    if body.content.count(written) != 1:
+        raise RuntimeError(f"customer {customer} is not found once in the request")
+    varied = Varied(body.content.index(written), form, FIRST, ENTITIES)
+    return replace(body, varied=varied, length_slack=_ANSWERS_VARY if form == "text" else 0)
 
 
 def _one(wire: Wire, pair: tuple[Body, Body], turn: int) -> dict[str, dict[str, float]]:

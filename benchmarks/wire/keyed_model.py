@@ -12,6 +12,7 @@ from tests.zoo.model import ZooModel
 
 KEYED = "mlp_by_key"
 ENTITIES, COLUMNS = 100_000, 32
+FIRST = 100_000  # of the keys: all have as many digits
 
 
 def write_keyed(repository: Path, model: ZooModel, online: Path) -> ZooModel:
@@ -30,7 +31,7 @@ def write_keyed(repository: Path, model: ZooModel, online: Path) -> ZooModel:
     write_binding(folder, bind_all([BoundView(view)], "x"))
     online.parent.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(5)
-    ids = np.arange(ENTITIES, dtype=np.int64)
+    ids = np.arange(FIRST, FIRST + ENTITIES, dtype=np.int64)
     times = np.zeros(ENTITIES, np.int64)
     rows = [random.standard_normal(ENTITIES).astype(np.float32) for _ in range(COLUMNS)]
     deleted = np.zeros(ENTITIES, bool)
@@ -39,6 +40,6 @@ def write_keyed(repository: Path, model: ZooModel, online: Path) -> ZooModel:
     return ZooModel(
         name=KEYED,
         proto=model.proto,
-        sample=lambda rng, count: {"customer_id": rng.integers(0, ENTITIES, (count, 1))},
+        sample=lambda rng, count: {"customer_id": rng.integers(FIRST, FIRST + ENTITIES, (count, 1))},
         batchable=True,
     )

@@ -67,6 +67,9 @@ class Wire:
         command += ["--connections", str(connections), "--streams", str(streams), "--rate", str(rate)]
         command += ["--seconds", str(self.engine.seconds if seconds is None else seconds)]
         command += ["--pid", str(server.pid or 0)]
+        if body.varied is not None:
+            command += ["--vary-at", str(body.varied.at), "--vary-as", body.varied.form]
+            command += ["--vary-from", str(body.varied.least), "--vary-count", str(body.varied.count)]
         for header in body.headers:
             command += ["--header", header]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -22,8 +22,9 @@ struct Slot {
 class GrpcConnection final : public LoadConnection {
  public:
   GrpcConnection(FileDescriptor socket, const LoadTarget& target, AnswerSink& sink)
-      : target_(target),
-        sink_(sink),
+      : sink_(sink),
+        body_(target.body),
+        number_(target.varied),
         prefix_(GrpcPrefix(target.body.size())),
         authority_(target.host + ":" + std::to_string(target.port)),
         slots_(target.streams),
@@ -46,6 +47,7 @@ class GrpcConnection final : public LoadConnection {
     Slot* const slot = free_.back();
     free_.pop_back();
     *slot = Slot{.since = since};
+    number_.Write(body_, 0);
     nghttp2_data_provider message{};
     message.source.ptr = slot;
     message.read_callback = &ReadMessage;
@@ -82,8 +84,9 @@ class GrpcConnection final : public LoadConnection {
   void OnData(Slot& slot, std::span<const uint8_t> data);
   void OnClose(Slot& slot, uint32_t error);
 
-  const LoadTarget& target_;
   AnswerSink& sink_;
+  std::string body_;
+  NumberWriter number_;
   const std::array<uint8_t, kGrpcPrefixBytes> prefix_;
   const std::string authority_;
   std::vector<nghttp2_nv> fields_;  // views of the above
@@ -130,7 +133,7 @@ ssize_t GrpcConnection::ReadMessage(nghttp2_session*, int32_t, uint8_t* room, si
   Slot& slot = *static_cast<Slot*>(source->ptr);
   size_t filled = 0;
   while (slot.sent < kGrpcPrefixBytes && filled < length) room[filled++] = self.prefix_[slot.sent++];
-  const std::string_view rest = std::string_view(self.target_.body).substr(slot.sent - kGrpcPrefixBytes);
+  const std::string_view rest = std::string_view(self.body_).substr(slot.sent - kGrpcPrefixBytes);
   const size_t bytes = std::min(rest.size(), length - filled);
   std::memcpy(room + filled, rest.data(), bytes);
   slot.sent += bytes;

@@ -18,9 +18,11 @@ std::string RequestOf(const LoadTarget& target) {
 
 class HttpConnection final : public LoadConnection {
  public:
-  HttpConnection(FileDescriptor socket, std::string request, AnswerSink& sink)
+  HttpConnection(FileDescriptor socket, const LoadTarget& target, AnswerSink& sink)
       : socket_(std::move(socket)),
-        request_(std::move(request)),
+        request_(RequestOf(target)),
+        body_at_(request_.size() - target.body.size()),
+        number_(target.varied),
         sink_(sink),
         written_(request_.size()),
         input_(kInputBytes) {}
@@ -34,6 +36,7 @@ class HttpConnection final : public LoadConnection {
     since_ = since;
     waiting_ = true;
     written_ = 0;
+    number_.Write(request_, body_at_);
   }
 
   bool Flush() override {
@@ -90,7 +93,9 @@ class HttpConnection final : public LoadConnection {
   }
 
   const FileDescriptor socket_;
-  const std::string request_;
+  std::string request_;
+  const size_t body_at_;  // in request_
+  NumberWriter number_;
   AnswerSink& sink_;
   size_t written_;  // of request_
   bool waiting_ = false;
@@ -105,7 +110,7 @@ class HttpConnection final : public LoadConnection {
 
 std::unique_ptr<LoadConnection> MakeHttpConnection(FileDescriptor socket, const LoadTarget& target,
                                                    AnswerSink& sink) {
-  return std::make_unique<HttpConnection>(std::move(socket), RequestOf(target), sink);
+  return std::make_unique<HttpConnection>(std::move(socket), target, sink);
 }
 
 }  // namespace falaj::bench

@@ -1,9 +1,12 @@
 // One connection of the load generator, whatever it speaks.
 #pragma once
 
+#include <charconv>
 #include <chrono>
 #include <cstdint>
+#include <cstring>
 #include <memory>
+#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,14 +21,44 @@ inline constexpr const char* kClosed = "the server closed a connection";
 
 enum class LoadProtocol { kHttp, kGrpc };
 
-// What is asked, the same each time.
+// A number in a body that is another in each request, drawn evenly from [least, least + count).
+struct VariedNumber {
+  size_t at = 0;         // bytes before it in the body
+  bool as_text = false;  // digits, always as many as `least` has; else an INT64, as this machine has it
+  int64_t least = 0;
+  uint64_t count = 0;  // 0: nothing varies
+};
+
+// Draws the numbers. Belongs to one thread.
+class NumberWriter {
+ public:
+  explicit NumberWriter(const VariedNumber& of) : of_(of), random_(std::random_device{}()) {}
+  // Writes the next one into a request whose body begins at `body`.
+  void Write(std::string& request, size_t body) {
+    if (of_.count == 0) return;
+    const int64_t drawn = of_.least + static_cast<int64_t>(random_() % of_.count);
+    char* const to = request.data() + body + of_.at;
+    if (of_.as_text) {
+      std::to_chars(to, request.data() + request.size(), drawn);
+    } else {
+      std::memcpy(to, &drawn, sizeof(drawn));
+    }
+  }
+
+ private:
+  const VariedNumber of_;
+  std::mt19937_64 random_;
+};
+
+// What is asked, the same each time but for one number.
 struct LoadTarget {
   LoadProtocol protocol = LoadProtocol::kHttp;
   std::string host;
   uint16_t port = 0;
   std::string path;
   std::vector<std::pair<std::string, std::string>> headers;
-  std::string body;    // of HTTP, or the gRPC message
+  std::string body;  // of HTTP, or the gRPC message
+  VariedNumber varied;
   size_t streams = 1;  // requests under way at a time on a connection; HTTP: 1
 };
 

@@ -1,6 +1,6 @@
 // wire_load --protocol http|grpc --port P --path PATH --body-file FILE ...: asks a server the same again and
-// again and writes one JSON object on stdout. Exit code 0: every answer was good; 1: some was not, or none
-// came; 2: it could not begin.
+// again, but for the number at --vary-at, and writes one JSON object on stdout. Exit code 0: every answer was
+// good; 1: some was not, or none came; 2: it could not begin.
 #include <cinttypes>
 #include <cstdio>
 #include <fstream>
@@ -20,6 +20,24 @@ std::string ReadFile(const std::string& path) {
   return text.str();
 }
 
+VariedNumber VariedOf(const Arguments& arguments, const std::string& body) {
+  VariedNumber varied;
+  varied.count = static_cast<uint64_t>(arguments.Integer("vary-count", 0, 0));
+  if (varied.count == 0) return varied;
+  const std::string form = arguments.Text("vary-as", "int64");
+  if (form != "int64" && form != "text") Fatal("--vary-as " + form + ": expected int64 or text");
+  varied.as_text = form == "text";
+  varied.least = arguments.Integer("vary-from", 0, 0);
+  varied.at = static_cast<size_t>(arguments.Integer("vary-at", 0, 0));
+  const std::string least = std::to_string(varied.least);
+  const std::string most = std::to_string(varied.least + static_cast<int64_t>(varied.count) - 1);
+  const size_t bytes = varied.as_text ? least.size() : sizeof(int64_t);
+  if (varied.as_text && most.size() != bytes) Fatal("--vary-count: expected numbers of as many digits");
+  if (body.size() < bytes || varied.at > body.size() - bytes) Fatal("--vary-at: is not in the body");
+  if (arguments.Integer("streams", 1, 1) != 1) Fatal("--vary-count: expected one stream a connection");
+  return varied;
+}
+
 LoadTarget TargetOf(const Arguments& arguments) {
   LoadTarget target;
   const std::string protocol = arguments.Text("protocol", "http");
@@ -29,6 +47,7 @@ LoadTarget TargetOf(const Arguments& arguments) {
   target.port = static_cast<uint16_t>(arguments.Integer("port", 0, 0));
   target.path = arguments.Text("path", "/");
   target.body = ReadFile(arguments.Text("body-file", ""));
+  target.varied = VariedOf(arguments, target.body);
   target.streams = static_cast<size_t>(arguments.Integer("streams", 1, 1));
   if (target.protocol == LoadProtocol::kHttp && target.streams != 1) {
     Fatal("--streams: expected 1 with HTTP, whose connections carry one request at a time");
@@ -79,9 +98,10 @@ void Print(const LoadResult& result, bool knows_server) {
 
 int main(int argc, char** argv) {
   using namespace falaj::bench;
-  const Arguments arguments(argc, argv,
-                            {"protocol", "host", "port", "path", "body-file", "header", "connections",
-                             "streams", "seconds", "warm-up", "rate", "length-slack", "pid"});
+  const Arguments arguments(
+      argc, argv,
+      {"protocol", "host", "port", "path", "body-file", "header", "connections", "streams", "vary-at",
+       "vary-as", "vary-from", "vary-count", "seconds", "warm-up", "rate", "length-slack", "pid"});
   const LoadTarget target = TargetOf(arguments);
   const LoadOptions options = OptionsOf(arguments);
   Load load(target, options);
