@@ -131,6 +131,24 @@ def bind_all(views: Sequence[BoundView], name: str) -> Binding:
     return Binding(tuple(views), (BoundInput(name, tuple(columns)),))
 
 
+def bind_by_name(views: Sequence[BoundView], names: Sequence[str]) -> Binding:
+    """Bind each input of a model that is named for a feature to it; the others are brought by requests.
+
+    Args:
+        names: Of the model's inputs.
+
+    Raises:
+        DefinitionError: Of a view no feature is among them.
+    """
+    features = {str(Feature(of.view.name, column.name)) for of in views for column in of.view.features}
+    bound = [BoundInput(name, (_column_from(name),)) for name in names if name in features]
+    for view in (each.view for each in views):
+        if not any(name in features and name.startswith(f"{view.name}__") for name in names):
+            there = f"the model has {', '.join(names) or 'none'}"
+            raise DefinitionError(f"{view}: expected an input {view.name}__COLUMN, or --input; {there}")
+    return Binding(tuple(views), tuple(bound))
+
+
 def binding_from(views: Sequence[BoundView], inputs: Sequence[str]) -> Binding:
     """Return what texts say of a model's inputs.
 

@@ -298,14 +298,15 @@ def bind(
     version_folder: Annotated[Path, typer.Argument(metavar="MODEL/VERSION", help="Its folder.")],
     views: Annotated[str, typer.Option(metavar="A@1,B", help="Whose columns the model takes.")],
     inputs: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             "--input",
             metavar="X=A__INCOME,AMOUNT:FP32",
             help="The columns of an input of the model: features, and values of requests with their "
-            "datatypes. X alone: all columns of the views.",
+            "datatypes. X alone: all columns of the views. By default inputs take the features they are "
+            "named for.",
         ),
-    ],
+    ] = None,
     on_missing: Annotated[
         str, typer.Option(metavar="default|nan|reject", help="For entities that are missing or expired.")
     ] = "default",
@@ -325,15 +326,16 @@ def bind(
 
     Written into the version's bundle.json, with the views' definitions.
     """
-    from falaj.features.binding import BoundView, as_on_missing, binding_from, write_binding
+    from falaj.features.binding import BoundView, as_on_missing, bind_by_name, binding_from, write_binding
     from falaj.features.identity import view_of
+    from falaj.features.model_inputs import inputs_of
 
     missing = as_on_missing(on_missing)
     bound = [
         BoundView(view_of(_find(data_dir, name.strip()).meaning), missing, budget_ms, max_staleness_ms)
         for name in views.split(",")
     ]
-    binding = binding_from(bound, inputs)
+    binding = binding_from(bound, inputs) if inputs else bind_by_name(bound, inputs_of(version_folder))
     write_binding(version_folder, binding)
     for each in binding.inputs:
         print(f"{each.name}: {', '.join(str(column) for column in each.columns)}")

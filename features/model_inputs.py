@@ -41,6 +41,11 @@ def models_in(repository: Path) -> list[ModelInputs]:
     return [_read(folder) for folder in sorted(versions, key=lambda it: (it.parent.name, int(it.name)))]
 
 
+def inputs_of(folder: Path) -> tuple[str, ...]:
+    """Return the names of the inputs of a version's `model.onnx`. Raises DataError where it is none."""
+    return _read_model(folder / _MODEL)[0]
+
+
 def _read(folder: Path) -> ModelInputs:
     inputs, transforms = _read_model(folder / _MODEL) if (folder / _MODEL).exists() else ((), ())
     return ModelInputs(folder.parent.name, int(folder.name), inputs, transforms, read_binding(folder))

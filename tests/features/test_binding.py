@@ -15,6 +15,7 @@ from falaj.features.binding import (
     Feature,
     RequestValue,
     bind_all,
+    bind_by_name,
     binding_from,
     read_binding,
     write_binding,
@@ -177,3 +178,14 @@ def test_command_binds_when_the_view_is_registered(tmp_path: Path) -> None:
     binding = read_binding(folder)
     assert binding is not None
     assert binding.views == (BoundView(_view(), "reject", 2, 60_000),)
+
+
+def test_inputs_take_the_features_that_they_are_named_for() -> None:
+    binding = bind_by_name(_bound(), ["amount", "account__city", "account__income"])
+    assert binding == binding_from(
+        _bound(), ["account__city=account__city", "account__income=account__income"]
+    )
+    with pytest.raises(
+        DefinitionError, match=r"view card@3: expected an input card__COLUMN.* has account__i"
+    ):
+        bind_by_name(_bound("account", "card"), ["account__income"])
