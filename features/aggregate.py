@@ -83,6 +83,11 @@ class Aggregate:
             return "FP64" if self.column.datatype.startswith("FP") else "INT64"
         return self.column.datatype
 
+    @property
+    def of_nothing(self) -> int | None:
+        """What the feature is of no events; None: null."""
+        return 0 if self.function in ("count", "distinct") else None
+
     def plain(self, inputs: Sequence[str]) -> tuple[int, int, int, int]:
         """Return it as the core has it: function by number, input or -1, window and tile in microseconds."""
         column = -1 if self.column is None else inputs.index(self.column.name)

@@ -118,7 +118,9 @@ class View:
     @property
     def features(self) -> tuple[Column, ...]:
         """The columns that the view has for an entity at a time, in order."""
-        return self.columns or tuple(Column(each.name, each.datatype) for each in self.aggregates)
+        return self.columns or tuple(
+            Column(each.name, each.datatype, default=each.of_nothing) for each in self.aggregates
+        )
 
     @property
     def inputs(self) -> tuple[Column, ...]:
