@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from falaj.features.offline.manifest import Manifest
     from falaj.features.offline.resources import Resources
     from falaj.features.offline.spine import Spine
+    from falaj.features.offline.transformed import Transforms
     from falaj.features.registry import Registered, Registry
     from falaj.features.view import View
 
@@ -121,6 +122,13 @@ def export(
         str | None,
         typer.Option(metavar="TIME", help="Use only what had arrived by then: 2026-01-31T08:00:00Z."),
     ] = None,
+    transform: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE.py:NAME", help="Add what it computes of the features; repeatable."),
+    ] = None,
+    on_missing: Annotated[
+        str, typer.Option(metavar="default|nan|reject", help="For transforms, as the model is bound.")
+    ] = "default",
     memory: Memory = None,
     threads: Threads = None,
     engine: Annotated[
@@ -138,8 +146,8 @@ def export(
 
     resources = Resources(memory, threads)
     if manifest is not None:
-        if spine is not None or views is not None or as_of_known is not None:
-            raise DefinitionError("--manifest: tells the spine, the views and the time itself")
+        if spine is not None or views is not None or as_of_known is not None or transform is not None:
+            raise DefinitionError("--manifest: tells the spine, the views, the time and transforms itself")
         if engine != "duckdb":
             raise DefinitionError("--manifest: makes the same bytes again, which only DuckDB can")
         with _progress("joining") as tell:
@@ -150,11 +158,20 @@ def export(
         chosen = [view_of(_find(data_dir, name.strip()).meaning) for name in views.split(",")]
         known = None if as_of_known is None else _time(as_of_known, "--as-of-known")
         if engine == "spark":
+            if transform is not None:
+                raise DefinitionError("--transform: is not for Spark")
             made = _on_spark(Spine(spine, time), chosen, out, known, resources)
         else:
+            given = _transforms(transform or [], on_missing)
             with _progress("joining") as tell:
                 made = make(
-                    Spine(spine, time), chosen, out, as_of_known=known, resources=resources, tell=tell
+                    Spine(spine, time),
+                    chosen,
+                    out,
+                    as_of_known=known,
+                    transforms=given,
+                    resources=resources,
+                    tell=tell,
                 )
     if as_json:
         print(json.dumps(asdict(made), ensure_ascii=False))
@@ -166,6 +183,16 @@ def export(
         nulls = ", ".join(f"{column} {count}" for column, count in each.null.items() if count)
         bad = ", ".join(f"{count} {reason}" for reason, count in each.bad.items())
         print(f"{name}: {counts}" + (f"; null: {nulls}" if nulls else "") + (f"; bad: {bad}" if bad else ""))
+    for computed in made.transforms:
+        print(f"transform {computed.name}: {computed.identity}")
+
+
+def _transforms(references: list[str], on_missing: str) -> "Transforms":
+    from falaj.features.binding import as_on_missing
+    from falaj.features.offline.transformed import Transforms
+    from falaj.features.transform.load import load_transform
+
+    return Transforms(tuple(map(load_transform, references)), as_on_missing(on_missing))
 
 
 def _on_spark(

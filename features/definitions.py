@@ -26,7 +26,7 @@ def load_definitions(folder: Path) -> list[View]:
     if not files:
         raise DefinitionError(f"{folder}: no *.py files with definitions")
     found: dict[tuple[str, int], tuple[View, Path]] = {}
-    for path, module in zip(files, _run(files, folder), strict=True):
+    for path, module in zip(files, run_files(files, folder), strict=True):
         for view in _views(module):
             key = (view.name, view.version)
             earlier, where = found.setdefault(key, (view, path))
@@ -38,7 +38,12 @@ def load_definitions(folder: Path) -> list[View]:
     return [view for view, _ in found.values()]
 
 
-def _run(files: list[Path], folder: Path) -> list[ModuleType]:
+def run_files(files: list[Path], folder: Path) -> list[ModuleType]:
+    """Run Python files of a folder, which can import the others there by their names.
+
+    Raises:
+        DefinitionError: One fails; the message has the file and the line.
+    """
     before, writes_no_bytecode = set(sys.modules), sys.dont_write_bytecode
     # Bytecode is taken for current where a file was changed within a second to one of the same length.
     sys.dont_write_bytecode = True

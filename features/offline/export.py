@@ -2,8 +2,8 @@
 
 import os
 import uuid
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from glob import glob
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 
 from falaj._core import __version__
+from falaj.features.binding import as_on_missing
 from falaj.features.errors import DataError, DefinitionError
 from falaj.features.identity import content_hash, meaning, micros_of, view_of
 from falaj.features.offline.history import EVENT, KNOWN, left_out
@@ -19,6 +20,7 @@ from falaj.features.offline.manifest import (
     FileSeen,
     Manifest,
     ViewJoined,
+    applied,
     read_manifest,
     see,
     see_all,
@@ -43,11 +45,12 @@ from falaj.features.offline.scratch import Scratch, kept_scratch
 from falaj.features.offline.spine import Spine, create_spine
 from falaj.features.offline.sql import blaming, literal, quoted
 from falaj.features.offline.staging import Staged
+from falaj.features.offline.transformed import NONE, Computation, Transforms, write_computed
 from falaj.features.source import SqlQuery
 from falaj.features.view import View, keys_of
 
 _GIVEN, _SPINE = "__given", "__spine"  # the spine as it is read, and as it was
-_OUT = "out.parquet"  # in the scratch folder
+_OUT, _COMPUTED = "out.parquet", "computed.parquet"  # in the scratch folder
 # Of Parquet; fixed, so that the same rows are the same bytes.
 _ROW_GROUP = 122_880
 _SCRATCH_FORMAT = 1  # of what is kept in the scratch folder
@@ -59,6 +62,7 @@ def export(
     out: Path,
     *,
     as_of_known: datetime | None = None,
+    transforms: Transforms = NONE,
     resources: Resources = MOST,
     tell: Tell | None = None,
 ) -> Manifest:
@@ -66,17 +70,22 @@ def export(
 
     The spine's columns come first, its rows and their order as they are. Each view adds `<view>__status`,
     which is `present`, `missing` or `expired`, and `<view>__<column>` for each of its columns, null where the
-    status is another than `present`. Nothing is there under the name `out` before it is complete.
+    status is another than `present`. What transforms compute comes last. Nothing is there under the name
+    `out` before it is complete.
 
     Args:
         as_of_known: Use only what had arrived by then, with its time zone; None: all that is there.
+        transforms: Are run on the features, with what serves where there is no value, and on columns of the
+            spine that stand for what requests bring.
         tell: Is told how far the join has come, see progress.py.
 
     Raises:
         DataError: The spine or a source cannot be read, or does not fit.
-        DefinitionError: Two views have one name, or a view's definition does not fit its source.
+        DefinitionError: Two views have one name, a view's definition does not fit its source, or a
+            transform takes what is not there.
     """
-    return _export(spine, views, out, known_until(as_of_known), resources, tell)
+    asked = _Asked(spine, tuple(views), known_until(as_of_known), transforms)
+    return _export(asked, out, resources, tell)
 
 
 def export_again(
@@ -93,71 +102,91 @@ def export_again(
     for seen in (*told.spine_files, *(file for view in told.views for file in view.files)):
         if not Path(seen.path).exists() or see(seen.path) != seen:
             raise DataError(f"{seen.path}: is not what it was when {manifest} was written")
-    views = [view_of(view.meaning) for view in told.views]
+    views = tuple(view_of(view.meaning) for view in told.views)
     staged = [view.staged for view in told.views]
-    made = _export(
-        Spine(told.spine, told.spine_time), views, out, told.as_of_known_us, resources, tell, staged
+    transforms = Transforms(
+        tuple(each.transform() for each in told.transforms), as_on_missing(told.on_missing)
     )
+    asked = _Asked(Spine(told.spine, told.spine_time), views, told.as_of_known_us, transforms)
+    made = _export(asked, out, resources, tell, staged)
     if made.out.sha256 != told.out.sha256:
         by = f"DuckDB {made.duckdb}, was {told.duckdb}"
         raise DataError(f"{out}: sha256 {made.out.sha256}, {manifest} tells {told.out.sha256} ({by})")
     return made
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What to export; `until` in UTC µs."""
+
+    spine: Spine
+    views: tuple[View, ...]
+    until: int | None
+    transforms: Transforms
+
+
 def _export(
-    spine: Spine,
-    views: Sequence[View],
+    asked: _Asked,
     out: Path,
-    until: int | None,
     resources: Resources,
     tell: Tell | None,
     expected: Sequence[Staged | None] | None = None,
 ) -> Manifest:
-    joined = [Joined(view, f"__history_{i}") for i, view in enumerate(views)]
+    joined = [Joined(view, f"__history_{i}") for i, view in enumerate(asked.views)]
     if not out.parent.is_dir():
         raise DataError(f"{out.parent}: no such folder")
-    asked = _asked(spine, views, until, resources)
+    decides = _deciding(asked, resources)
     with (
-        kept_scratch(out, asked) as scratch,
+        kept_scratch(out, decides) as scratch,
         connect(resources, str(scratch.spill)) as connection,
         told_how_far(connection, tell) as progress,
     ):
-        columns = create_spine(connection, spine, keys_of(views), _GIVEN)
+        columns = create_spine(connection, asked.spine, keys_of(asked.views), _GIVEN)
         columns += added_columns(columns, joined)
         with blaming("spine"):
             connection.execute(f"CREATE TEMP TABLE {_SPINE} AS FROM {_GIVEN}")
-        join = PointInTime(connection, _SPINE, scratch, resources, until)
+        computation = Computation(asked.transforms, joined, _spine_types(connection))
+        columns += asked.transforms.outputs
+        join = PointInTime(connection, _SPINE, scratch, resources, asked.until)
         parts = []
         for i, each in enumerate(joined):
             with progress.part(i / (len(joined) + 1), (i + 1) / (len(joined) + 1)) as step:
                 parts.append(join.join(each, f"view-{i}.parquet", step))
         staged = [join.staged.get(each.history) for each in joined]
         if expected is not None:
-            _check_staged(views, expected, staged)
+            _check_staged(asked.views, expected, staged)
         with progress.part(len(joined) / (len(joined) + 1), 1.0):
-            made = _write(connection, scratch, joined, parts)
+            made = _write(connection, scratch, joined, parts, computation)
         told = zip(joined, parts, staged, strict=True)
         views_joined = [replace(_view_joined(connection, each, part), staged=of) for each, part, of in told]
         rows = _row(connection, f"SELECT count(*) FROM read_parquet({literal(str(made))})")[0]
-        if _asked(spine, views, until, resources)["files"] != asked["files"]:
+        if _deciding(asked, resources)["files"] != decides["files"]:
             raise DataError("export: a file of the spine or of a view's source has changed while it was read")
-        written = see(made)
-        manifest = Manifest(
-            spine=spine.given,
-            spine_time=spine.time,
-            spine_files=() if spine.file is None else see_all(spine.file),
-            as_of_known_us=until,
-            views=tuple(views_joined),
-            rows=rows,
-            columns=tuple(columns),
-            out=FileSeen(str(out), written.bytes, written.sha256),
-            duckdb=duckdb.__version__,
-        )
+        manifest = _manifest(asked, see(made), out, views_joined, rows, columns)
         beside = scratch.path("manifest.json")
         manifest.write(beside)
         os.replace(beside, f"{out}.manifest.json")
         os.replace(made, out)
     return manifest
+
+
+def _manifest(
+    asked: _Asked, written: FileSeen, out: Path, views: list[ViewJoined], rows: int, columns: list[str]
+) -> Manifest:
+    spine, of = asked.spine, asked.transforms
+    return Manifest(
+        spine=spine.given,
+        spine_time=spine.time,
+        spine_files=() if spine.file is None else see_all(spine.file),
+        as_of_known_us=asked.until,
+        views=tuple(views),
+        rows=rows,
+        columns=tuple(columns),
+        out=FileSeen(str(out), written.bytes, written.sha256),
+        duckdb=duckdb.__version__,
+        transforms=tuple(map(applied, of.transforms)),
+        on_missing=of.on_missing,
+    )
 
 
 def _check_staged(
@@ -181,8 +210,9 @@ def known_until(as_of_known: datetime | None) -> int | None:
     return micros_of(as_of_known)
 
 
-def _asked(spine: Spine, views: Sequence[View], until: int | None, resources: Resources) -> dict[str, Any]:
+def _deciding(asked: _Asked, resources: Resources) -> dict[str, Any]:
     """All that decides what an export computes on its way. What SELECTs find is another thing each time."""
+    spine, views = asked.spine, asked.views
     globs = [view.source.glob for view in views if not isinstance(view.source, SqlQuery)]
     globs += [] if spine.file is None else [spine.file]
     asks_again = any(isinstance(view.source, SqlQuery) for view in views)
@@ -194,34 +224,62 @@ def _asked(spine: Spine, views: Sequence[View], until: int | None, resources: Re
         "spine": [spine.given, spine.time, None if spine.file else uuid.uuid4().hex],
         "views": [meaning(view) for view in views],
         "queries": uuid.uuid4().hex if asks_again else None,
-        "until": until,
+        "until": asked.until,
+        "transforms": [asked.transforms.on_missing, *(each.identity for each in asked.transforms.transforms)],
         "memory": resources.memory,
         "files": [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats],
     }
 
 
+def _spine_types(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    described = connection.execute(f"DESCRIBE {_SPINE}").fetchall()
+    return {name: of for name, of, *_ in described if name not in (SPINE_TIME, SPINE_ROW)}
+
+
 def _write(
-    connection: duckdb.DuckDBPyConnection, scratch: Scratch, joined: Sequence[Joined], parts: Sequence[Path]
+    connection: duckdb.DuckDBPyConnection,
+    scratch: Scratch,
+    joined: Sequence[Joined],
+    parts: Sequence[Path],
+    computation: Computation,
 ) -> Path:
-    """Write the spine with what was joined, which has the same rows in the same order."""
+    """Write the spine with what was joined and what is computed of that."""
     if scratch.has(_OUT):
         return scratch.path(_OUT)
-    columns, tables, same = [f"s.* EXCLUDE ({SPINE_TIME}, {SPINE_ROW})"], [f"{_SPINE} AS s"], []
-    for i, (each, part) in enumerate(zip(joined, parts, strict=True)):
-        tables.append(f"read_parquet({literal(str(part))}) AS v{i}")
-        same.append(f"s.{SPINE_ROW} IS NOT DISTINCT FROM v{i}.{SPINE_ROW}")
-        columns.append(f"{status_sql(f'v{i}.{STATUS}')} AS {quoted(each.status)}")
+    columns = {}
+    for i, each in enumerate(joined):
+        columns[each.status] = f"{status_sql(f'v{i}.{STATUS}')}"
         for column in each.view.features:
-            columns.append(f"v{i}.{quoted(column.name)} AS {quoted(each.column(column.name))}")
-    wrong = literal("a row of the spine is not where it was: a bug")
-    sql = (
-        f"SELECT {', '.join(columns)} FROM {' POSITIONAL JOIN '.join(tables)} "
-        f"WHERE CASE WHEN {' AND '.join(same) or 'true'} THEN true ELSE error({wrong})::BOOLEAN END"
-    )
+            columns[each.column(column.name)] = f"v{i}.{quoted(column.name)}"
+    tables = [f"read_parquet({literal(str(part))}) AS v{i}" for i, part in enumerate(parts)]
+    if computation.outputs:
+        if not scratch.has(_COMPUTED):
+            taken = {
+                name: columns.get(name) or computation.value_sql(f"s.{quoted(name)}", name)
+                for name in computation.taken
+            }
+            rows = _side_by_side(f"s.{SPINE_ROW}", taken, tables)
+            with blaming("export"), scratch.making(_COMPUTED) as path:
+                write_computed(connection, rows, computation, path)
+        tables.append(f"read_parquet({literal(str(scratch.path(_COMPUTED)))}) AS c")
+        columns.update({name: f"c.{quoted(name)}" for name in computation.outputs})
+    rows = _side_by_side(f"s.* EXCLUDE ({SPINE_TIME}, {SPINE_ROW})", columns, tables)
     options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_ROW_GROUP}"
     with blaming("export"), scratch.making(_OUT) as path:
-        connection.execute(f"COPY ({sql}) TO {literal(str(path))} ({options})")
+        connection.execute(f"COPY ({rows}) TO {literal(str(path))} ({options})")
     return scratch.path(_OUT)
+
+
+def _side_by_side(first: str, columns: Mapping[str, str], tables: Sequence[str]) -> str:
+    """SQL for the spine beside tables that have the same rows in the same order."""
+    select = ", ".join([first, *(f"{sql} AS {quoted(name)}" for name, sql in columns.items())])
+    aliases = [table.rpartition(" ")[2] for table in tables]
+    same = [f"s.{SPINE_ROW} IS NOT DISTINCT FROM {alias}.{SPINE_ROW}" for alias in aliases]
+    wrong = literal("a row of the spine is not where it was: a bug")
+    return (
+        f"SELECT {select} FROM {' POSITIONAL JOIN '.join([f'{_SPINE} AS s', *tables])} "
+        f"WHERE CASE WHEN {' AND '.join(same) or 'true'} THEN true ELSE error({wrong})::BOOLEAN END"
+    )
 
 
 def added_columns(columns: list[str], joined: Sequence[Joined]) -> list[str]:

@@ -8,10 +8,12 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
-from falaj.features.errors import DataError
+from falaj.features.errors import DataError, DefinitionError
 from falaj.features.identity import Plain
 from falaj.features.offline.staging import Staged
 from falaj.features.source import Source, SqlQuery
+from falaj.features.transform import Transform
+from falaj.features.transform.program import program_of
 
 FORMAT = 1
 
@@ -57,6 +59,32 @@ class ViewJoined:
 
 
 @dataclass(frozen=True)
+class TransformApplied:
+    """A transform of an export.
+
+    Attributes:
+        identity: The hash of what it computes.
+        program: That itself, as `Program.plain` has it.
+    """
+
+    name: str
+    identity: str
+    program: list[Any]
+
+    def transform(self) -> Transform:
+        """Return the transform. Raises DefinitionError where it is not what its identity says."""
+        made = Transform(self.name, program_of(self.program))
+        if made.identity != self.identity:
+            raise DefinitionError(f"{made}: is not what its identity says")
+        return made
+
+
+def applied(transform: Transform) -> TransformApplied:
+    """Return what a manifest tells of a transform."""
+    return TransformApplied(transform.name, transform.identity, transform.program.plain())
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Of one export.
 
@@ -78,6 +106,8 @@ class Manifest:
     out: FileSeen
     duckdb: str
     spark: str | None = None
+    transforms: tuple[TransformApplied, ...] = ()
+    on_missing: str = "default"
 
     def write(self, path: Path) -> None:
         """Write it as JSON."""
@@ -94,7 +124,10 @@ def read_manifest(path: Path) -> Manifest:
         views = tuple(_view(view) for view in told.pop("views"))
         spine_files, columns = _files(told.pop("spine_files")), tuple(told.pop("columns"))
         out = FileSeen(**told.pop("out"))
-        return Manifest(**told, spine_files=spine_files, views=views, columns=columns, out=out)
+        transforms = tuple(TransformApplied(**each) for each in told.pop("transforms", ()))
+        return Manifest(
+            **told, spine_files=spine_files, views=views, columns=columns, out=out, transforms=transforms
+        )
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(f"{path}: not a manifest of an export: {error}") from error
 

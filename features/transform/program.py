@@ -3,6 +3,9 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import Any
+
+from falaj.features.errors import DefinitionError
 
 # Which datatypes a group of operations takes.
 FLOATS = ("FP32", "FP64")
@@ -11,6 +14,7 @@ UNSIGNED = ("UINT8", "UINT16", "UINT32", "UINT64")
 INTEGERS = (*SIGNED, *UNSIGNED)
 NUMBERS = (*FLOATS, *INTEGERS)
 ANY = (*NUMBERS, "BOOL", "BYTES")
+_FORMAT = 1  # of `plain`
 
 
 @dataclass(frozen=True)
@@ -49,11 +53,27 @@ class Program:
         first = len(self.inputs)
         return self.inputs[operand][1] if operand < first else self.steps[operand - first].datatype
 
-    def content_hash(self) -> str:
-        """Return the SHA-256, in hex, of all that decides the outputs."""
+    def plain(self) -> list[Any]:
+        """Return all that decides the outputs, as JSON has it."""
         steps = [[s.operation, [_plain(o) for o in s.operands], s.datatype] for s in self.steps]
-        text = json.dumps([1, self.inputs, steps, self.outputs], ensure_ascii=False, separators=(",", ":"))
+        return [_FORMAT, [*map(list, self.inputs)], steps, [*map(list, self.outputs)]]
+
+    def content_hash(self) -> str:
+        """Return the SHA-256, in hex, of what `plain` returns."""
+        text = json.dumps(self.plain(), ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def program_of(plain: list[Any]) -> Program:
+    """Return the program of which `plain` said this. Raises DefinitionError where its format is another."""
+    if not plain or plain[0] != _FORMAT:
+        raise DefinitionError(f"transform: expected format {_FORMAT}, got {plain[:1]}")
+    _, inputs, steps, outputs = plain
+    return Program(
+        tuple((name, datatype) for name, datatype in inputs),
+        tuple(Step(of, tuple(map(_operand, operands)), datatype) for of, operands, datatype in steps),
+        tuple((name, index) for name, index in outputs),
+    )
 
 
 def pruned(program: Program) -> Program:
@@ -79,3 +99,7 @@ def used(program: Program) -> set[int]:
 
 def _plain(operand: Operand) -> int | list[str]:
     return operand if isinstance(operand, int) else [operand.text, operand.datatype]
+
+
+def _operand(told: int | list[str]) -> Operand:
+    return told if isinstance(told, int) else Constant(*told)

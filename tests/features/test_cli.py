@@ -183,7 +183,7 @@ def test_change_is_refused_and_shown_when_the_version_is_the_same(falaj: Command
         (("export", "--out", "x"), "falaj: expected --spine and --views, or --manifest\n"),
         (
             ("export", "--out", "x", "--manifest", "m", "--views", "v"),
-            "falaj: --manifest: tells the spine, the views and the time itself\n",
+            "falaj: --manifest: tells the spine, the views, the time and transforms itself\n",
         ),
         (
             ("export", "--out", "x", "--spine", "SELECT 1", "--views", "none@1"),
