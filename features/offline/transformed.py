@@ -17,6 +17,7 @@ from falaj.features.binding import OnMissing
 from falaj.features.column import Column
 from falaj.features.datatypes import DUCKDB_TYPES, FLOATS, accepts
 from falaj.features.errors import DataError, DefinitionError
+from falaj.features.offline.arrow_columns import arrow_type, nulls_of, values_of
 from falaj.features.offline.point_in_time import PRESENT, SPINE_ROW, Joined
 from falaj.features.transform import Transform
 from falaj.features.transform.evaluate import dtype_of
@@ -139,9 +140,9 @@ class Computation:
         import pyarrow.compute as pc
 
         dtype, default = dtype_of(datatype), feature.column.default
-        is_null = values.is_null().to_numpy(zero_copy_only=False)
+        is_null = nulls_of(values)
         is_present = pc.equal(status, PRESENT).to_numpy(zero_copy_only=False)
-        made = _numpy(values, feature.column.datatype).astype(dtype)
+        made = values_of(values, feature.column.datatype).astype(dtype)
         nothing = np.array(np.nan if datatype in FLOATS else "" if datatype == "BYTES" else 0, dtype)
         fallback = nothing
         if default is not None:
@@ -191,7 +192,7 @@ def write_computed(
     import pyarrow as pa
     from pyarrow import parquet
 
-    fields = [(name, _arrow_type(datatype)) for name, datatype in computation.outputs.items()]
+    fields = [(name, arrow_type(datatype)) for name, datatype in computation.outputs.items()]
     schema = pa.schema([(SPINE_ROW, pa.int64()), *fields])
     try:
         with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
@@ -213,26 +214,11 @@ def _computed(batch: Any, computation: Computation, schema: Any, first: int) -> 
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _arrow_type(datatype: str) -> Any:
-    import pyarrow as pa
-
-    return pa.string() if datatype == "BYTES" else pa.from_numpy_dtype(dtype_of(datatype))
-
-
-def _numpy(values: Any, datatype: str) -> _Array:
-    """An array of Arrow; anything where null."""
-    import pyarrow.compute as pc
-
-    nothing = "" if datatype == "BYTES" else False if datatype == "BOOL" else 0
-    filled = pc.fill_null(values, nothing).to_numpy(zero_copy_only=False)
-    return np.asarray(filled, dtype_of(datatype))
-
-
 def _brought(values: Any, datatype: str, where: str, first: int) -> _Array:
     if values.null_count:
-        row = first + int(np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))[0])
+        row = first + int(np.flatnonzero(nulls_of(values))[0])
         raise DataError(f"{where}: null in row {row} of the spine; a request always brings it")
-    return _numpy(values, datatype)
+    return values_of(values, datatype)
 
 
 def _expect(fits: bool, each: Transform, name: str, datatype: str, got: str) -> None:
