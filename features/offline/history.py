@@ -93,6 +93,13 @@ def left_out(connection: duckdb.DuckDBPyConnection, view: View, name: str) -> di
         return dict(connection.execute(sql).fetchall())
 
 
+def judged_sql(view: View, name: str) -> str:
+    """Return SQL for a history and the rows that are left out of it, with the column REASON."""
+    if _reason(view) is None:
+        return f"SELECT *, NULL::VARCHAR AS {REASON} FROM {quoted(name)}"
+    return f"SELECT * FROM {quoted(name + _JUDGED)}"
+
+
 def _reason(view: View) -> str | None:
     """SQL for what is bad about a typed row; None where the definition demands nothing."""
     rules = [rule for column in view.inputs for rule in demands(column, quoted(column.name))]

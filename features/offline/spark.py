@@ -3,9 +3,11 @@
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from functools import reduce
 from pathlib import Path
@@ -18,19 +20,21 @@ from pyspark.sql import functions as fn
 from falaj.features.errors import DataError
 from falaj.features.identity import content_hash, meaning
 from falaj.features.offline.export import added_columns, known_until
-from falaj.features.offline.history import EVENT, KNOWN
+from falaj.features.offline.history import EVENT, KNOWN, REASON
 from falaj.features.offline.manifest import Manifest, ViewJoined, see_all, see_folder, see_source
 from falaj.features.offline.point_in_time import EXPIRED, MISSING, PRESENT, SPINE_ROW, Joined
 from falaj.features.offline.resources import MOST, Resources
 from falaj.features.offline.spark_history import (
+    History,
     blaming_spark,
     check_view,
     column_of,
+    late_of,
     path_of,
     read_history,
     read_spine,
 )
-from falaj.features.offline.spark_join import join, late_of
+from falaj.features.offline.spark_join import join
 from falaj.features.offline.spine import Spine
 from falaj.features.view import View, keys_of
 
@@ -131,7 +135,10 @@ def _start(resources: Resources) -> SparkSession:
     if resources.memory is not None:
         builder = builder.config("spark.driver.memory", _memory(resources.memory))
     with blaming_spark(f"Spark cannot be started; {needed}"):
-        return builder.getOrCreate()
+        session = builder.getOrCreate()
+    if "PYSPARK_PYTHON" not in os.environ:
+        session.sparkContext.pythonExec = sys.executable  # not just any that PATH has
+    return session
 
 
 def _memory(size: str) -> str:
@@ -156,7 +163,8 @@ def _export(
         columns = [*columns, *added_columns(columns, joined)]
         histories = [read_history(session, connection, view, scratch) for view in views]
         # Written first as it comes: counting and sorting would each join again.
-        found = join(asked, list(zip(joined, histories, strict=True)), until)
+        known = [(each, history.good) for each, history in zip(joined, histories, strict=True)]
+        found = join(asked, known, until)
         found.write.parquet(path_of(scratch / "found"))
         found = session.read.parquet(path_of(scratch / "found"))
         counted = _counted(found, joined)
@@ -185,36 +193,42 @@ def _counted(found: DataFrame, views: Sequence[Joined]) -> Row:
         for each in (PRESENT, MISSING, EXPIRED):
             counts.append(fn.count_if(status == each).alias(f"{joined.status}:{each}"))
         counts.append(fn.count_if(column_of(late_of(joined))).alias(late_of(joined)))
-        for column in joined.view.columns:
+        for column in joined.view.features:
             name = joined.column(column.name)
             counts.append(fn.count_if((status == PRESENT) & column_of(name).isNull()).alias(f"{name}:null"))
     return found.agg(*counts).collect()[0]
 
 
 def _views_joined(
-    views: Sequence[Joined], histories: Sequence[DataFrame], counted: Row
+    views: Sequence[Joined], histories: Sequence[History], counted: Row
 ) -> tuple[ViewJoined, ...]:
-    ahead = fn.count_if(fn.col(EVENT) > fn.col(KNOWN))
+    ahead = fn.count_if(fn.col(EVENT) > fn.col(KNOWN)).alias("ahead")
     counts = [
-        history.agg(fn.lit(i).alias("view"), fn.count("*").alias("rows"), ahead.alias("ahead"))
+        history.rows.groupBy(REASON).agg(fn.lit(i).alias("view"), fn.count("*").alias("rows"), ahead)
         for i, history in enumerate(histories)
     ]
-    rows = {row["view"]: row for row in reduce(DataFrame.unionByName, counts).collect()} if counts else {}
-    return tuple(_view_joined(view, rows[i], counted) for i, view in enumerate(views))
+    rows = reduce(DataFrame.unionByName, counts).collect() if counts else []
+    told = []
+    for i, (joined, history) in enumerate(zip(views, histories, strict=True)):
+        of_view = {row[REASON]: row for row in rows if row["view"] == i}
+        made = _view_joined(joined, of_view.pop(None, None), counted)
+        bad = {reason: of_view[reason]["rows"] for reason in sorted(of_view)}
+        told.append(replace(made, staged=history.staged, bad=bad))
+    return tuple(told)
 
 
-def _view_joined(joined: Joined, history: Row, counted: Row) -> ViewJoined:
+def _view_joined(joined: Joined, history: Row | None, counted: Row) -> ViewJoined:
     view = joined.view
     told = meaning(view)
     return ViewJoined(
         content_hash=content_hash(told),
         meaning=told,
         files=see_source(view.source),
-        history_rows=history["rows"],
-        ahead=history["ahead"],
+        history_rows=0 if history is None else history["rows"],
+        ahead=0 if history is None else history["ahead"],
         present=counted[f"{joined.status}:{PRESENT}"],
         missing=counted[f"{joined.status}:{MISSING}"],
         expired=counted[f"{joined.status}:{EXPIRED}"],
         late=counted[late_of(joined)],
-        null={column.name: counted[f"{joined.column(column.name)}:null"] for column in view.columns},
+        null={column.name: counted[f"{joined.column(column.name)}:null"] for column in view.features},
     )

@@ -1,14 +1,14 @@
 """A view's history and a spine as frames of Spark.
 
 DuckDB checks the definition, as it does for its own export, and looks at no more than the heads of files for
-that. Parquet files are read by Spark. CSV files, and a spine that is a SELECT, become Parquet on the driver
-first, by DuckDB: so they are read by the same rules.
+that. Parquet files are read by Spark. CSV files, rows of a query, and a spine that is a SELECT become Parquet
+on the driver first: so they are read by the same rules.
 """
 
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from glob import glob
 from pathlib import Path
@@ -23,42 +23,31 @@ from pyspark.sql import functions as fn
 from pyspark.sql import types as t
 from sqlglot.errors import ErrorLevel, SqlglotError
 
+from falaj.features.aggregate import Aggregate
 from falaj.features.datatypes import DUCKDB_TYPES, accepts, range_of
 from falaj.features.errors import DataError, DefinitionError
 from falaj.features.offline.history import (
     DELETED,
     EVENT,
+    EVENT_ID,
     KNOWN,
     NEWEST,
+    REASON,
     ROW,
     SEQUENCE,
     create_history,
+    judged_sql,
     source_sql,
 )
-from falaj.features.offline.point_in_time import SPINE_ROW, SPINE_TIME
+from falaj.features.offline.point_in_time import SPINE_ROW, SPINE_TIME, Joined
+from falaj.features.offline.spark_demands import SPARK_TYPES, reason_of
 from falaj.features.offline.spine import Spine, create_spine
 from falaj.features.offline.sql import OFFSET, blaming, literal, quoted
-from falaj.features.source import CsvFiles, ParquetFiles
+from falaj.features.offline.staging import Staged
+from falaj.features.source import CsvFiles, ParquetFiles, SqlQuery
 from falaj.features.view import Column as ViewColumn
 from falaj.features.view import View
 
-# Spark has no unsigned types: the next wider one has room for their values.
-SPARK_TYPES: Mapping[str, t.DataType] = MappingProxyType(
-    {
-        "BOOL": t.BooleanType(),
-        "INT8": t.ByteType(),
-        "INT16": t.ShortType(),
-        "INT32": t.IntegerType(),
-        "INT64": t.LongType(),
-        "UINT8": t.ShortType(),
-        "UINT16": t.IntegerType(),
-        "UINT32": t.LongType(),
-        "UINT64": t.DecimalType(20, 0),
-        "FP32": t.FloatType(),
-        "FP64": t.DoubleType(),
-        "BYTES": t.StringType(),
-    }
-)
 _DUCKDB_NAMES: Mapping[type[t.DataType], str] = MappingProxyType(
     {
         t.BooleanType: "BOOLEAN",
@@ -73,11 +62,16 @@ _DUCKDB_NAMES: Mapping[type[t.DataType], str] = MappingProxyType(
 )
 
 # What the export on Spark heeds; what else is set in a definition is refused, not passed over.
-_SOURCES = (ParquetFiles, CsvFiles)
-_OF_VIEW = frozenset(("name", "version", "owner", "tags", "entity", "source", "columns", "sql")) | frozenset(
-    ("event_time", "known_time", "source_delay", "ttl", "sequence", "deleted", "unique", "freshness")
-)
-_OF_COLUMN = frozenset(("name", "datatype", "default"))
+_SOURCES = (ParquetFiles, CsvFiles, SqlQuery)
+_HEEDED = {
+    View: (
+        *("name", "version", "owner", "tags", "entity", "source", "columns", "aggregates", "sql", "unique"),
+        *("event_time", "known_time", "event_id", "source_delay", "ttl", "sequence", "deleted", "freshness"),
+    ),
+    ViewColumn: ("name", "datatype", "default", "required", "minimum", "maximum", "one_of", "finite"),
+    Aggregate: ("name", "function", "column", "window"),
+}
+_OURS = re.compile(r"^falaj\.features\.errors\.\w+: (.+)$", re.MULTILINE)
 
 
 @contextmanager
@@ -96,22 +90,29 @@ def check_view(view: View) -> None:
         raise DefinitionError(
             f"{view}: source: Spark reads {expected}, got {type(view.source).__name__}; DuckDB may read it"
         )
-    _check_fields(view, _OF_VIEW, str(view))
-    for column in view.columns:
-        _check_fields(column, _OF_COLUMN, f"{view}, column {column.name!r}")
+    _check_fields(view, View, str(view))
+    for column in view.inputs:
+        _check_fields(column, ViewColumn, f"{view}, column {column.name!r}")
+    for each in view.aggregates:
+        _check_fields(each, Aggregate, f"{view}, aggregate {each.name!r}")
 
 
-def _check_fields(definition: View | ViewColumn, heeded: frozenset[str], where: str) -> None:
+def _check_fields(definition: View | ViewColumn | Aggregate, of: type, where: str) -> None:
     for field in fields(definition):
         value = getattr(definition, field.name)
         said = value is not None and value is not False and value != "" and value != ()
-        if field.name not in heeded and said and value != field.default:
+        if field.name not in _HEEDED[of] and said and value != field.default:
             raise DefinitionError(f"{where}: {field.name}: is not for Spark; DuckDB may export it")
 
 
 def key_of(key: str) -> str:
     """Return the name of the column by which a key is compared."""
     return f"__key_{key}"
+
+
+def late_of(joined: Joined) -> str:
+    """Return the name of the column that tells whether something newer was true and not usable yet."""
+    return f"__late_{joined.view.name}"
 
 
 def column_of(name: str) -> Column:
@@ -124,35 +125,57 @@ def path_of(path: Path | str) -> str:
     return "file://" + re.sub(r"([\\*?\[\]{}])", r"\\\1", str(Path(path).absolute()))
 
 
+@dataclass(frozen=True)
+class History:
+    """A view's rows.
+
+    Attributes:
+        rows: Its keys as `key_of` names them, then as `create_history` has it, and REASON: why a row is left
+            out by what the definition demands, null where it is not.
+        staged: What was read of a query.
+    """
+
+    rows: DataFrame
+    staged: Staged | None = None
+
+    @property
+    def good(self) -> DataFrame:
+        """Those that are not left out."""
+        return self.rows.where(fn.col(REASON).isNull()).drop(REASON)
+
+
 def read_history(
     session: SparkSession, connection: duckdb.DuckDBPyConnection, view: View, scratch: Path
-) -> DataFrame:
-    """Return a view's history: its keys as `key_of` names them, then as `create_history` has it.
+) -> History:
+    """Return a view's history.
 
     Args:
-        scratch: A folder, for what DuckDB reads.
+        scratch: A folder, for what DuckDB reads, and the rows of a query.
 
     Raises:
         DataError, DefinitionError: As `create_history`, or its SQL cannot be translated.
     """
-    create_history(connection, view, "__checked")
+    name = f"history-{view.name}"
+    staged = create_history(connection, view, name, scratch)
     if isinstance(view.source, CsvFiles):
-        made = scratch / f"{view.name}.parquet"
-        rows = 'SELECT * FROM "__checked"' if view.sql is None else source_sql(view)
+        made = scratch / f"{name}.parquet"
+        rows = judged_sql(view, name) if view.sql is None else source_sql(view)
         with blaming(f"{view}, source"):
             connection.execute(f"COPY ({rows}) TO {literal(str(made))} (FORMAT parquet)")
         source = _read(session, [made], None)
         if view.sql is None:
             plain = [column_of(key).alias(key_of(key)) for key in view.entity.keys]
-            columns = (EVENT, KNOWN, SEQUENCE, DELETED, *(column.name for column in view.columns))
-            return source.select(*plain, *(column_of(column) for column in columns))
+            event_id = [] if view.event_id is None else [EVENT_ID]
+            columns = (EVENT, KNOWN, SEQUENCE, DELETED, *event_id, *(of.name for of in view.inputs), REASON)
+            return History(source.select(*plain, *map(column_of, columns)))
+    elif isinstance(view.source, SqlQuery):
+        source = _read(session, [scratch / f"{name}.parquet"], ROW)
     else:
-        assert isinstance(view.source, ParquetFiles)
         _check_same_columns(connection, view, view.source)
         source = _read(session, [Path(path) for path in glob(view.source.glob, recursive=True)], ROW)
     if view.sql is not None:
         source = _transformed(session, source, view)
-    return source.select(*_columns(view, source))
+    return History(source.select(*_columns(view, source)).withColumn(REASON, reason_of(view)), staged)
 
 
 def read_spine(
@@ -232,17 +255,26 @@ def _columns(view: View, source: DataFrame) -> list[Column]:
     if view.deleted is not None:
         deleted = fn.coalesce(column_of(view.deleted).cast("boolean"), deleted)
     keys = view.entity.keys.items()
+    event_id = [] if view.event_id is None else [_id(source, view.event_id, f"{view}, {view.event_id}")]
     return [
         *(_typed(source, key, of, f"{view}, {key}").alias(key_of(key)) for key, of in keys),
         event.alias(EVENT),
         known.alias(KNOWN),
         sequence.alias(SEQUENCE),
         deleted.alias(DELETED),
+        *event_id,
         *(
             _typed(source, column.name, column.datatype, f"{view}, {column.name}").alias(column.name)
-            for column in view.columns
+            for column in view.inputs
         ),
     ]
+
+
+def _id(frame: DataFrame, name: str, where: str) -> Column:
+    """Return a column of event ids, texts or whole numbers."""
+    if isinstance(_type(frame, name, where), t.StringType):
+        return column_of(name).alias(EVENT_ID)
+    return _typed(frame, name, "INT64", where).alias(EVENT_ID)
 
 
 def _typed(frame: DataFrame, name: str, datatype: str, where: str) -> Column:
@@ -292,4 +324,7 @@ def _error(text: str, value: Column | None = None) -> Column:
 
 
 def _said(error: PySparkException) -> str:
+    ours = _OURS.search(str(error))  # an error of Python, behind all that Spark tells of its way
+    if ours is not None:
+        return ours[1]
     return str(error).partition("\n\nJVM stacktrace:")[0].strip()

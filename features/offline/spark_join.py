@@ -3,7 +3,8 @@
 The rows of the spine and of a history are put in one order for each entity, by the time from which a history
 row can be seen, `max(event_ts, known_ts + source_delay)`, and the time of the spine row, history first. The
 newest row that a spine row can see is then the greatest by `(event_ts, known_ts, sequence)` of all that are
-before it: a window that keeps one row, and needs no join of inequalities.
+before it: a window that keeps one row, and needs no join of inequalities. Views with aggregates: see
+spark_windows.py.
 """
 
 from collections.abc import Sequence
@@ -21,16 +22,12 @@ from falaj.features.offline.point_in_time import (
     SPINE_TIME,
     Joined,
 )
-from falaj.features.offline.spark_history import column_of, key_of
+from falaj.features.offline.spark_history import column_of, key_of, late_of
+from falaj.features.offline.spark_windows import with_windows
 
 _VISIBLE = "__visible_ts"  # from when on a history row can be seen; the spine row's time
 _NEWEST = "__newest"  # of the rows that can be seen
 _TRUE = "__true"  # of the rows that are true, seen or not
-
-
-def late_of(joined: Joined) -> str:
-    """Return the name of the column that tells whether something newer was true and not usable yet."""
-    return f"__late_{joined.view.name}"
 
 
 def join(
@@ -43,10 +40,14 @@ def join(
         views: Each with its history, as `read_history` makes it.
         known_until: Only what had arrived by then (UTC µs, inclusive); None: everything.
     """
+    asked = spine
     for joined, history in views:
         if known_until is not None:
             history = history.where(fn.col(KNOWN) <= known_until)
-        spine = _with_view(spine, joined, history)
+        if joined.view.aggregates:
+            spine = with_windows(spine, asked, joined, history)
+        else:
+            spine = _with_view(spine, joined, history)
     return spine.drop(SPINE_TIME, *(name for name in spine.columns if name.startswith(key_of(""))))
 
 

@@ -18,14 +18,12 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as fn
 
 from falaj.features import (
-    Aggregate,
     Column,
     CsvFiles,
     DataError,
     DefinitionError,
     Entity,
     ParquetFiles,
-    SqlQuery,
     View,
 )
 from falaj.features.offline import export as by_duckdb
@@ -33,12 +31,12 @@ from falaj.features.offline import spark as by_spark
 from falaj.features.offline.history import DELETED, EVENT, KNOWN, SEQUENCE
 from falaj.features.offline.manifest import read_manifest
 from falaj.features.offline.point_in_time import SPINE_ROW, SPINE_TIME, Joined
-from falaj.features.offline.resources import Resources
 from falaj.features.offline.spark_history import check_view, key_of, path_of
 from falaj.features.offline.spark_join import join
 from falaj.features.offline.spine import Spine
 from falaj.features.offline.sql import literal
 from tests.features.offline.duckdb_engine import view_of
+from tests.features.offline.spark_engine import spark_session
 from tests.features.oracle import Answer, Row, Rules, answer
 from tests.features.truth_table import CASES, Case
 
@@ -46,21 +44,10 @@ Asked = tuple[list[Row], list[tuple[int | None, int]], Rules]
 _KEY = key_of("customer_id")
 
 
-def _few(patch: pytest.MonkeyPatch) -> Resources:
-    # In jobs this short, what the JVM would compile further, or verify, pays nothing back.
-    options = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
-    options += " -XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote"
-    patch.setenv("JDK_JAVA_OPTIONS", options)
-    patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")  # the machine's name need not be known
-    return Resources(threads=2)
-
-
 @pytest.fixture(scope="module")
 def session() -> Iterator[SparkSession]:
-    with pytest.MonkeyPatch.context() as patch, by_spark.local_session(_few(patch)) as session:
-        session.sparkContext.setLogLevel("ERROR")
+    with spark_session() as session:
         yield session
-    assert SparkSession.getActiveSession() is None  # what was made here is stopped
 
 
 def ask(session: SparkSession, asked: Sequence[Asked], folder: Path) -> list[list[Answer]]:
@@ -379,33 +366,15 @@ def _as_windowed(view: View, windows: tuple[timedelta, ...]) -> View:
     [
         (
             lambda view: replace(view, source=_Topic("rows.parquet")),
-            "view profile@1: source: Spark reads ParquetFiles or CsvFiles, got _Topic",
-        ),
-        (
-            lambda view: replace(view, source=SqlQuery("env:CRM", "SELECT 1")),
-            "view profile@1: source: Spark reads ParquetFiles or CsvFiles, got SqlQuery",
-        ),
-        (
-            lambda view: replace(view, columns=(Column("value", "INT8", minimum=0),)),
-            "view profile@1, column 'value': minimum: is not for Spark",
+            "view profile@1: source: Spark reads ParquetFiles or CsvFiles or SqlQuery, got _Topic",
         ),
         (lambda view: _as_windowed(view, (timedelta(days=7),)), "view profile@1: windows: is not for Spark"),
-        (
-            lambda view: replace(
-                view,
-                columns=(),
-                ttl=None,
-                deleted=None,
-                aggregates=(Aggregate("rows", "count", None, timedelta(hours=1)),),
-            ),
-            "view profile@1: aggregates: is not for Spark",
-        ),
         (
             lambda view: replace(view, columns=(_Counted("value", "INT8", over=timedelta(days=7)),)),
             "view profile@1, column 'value': over: is not for Spark",
         ),
     ],
-    ids=["source", "query", "bound", "view", "aggregates", "column"],
+    ids=["source", "view", "column"],
 )
 def test_definition_is_refused_when_it_has_what_spark_would_pass_over(
     session: SparkSession, profile: View, tmp_path: Path, changed: Callable[[View], View], complaint: str
