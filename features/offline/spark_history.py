@@ -71,6 +71,7 @@ _HEEDED = {
     ViewColumn: ("name", "datatype", "default", "required", "minimum", "maximum", "one_of", "finite"),
     Aggregate: ("name", "function", "column", "window"),
 }
+_LOCAL = r"^file:/+"
 _OURS = re.compile(r"^falaj\.features\.errors\.\w+: (.+)$", re.MULTILINE)
 
 
@@ -213,7 +214,11 @@ def _read(session: SparkSession, files: list[Path], row: str | None) -> DataFram
         if row is None:
             return frame
         paths = sorted(frame.inputFiles(), key=lambda uri: unquote(urlsplit(uri).path))
-        at = fn.array_position(fn.array(*map(fn.lit, paths)), fn.col("_metadata.file_path")) - fn.lit(1)
+        # One of them is told as file:///path, the other as file:/path.
+        known = fn.array(*(fn.lit(re.sub(_LOCAL, "file:/", path)) for path in paths))
+        path = fn.regexp_replace("_metadata.file_path", _LOCAL, "file:/")
+        at = fn.array_position(known, path)
+        at = fn.when(at == 0, _error("not among the files: ", path)).otherwise(at - 1)
         number = at * fn.lit(1 << 40) + fn.col("_metadata.row_index")
         return frame.select("*", number.alias(row))
 

@@ -36,7 +36,7 @@ from falaj.features.offline.spark_join import join
 from falaj.features.offline.spine import Spine
 from falaj.features.offline.sql import literal
 from tests.features.offline.duckdb_engine import view_of
-from tests.features.offline.spark_engine import spark_session
+from tests.features.offline.spark_engine import assert_same_export, spark_session
 from tests.features.oracle import Answer, Row, Rules, answer
 from tests.features.truth_table import CASES, Case
 
@@ -273,6 +273,9 @@ def profile(tmp_path: Path) -> View:
 _ASKED = Spine("SELECT 7 AS customer_id, 2000000000000000 AS asked_at", "asked_at")
 
 
+_TIED = "SELECT 7 AS customer_id, 1::BIGINT AS event, 1::BIGINT AS known, 1 AS value"
+
+
 def _write(folder: Path, **columns: str) -> None:
     given_columns = {"customer_id": "7", "event": "1::BIGINT", "known": "1::BIGINT", "value": "1", **columns}
     select = ", ".join(f"{sql} AS {name}" for name, sql in given_columns.items())
@@ -330,6 +333,17 @@ def test_source_is_refused_when_one_of_its_files_lacks_a_column(
     _query(f"COPY (SELECT 7 AS customer_id, 1 AS event, 1 AS known) TO '{tmp_path / 'second.parquet'}'")
     with pytest.raises(DataError, match=r"second\.parquet: no column 'value', which .*rows\.parquet has"):
         by_spark.export(_ASKED, [profile], tmp_path / "set", session=session)
+
+
+def test_row_of_the_last_file_is_taken_when_rows_have_the_same_times(
+    session: SparkSession, profile: View, tmp_path: Path
+) -> None:
+    _write(tmp_path, value="unnest([5, 4, 3])")
+    _query(f"COPY ({_TIED}) TO '{tmp_path / 'some.parquet'}'")
+    (tmp_path / "out").mkdir()
+    assert_same_export(session, _ASKED, [profile], tmp_path / "out")
+    found = _query(f"SELECT profile__value FROM '{tmp_path}/out/two.parquet/part-*.parquet'")
+    assert found == [(1,)]
 
 
 def test_definition_is_refused_when_its_sql_is_of_duckdb_alone(
