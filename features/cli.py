@@ -157,12 +157,10 @@ def export(
     else:
         chosen = [view_of(_find(data_dir, name.strip()).meaning) for name in views.split(",")]
         known = None if as_of_known is None else _time(as_of_known, "--as-of-known")
+        given = _transforms(transform or [], on_missing)
         if engine == "spark":
-            if transform is not None:
-                raise DefinitionError("--transform: is not for Spark")
-            made = _on_spark(Spine(spine, time), chosen, out, known, resources)
+            made = _on_spark(Spine(spine, time), chosen, out, known, given, resources)
         else:
-            given = _transforms(transform or [], on_missing)
             with _progress("joining") as tell:
                 made = make(
                     Spine(spine, time),
@@ -196,7 +194,12 @@ def _transforms(references: list[str], on_missing: str) -> "Transforms":
 
 
 def _on_spark(
-    spine: "Spine", views: "list[View]", out: Path, known: "datetime | None", resources: "Resources"
+    spine: "Spine",
+    views: "list[View]",
+    out: Path,
+    known: "datetime | None",
+    transforms: "Transforms",
+    resources: "Resources",
 ) -> "Manifest":
     import logging
     import os
@@ -212,7 +215,7 @@ def _on_spark(
     logging.getLogger("SQLQueryContextLogger").disabled = True
     with spark.local_session(resources) as session:
         session.sparkContext.setLogLevel("OFF")
-        return spark.export(spine, views, out, as_of_known=known, session=session)
+        return spark.export(spine, views, out, as_of_known=known, transforms=transforms, session=session)
 
 
 @features.command()

@@ -42,7 +42,7 @@ from falaj.features.offline.point_in_time import (
 from falaj.features.offline.progress import Tell, told_how_far
 from falaj.features.offline.resources import MOST, Resources, connect
 from falaj.features.offline.scratch import Scratch, kept_scratch
-from falaj.features.offline.spine import Spine, create_spine
+from falaj.features.offline.spine import Spine, create_spine, spine_types
 from falaj.features.offline.sql import blaming, literal, quoted
 from falaj.features.offline.staging import Staged
 from falaj.features.offline.transformed import NONE, Computation, Transforms, write_computed
@@ -84,7 +84,7 @@ def export(
         DefinitionError: Two views have one name, a view's definition does not fit its source, or a
             transform takes what is not there.
     """
-    asked = _Asked(spine, tuple(views), known_until(as_of_known), transforms)
+    asked = Asked(spine, tuple(views), known_until(as_of_known), transforms)
     return _export(asked, out, resources, tell)
 
 
@@ -107,7 +107,7 @@ def export_again(
     transforms = Transforms(
         tuple(each.transform() for each in told.transforms), as_on_missing(told.on_missing)
     )
-    asked = _Asked(Spine(told.spine, told.spine_time), views, told.as_of_known_us, transforms)
+    asked = Asked(Spine(told.spine, told.spine_time), views, told.as_of_known_us, transforms)
     made = _export(asked, out, resources, tell, staged)
     if made.out.sha256 != told.out.sha256:
         by = f"DuckDB {made.duckdb}, was {told.duckdb}"
@@ -116,7 +116,7 @@ def export_again(
 
 
 @dataclass(frozen=True)
-class _Asked:
+class Asked:
     """What to export; `until` in UTC µs."""
 
     spine: Spine
@@ -126,7 +126,7 @@ class _Asked:
 
 
 def _export(
-    asked: _Asked,
+    asked: Asked,
     out: Path,
     resources: Resources,
     tell: Tell | None,
@@ -145,7 +145,7 @@ def _export(
         columns += added_columns(columns, joined)
         with blaming("spine"):
             connection.execute(f"CREATE TEMP TABLE {_SPINE} AS FROM {_GIVEN}")
-        computation = Computation(asked.transforms, joined, _spine_types(connection))
+        computation = Computation(asked.transforms, joined, spine_types(connection, _SPINE))
         columns += asked.transforms.outputs
         join = PointInTime(connection, _SPINE, scratch, resources, asked.until)
         parts = []
@@ -162,7 +162,7 @@ def _export(
         rows = _row(connection, f"SELECT count(*) FROM read_parquet({literal(str(made))})")[0]
         if _deciding(asked, resources)["files"] != decides["files"]:
             raise DataError("export: a file of the spine or of a view's source has changed while it was read")
-        manifest = _manifest(asked, see(made), out, views_joined, rows, columns)
+        manifest = manifest_of(asked, see(made), out, views_joined, rows, columns)
         beside = scratch.path("manifest.json")
         manifest.write(beside)
         os.replace(beside, f"{out}.manifest.json")
@@ -170,9 +170,10 @@ def _export(
     return manifest
 
 
-def _manifest(
-    asked: _Asked, written: FileSeen, out: Path, views: list[ViewJoined], rows: int, columns: list[str]
+def manifest_of(
+    asked: Asked, written: FileSeen, out: Path, views: list[ViewJoined], rows: int, columns: list[str]
 ) -> Manifest:
+    """Return what is told of an export that was written, and will be `out`."""
     spine, of = asked.spine, asked.transforms
     return Manifest(
         spine=spine.given,
@@ -210,7 +211,7 @@ def known_until(as_of_known: datetime | None) -> int | None:
     return micros_of(as_of_known)
 
 
-def _deciding(asked: _Asked, resources: Resources) -> dict[str, Any]:
+def _deciding(asked: Asked, resources: Resources) -> dict[str, Any]:
     """All that decides what an export computes on its way. What SELECTs find is another thing each time."""
     spine, views = asked.spine, asked.views
     globs = [view.source.glob for view in views if not isinstance(view.source, SqlQuery)]
@@ -229,11 +230,6 @@ def _deciding(asked: _Asked, resources: Resources) -> dict[str, Any]:
         "memory": resources.memory,
         "files": [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats],
     }
-
-
-def _spine_types(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
-    described = connection.execute(f"DESCRIBE {_SPINE}").fetchall()
-    return {name: of for name, of, *_ in described if name not in (SPINE_TIME, SPINE_ROW)}
 
 
 def _write(

@@ -19,9 +19,9 @@ from pyspark.sql import functions as fn
 
 from falaj.features.errors import DataError
 from falaj.features.identity import content_hash, meaning
-from falaj.features.offline.export import added_columns, known_until
+from falaj.features.offline.export import Asked, added_columns, known_until, manifest_of
 from falaj.features.offline.history import EVENT, KNOWN, REASON
-from falaj.features.offline.manifest import Manifest, ViewJoined, see_all, see_folder, see_source
+from falaj.features.offline.manifest import Manifest, ViewJoined, see_folder, see_source
 from falaj.features.offline.point_in_time import EXPIRED, MISSING, PRESENT, SPINE_ROW, Joined
 from falaj.features.offline.resources import MOST, Resources
 from falaj.features.offline.spark_history import (
@@ -35,7 +35,9 @@ from falaj.features.offline.spark_history import (
     read_spine,
 )
 from falaj.features.offline.spark_join import join
+from falaj.features.offline.spark_transformed import with_computed
 from falaj.features.offline.spine import Spine
+from falaj.features.offline.transformed import NONE, Computation, Transforms
 from falaj.features.view import View, keys_of
 
 _PARTS = "part-*.parquet"
@@ -55,6 +57,7 @@ def export(
     out: Path,
     *,
     as_of_known: datetime | None = None,
+    transforms: Transforms = NONE,
     session: SparkSession | None = None,
 ) -> Manifest:
     """Write a spine with its features as a folder of Parquet files, and its manifest beside it.
@@ -67,6 +70,7 @@ def export(
         out: The folder. It and the sources are where this machine and all of Spark's find them by the same
             paths. An earlier export there is replaced.
         as_of_known: Use only what had arrived by then, with its time zone; None: all that is there.
+        transforms: As in the export by DuckDB.
         session: Where it runs; its runtime settings are not used or changed. None: the one that this
             process has, or else a local one, made for it.
 
@@ -77,7 +81,7 @@ def export(
     """
     if session is None:
         with local_session() as made:
-            return export(spine, views, out, as_of_known=as_of_known, session=made)
+            return export(spine, views, out, as_of_known=as_of_known, transforms=transforms, session=made)
     for view in views:
         check_view(view)
     until = known_until(as_of_known)
@@ -89,7 +93,8 @@ def export(
     for name, value in _SETTINGS.items():
         session.conf.set(name, value)
     with tempfile.TemporaryDirectory(prefix=".falaj-export-", dir=out.parent) as scratch:
-        manifest = _export(session, spine, views, out, until, Path(scratch))
+        asked = Asked(spine, tuple(views), until, transforms)
+        manifest = _export(session, asked, out, Path(scratch))
         manifest.write(Path(scratch) / "manifest.json")
         if out.exists():
             os.replace(out, Path(scratch) / "before")
@@ -148,42 +153,27 @@ def _memory(size: str) -> str:
     return found[1] + found[2].lower()
 
 
-def _export(
-    session: SparkSession,
-    spine: Spine,
-    views: Sequence[View],
-    out: Path,
-    until: int | None,
-    scratch: Path,
-) -> Manifest:
+def _export(session: SparkSession, asked: Asked, out: Path, scratch: Path) -> Manifest:
+    views, of = asked.views, asked.transforms
     keys = keys_of(views)
     with duckdb.connect(config={"temp_directory": str(scratch)}) as connection, blaming_spark("export"):
-        asked, columns = read_spine(session, connection, spine, keys, scratch)
+        spine, types = read_spine(session, connection, asked.spine, keys, scratch)
         joined = [Joined(view, view.name) for view in views]
-        columns = [*columns, *added_columns(columns, joined)]
+        columns = [*types, *added_columns(list(types), joined), *of.outputs]
+        computation = Computation(of, joined, types)
         histories = [read_history(session, connection, view, scratch) for view in views]
         # Written first as it comes: counting and sorting would each join again.
         known = [(each, history.good) for each, history in zip(joined, histories, strict=True)]
-        found = join(asked, known, until)
+        found = join(spine, known, asked.until)
         found.write.parquet(path_of(scratch / "found"))
         found = session.read.parquet(path_of(scratch / "found"))
         counted = _counted(found, joined)
-        ordered = found.orderBy(SPINE_ROW).select(*map(column_of, columns))
+        computed = with_computed(found, computation, joined, types)
+        ordered = computed.orderBy(SPINE_ROW).select(*map(column_of, columns))
         ordered.write.option("compression", "zstd").parquet(path_of(scratch / "out"))
         told = _views_joined(joined, histories, counted)
-    made = see_folder(scratch / "out", _PARTS)
-    return Manifest(
-        spine=spine.given,
-        spine_time=spine.time,
-        spine_files=() if spine.file is None else see_all(spine.file),
-        as_of_known_us=until,
-        views=told,
-        rows=counted["rows"],
-        columns=tuple(columns),
-        out=type(made)(str(out), made.bytes, made.sha256),
-        duckdb=duckdb.__version__,
-        spark=session.version,
-    )
+    made = manifest_of(asked, see_folder(scratch / "out", _PARTS), out, told, counted["rows"], columns)
+    return replace(made, spark=session.version)
 
 
 def _counted(found: DataFrame, views: Sequence[Joined]) -> Row:
@@ -199,9 +189,7 @@ def _counted(found: DataFrame, views: Sequence[Joined]) -> Row:
     return found.agg(*counts).collect()[0]
 
 
-def _views_joined(
-    views: Sequence[Joined], histories: Sequence[History], counted: Row
-) -> tuple[ViewJoined, ...]:
+def _views_joined(views: Sequence[Joined], histories: Sequence[History], counted: Row) -> list[ViewJoined]:
     ahead = fn.count_if(fn.col(EVENT) > fn.col(KNOWN)).alias("ahead")
     counts = [
         history.rows.groupBy(REASON).agg(fn.lit(i).alias("view"), fn.count("*").alias("rows"), ahead)
@@ -214,7 +202,7 @@ def _views_joined(
         made = _view_joined(joined, of_view.pop(None, None), counted)
         bad = {reason: of_view[reason]["rows"] for reason in sorted(of_view)}
         told.append(replace(made, staged=history.staged, bad=bad))
-    return tuple(told)
+    return told
 
 
 def _view_joined(joined: Joined, history: Row | None, counted: Row) -> ViewJoined:

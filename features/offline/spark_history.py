@@ -41,7 +41,7 @@ from falaj.features.offline.history import (
 )
 from falaj.features.offline.point_in_time import SPINE_ROW, SPINE_TIME, Joined
 from falaj.features.offline.spark_demands import SPARK_TYPES, reason_of
-from falaj.features.offline.spine import Spine, create_spine
+from falaj.features.offline.spine import Spine, create_spine, spine_types
 from falaj.features.offline.sql import OFFSET, blaming, literal, quoted
 from falaj.features.offline.staging import Staged
 from falaj.features.source import CsvFiles, ParquetFiles, SqlQuery
@@ -185,20 +185,24 @@ def read_spine(
     spine: Spine,
     keys: Mapping[str, str],
     scratch: Path,
-) -> tuple[DataFrame, list[str]]:
-    """Return a spine with SPINE_TIME, SPINE_ROW and its keys as `key_of` names them, and its own columns.
+) -> tuple[DataFrame, dict[str, str]]:
+    """Return a spine with SPINE_TIME, SPINE_ROW and its keys as `key_of` names them.
+
+    Returns:
+        That, and its own columns with DuckDB's types of them.
 
     Raises:
         DataError: As `create_spine`.
     """
-    columns = create_spine(connection, spine, keys, "__spine")
+    create_spine(connection, spine, keys, "__spine")
+    columns = spine_types(connection, "__spine")
     if spine.file is not None and spine.file.endswith(".parquet"):
         frame = _read(session, [Path(spine.file)], SPINE_ROW)
         for column in columns:  # DuckDB adds what the names of folders tell
             if column not in frame.columns:
                 raise DataError(f"spine: no column {column!r} in the file itself")
         times = _micros(frame, spine.time, f"spine, {spine.time}").alias(SPINE_TIME)
-        typed = [_typed(frame, key, of, f"spine, {key}").alias(key_of(key)) for key, of in keys.items()]
+        typed = [typed_column(frame, key, of, f"spine, {key}").alias(key_of(key)) for key, of in keys.items()]
         return frame.select(*map(column_of, columns), SPINE_ROW, times, *typed), columns
     made = scratch / "spine.parquet"
     own = "".join(f", {quoted(key)}::{DUCKDB_TYPES[of]} AS {quoted(key_of(key))}" for key, of in keys.items())
@@ -262,14 +266,14 @@ def _columns(view: View, source: DataFrame) -> list[Column]:
     keys = view.entity.keys.items()
     event_id = [] if view.event_id is None else [_id(source, view.event_id, f"{view}, {view.event_id}")]
     return [
-        *(_typed(source, key, of, f"{view}, {key}").alias(key_of(key)) for key, of in keys),
+        *(typed_column(source, key, of, f"{view}, {key}").alias(key_of(key)) for key, of in keys),
         event.alias(EVENT),
         known.alias(KNOWN),
         sequence.alias(SEQUENCE),
         deleted.alias(DELETED),
         *event_id,
         *(
-            _typed(source, column.name, column.datatype, f"{view}, {column.name}").alias(column.name)
+            typed_column(source, column.name, column.datatype, f"{view}, {column.name}").alias(column.name)
             for column in view.inputs
         ),
     ]
@@ -279,10 +283,10 @@ def _id(frame: DataFrame, name: str, where: str) -> Column:
     """Return a column of event ids, texts or whole numbers."""
     if isinstance(_type(frame, name, where), t.StringType):
         return column_of(name).alias(EVENT_ID)
-    return _typed(frame, name, "INT64", where).alias(EVENT_ID)
+    return typed_column(frame, name, "INT64", where).alias(EVENT_ID)
 
 
-def _typed(frame: DataFrame, name: str, datatype: str, where: str) -> Column:
+def typed_column(frame: DataFrame, name: str, datatype: str, where: str) -> Column:
     """Return a column as one of a datatype; a value that it cannot hold is an error."""
     found, column = _type(frame, name, where), column_of(name)
     named = (

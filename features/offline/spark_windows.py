@@ -16,7 +16,7 @@ from pyspark.sql import functions as fn
 from pyspark.sql import types as t
 
 from falaj.features.identity import Plain, meaning, micros, view_of
-from falaj.features.offline.arrow_columns import arrow_type, nulls_of, values_of
+from falaj.features.offline.arrow_columns import arrow_of, nulls_of, values_of
 from falaj.features.offline.history import EVENT, EVENT_ID, KNOWN, SEQUENCE
 from falaj.features.offline.point_in_time import LATE, MISSING, PRESENT, SPINE_ROW, SPINE_TIME, Joined
 from falaj.features.offline.spark_demands import SPARK_TYPES
@@ -25,7 +25,6 @@ from falaj.features.offline.windows import Events, Spine, Values, windowed
 from falaj.features.view import View
 
 _Array: TypeAlias = npt.NDArray[Any]
-_WIDER = {"UINT8": "INT16", "UINT16": "INT32", "UINT32": "INT64"}  # as Spark has them
 _ROWS = 1 << 18  # that are computed at once, and all of one entity
 
 
@@ -120,8 +119,7 @@ def _answered(table: Any, keys: Sequence[str], view: View) -> Any:
     arrays = [_column(asked, SPINE_ROW), pa.array(_late(events, spine, micros(view.source_delay)))]
     for column, values in zip(view.features, windowed(events, spine, view).values(), strict=True):
         assert values.valid is not None
-        of = arrow_type(_WIDER.get(column.datatype, column.datatype))
-        arrays.append(pa.array(values.values, of, mask=~values.valid))
+        arrays.append(arrow_of(values.values, values.valid, column.datatype, widened=True))
     names = [SPINE_ROW, LATE, *(Joined(view, "").column(column.name) for column in view.features)]
     return pa.Table.from_arrays(arrays, names)
 

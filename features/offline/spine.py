@@ -80,3 +80,10 @@ def create_spine(
     with blaming("spine"):
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS {select}")
     return columns
+
+
+def spine_types(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, str]:
+    """Return the columns that a spine has of its own, and DuckDB's types of them."""
+    with blaming("spine"):
+        described = connection.execute(f"DESCRIBE {quoted(name)}").fetchall()
+    return {str(of[0]): str(of[1]) for of in described if of[0] not in (SPINE_TIME, SPINE_ROW)}

@@ -17,7 +17,7 @@ from falaj.features.binding import OnMissing
 from falaj.features.column import Column
 from falaj.features.datatypes import DUCKDB_TYPES, FLOATS, accepts
 from falaj.features.errors import DataError, DefinitionError
-from falaj.features.offline.arrow_columns import arrow_type, nulls_of, values_of
+from falaj.features.offline.arrow_columns import arrow_of, arrow_type, nulls_of, values_of
 from falaj.features.offline.point_in_time import PRESENT, SPINE_ROW, Joined
 from falaj.features.transform import Transform
 from falaj.features.transform.evaluate import dtype_of
@@ -62,8 +62,10 @@ class Computation:
     """Transforms of the columns of one export. Immutable.
 
     Attributes:
+        of: The transforms.
         taken: The columns of the export that are read, in order: features, their views' statuses, and values
             of the spine, which stand for those that requests bring.
+        values: Of these, those of the spine, with the datatypes that they have to have.
         outputs: What is computed, with its datatypes.
     """
 
@@ -77,14 +79,14 @@ class Computation:
             DefinitionError: A column that is taken is not there, or of a type that does not fit; or two
                 columns of the result would have one name.
         """
-        self._of = of
+        self.of = of
         self.outputs = of.outputs
         self._features = {
             feature.name: feature
             for view in joined
             for feature in (_Feature(view, column) for column in view.view.features)
         }
-        self._values: dict[str, str] = {}
+        self.values: dict[str, str] = {}
         taken: dict[str, None] = {}
         given: dict[str, str] = {}
         for each in of.transforms:
@@ -101,20 +103,20 @@ class Computation:
         self._check_names(joined, spine)
         self.taken = tuple(taken)
 
-    def __call__(self, columns: Mapping[str, Any], first: int) -> dict[str, tuple[_Array, _Array]]:
+    def __call__(self, columns: Mapping[str, Any], rows: _Array) -> dict[str, tuple[_Array, _Array]]:
         """Return what is computed for some rows: values, and which of them are not null.
 
         Args:
             columns: Those that are taken, as arrays of Arrow.
-            first: The number of the first row in the spine, for errors.
+            rows: Their numbers in the spine, for errors.
 
         Raises:
             DataError: A value that a request would bring is null.
         """
         computed: dict[str, _Array] = {}
         served: dict[str, _Array] = {}
-        for each in self._of.transforms:
-            inputs, of_all = {}, np.ones(len(next(iter(columns.values()))), bool)
+        for each in self.of.transforms:
+            inputs, of_all = {}, np.ones(len(rows), bool)
             for name, datatype in each.inputs.items():
                 if name in computed:
                     inputs[name] = computed[name]
@@ -123,17 +125,17 @@ class Computation:
                     feature = self._features[name]
                     status = columns[feature.joined.status]
                     inputs[name], is_present = self._filled(feature, columns[name], status, datatype)
-                    if self._of.on_missing == "reject":
+                    if self.of.on_missing == "reject":
                         of_all &= is_present
                 else:
-                    inputs[name] = _brought(columns[name], datatype, f"{each}, input {name!r}", first)
+                    inputs[name] = _brought(columns[name], datatype, f"{each}, input {name!r}", rows)
             for name, values in each(**inputs).items():
                 computed[name], served[name] = values, of_all
         return {name: (values, served[name]) for name, values in computed.items()}
 
     def value_sql(self, column: str, name: str) -> str:
         """Return SQL for a value of the spine as a request brings it."""
-        return f"{column}::{DUCKDB_TYPES[self._values[name]]}"
+        return f"{column}::{DUCKDB_TYPES[self.values[name]]}"
 
     def _filled(self, feature: _Feature, values: Any, status: Any, datatype: str) -> tuple[_Array, _Array]:
         """A feature as a model gets it, and which rows are present."""
@@ -148,7 +150,7 @@ class Computation:
         if default is not None:
             fallback = np.array(default, dtype_of(feature.column.datatype)).astype(dtype)
         made[is_null] = fallback
-        if self._of.on_missing == "nan":
+        if self.of.on_missing == "nan":
             made[~is_present] = nothing
         return made, is_present
 
@@ -156,7 +158,7 @@ class Computation:
         own = feature.column.datatype
         fits = own == datatype or (datatype in FLOATS and own != "BYTES")
         _expect(fits, each, feature.name, datatype, own)
-        if datatype not in FLOATS and (feature.column.default is None or self._of.on_missing == "nan"):
+        if datatype not in FLOATS and (feature.column.default is None or self.of.on_missing == "nan"):
             raise DefinitionError(
                 f"{each}, input {feature.name!r}: has no default, and {datatype} has no NaN"
             )
@@ -166,12 +168,12 @@ class Computation:
             there = ", ".join((*self._features, *spine))
             raise DefinitionError(f"{each}, input {name!r}: is neither a feature nor of the spine: {there}")
         _expect(accepts(datatype, spine[name]), each, name, datatype, spine[name])
-        _expect(self._values.setdefault(name, datatype) == datatype, each, name, datatype, self._values[name])
+        _expect(self.values.setdefault(name, datatype) == datatype, each, name, datatype, self.values[name])
 
     def _check_names(self, joined: Sequence[Joined], spine: Mapping[str, str]) -> None:
         taken = [*spine, *(view.status for view in joined), *self._features]
         lower = {name.lower() for name in taken}  # DuckDB does not tell them apart by case
-        for each in self._of.transforms:
+        for each in self.of.transforms:
             for name in each.outputs:
                 if name.lower() in lower:
                     raise DefinitionError(f"{each}, output {name!r}: is the name of another column already")
@@ -192,31 +194,38 @@ def write_computed(
     import pyarrow as pa
     from pyarrow import parquet
 
-    fields = [(name, arrow_type(datatype)) for name, datatype in computation.outputs.items()]
-    schema = pa.schema([(SPINE_ROW, pa.int64()), *fields])
+    columns = {name: arrow_type(datatype) for name, datatype in computation.outputs.items()}
+    schema = pa.schema([(SPINE_ROW, pa.int64()), *columns.items()])
     try:
         with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
             first = 0
             for batch in connection.sql(rows).to_arrow_reader(_ROWS):
-                writer.write_batch(_computed(batch, computation, schema, first))
-                first += batch.num_rows
+                end = first + batch.num_rows
+                writer.write_batch(computed_batch(batch, computation, np.arange(first, end)))
+                first = end
     except OSError as error:  # DuckDB's, too, where it is not of the first rows
         raise DataError(f"transforms: {error}") from error
 
 
-def _computed(batch: Any, computation: Computation, schema: Any, first: int) -> Any:
+def computed_batch(batch: Any, computation: Computation, rows: _Array, *, widened: bool = False) -> Any:
+    """Return SPINE_ROW and what is computed of a batch of Arrow that has that and what is taken.
+
+    Args:
+        rows: Their numbers in the spine, for errors.
+        widened: Unsigned integers come in the next wider type.
+    """
     import pyarrow as pa
 
     taken = {name: batch.column(name) for name in computation.taken}
-    arrays = [batch.column(SPINE_ROW)]
-    for name, (values, valid) in computation(taken, first).items():
-        arrays.append(pa.array(values, schema.field(name).type, mask=~valid))
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+    arrays = {SPINE_ROW: batch.column(SPINE_ROW)}
+    for name, (values, valid) in computation(taken, rows).items():
+        arrays[name] = arrow_of(values, valid, computation.outputs[name], widened)
+    return pa.RecordBatch.from_pydict(arrays)
 
 
-def _brought(values: Any, datatype: str, where: str, first: int) -> _Array:
+def _brought(values: Any, datatype: str, where: str, rows: _Array) -> _Array:
     if values.null_count:
-        row = first + int(np.flatnonzero(nulls_of(values))[0])
+        row = int(rows[np.flatnonzero(nulls_of(values))[0]])
         raise DataError(f"{where}: null in row {row} of the spine; a request always brings it")
     return values_of(values, datatype)
 

@@ -1,4 +1,4 @@
-"""Windows, demands and queries on Spark: what the rules say, and what the export by DuckDB has."""
+"""Windows, demands, queries and transforms on Spark are what the rules say, and what DuckDB exports."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -32,6 +32,8 @@ from falaj.features.offline.history import EVENT, EVENT_ID, KNOWN, SEQUENCE
 from falaj.features.offline.point_in_time import SPINE_ROW, SPINE_TIME
 from falaj.features.offline.spark_history import key_of
 from falaj.features.offline.spine import Spine
+from falaj.features.offline.transformed import Transforms
+from falaj.features.transform import transform
 from tests.features.offline.spark_engine import assert_same_export, rows_of, spark_session
 from tests.features.windows_cases import ASKED, COLUMNS, ROW, VIEW, wrong
 from tests.features.windows_oracle import Row
@@ -318,3 +320,42 @@ def test_rows_of_a_query_are_those_that_duckdb_has(session: SparkSession, tmp_pa
     assert told.views[0].bad == {"below minimum: amount": 67, "null: id": 133}
     assert told.views[0].staged is not None
     assert told.views[0].staged.rows == 400
+
+
+def test_transforms_give_what_they_give_for_duckdb(session: SparkSession, tmp_path: Path) -> None:
+    rows_of(f"COPY ({_ROWS}) TO '{tmp_path}/rows.parquet'")
+    defaults = {"size": 3, "score": 0.1, "city": "", "big": 2**64 - 1}
+    view = _demanding(
+        tmp_path,
+        name="kept",
+        columns=tuple(Column(of.name, of.datatype, default=defaults.get(of.name)) for of in _DEMANDING),
+        ttl=timedelta(seconds=30),
+    )
+
+    def first(xp: Any, amount: Any, name: Any, kept__score: Any, kept__ratio: Any, kept__city: Any) -> Any:
+        ratio = kept__ratio / xp.astype(amount, xp.float64)
+        return ratio, xp.tanh(kept__score), xp.where(name == kept__city, "same", kept__city)
+
+    def second(xp: Any, kept__size: Any, kept__big: Any, kept__good: Any, place: Any) -> Any:
+        return kept__size + 250, kept__big - 1, kept__good == 1.0, place != "same"
+
+    brought = {"amount": "FP32", "name": "BYTES"}
+    scores = {"kept__score": "FP32", "kept__ratio": "FP64", "kept__city": "BYTES"}
+    places = {"ratio": "FP64", "bent": "FP32", "place": "BYTES"}
+    sizes = {"kept__size": "UINT8", "kept__big": "UINT64", "kept__good": "FP32", "place": "BYTES"}
+    small = {"size": "UINT8", "big": "UINT64", "good": "BOOL", "elsewhere": "BOOL"}
+    both = (transform(brought | scores, places)(first), transform(sizes, small)(second))
+    spine = (
+        "SELECT i % 45 AS customer_id, 1767225600000000 + i * 500000 AS spine_ts, i % 7 - 3 AS amount, "
+        "['Dubai', ''][1 + i % 2] AS name FROM range(6000) AS t(i)"
+    )
+    rows_of(f"COPY ({spine}) TO '{tmp_path}/spine.parquet'")
+    given, transforms = Spine(f"{tmp_path}/spine.parquet"), Transforms(both, "reject")
+    told = assert_same_export(session, given, [view], tmp_path, transforms=transforms)
+    assert min(told.views[0].present, told.views[0].missing, told.views[0].expired) > 0
+    assert [each.transform() for each in told.transforms] == [*both]
+    nothing = f"SELECT count(*) FROM '{tmp_path}/two.parquet/part-*.parquet' WHERE size IS NULL"
+    assert rows_of(nothing) == [(told.views[0].missing + told.views[0].expired,)]
+    rows_of(f"COPY (SELECT * REPLACE (nullif(amount, 3) AS amount) FROM ({spine})) TO '{given.given}'")
+    with pytest.raises(DataError, match=r"export: transform 'first', input 'amount': null in row [0-9]+ of"):
+        by_spark.export(given, [view], tmp_path / "set", transforms=transforms, session=session)
