@@ -69,11 +69,14 @@ fuzz: venv clang-tools  ## fuzz each parser for FUZZ_SECONDS (60)
 	printf '%s\n' $${fuzzers[@]} | xargs -P $$(nproc) -I{} bash -euo pipefail -c 'fuzz {}'; \
 	echo "$${#fuzzers[@]} fuzz targets ran, $(FUZZ_SECONDS) s each"
 
-bench: native-release venv  ## measure the engine, the wire, the export and look-ups
+bench: native-release venv  ## measure the engine, the wire, and features on their ways in and out
 	$(PY) benchmarks/engine/run.py
 	-$(PY) benchmarks/wire/run.py
 	-$(PY) benchmarks/features/run.py
 	-$(PY) benchmarks/features/lookup.py
+	-$(PY) benchmarks/features/materialize.py
+	-$(PY) benchmarks/features/materialize.py --kills 50
+	-$(PY) benchmarks/features/materialize.py --kills 50 --windows --kill-rows 1000000
 	@for bench in build/release/*_bench; do \
 	  case $$bench in */falaj_*) ;; *) $$bench --benchmark_min_time=0.2 ;; esac; \
 	done
