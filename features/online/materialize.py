@@ -12,16 +12,14 @@ import fcntl
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import duckdb
-import numpy as np
 
 from falaj._core import OnlineStore, OnlineView
 from falaj.features.check_report import is_stale
@@ -29,8 +27,8 @@ from falaj.features.checks import Checked, check
 from falaj.features.errors import DataError
 from falaj.features.offline.history import DELETED, EVENT, EVENT_ID, KNOWN, SEQUENCE
 from falaj.features.offline.resources import MOST, Resources, connect
-from falaj.features.offline.sql import blaming, literal, quoted
 from falaj.features.online.arrivals import Source
+from falaj.features.online.chunks import column_of, divided_by, pieces, read_chunks
 from falaj.features.online.cursor import (
     Cursor,
     Going,
@@ -44,11 +42,13 @@ from falaj.features.online.store import open_view
 from falaj.features.quarantine import write_run
 from falaj.features.view import View
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 Tell = Callable[[float], None]  # of the share of chunks that are in, 0 to 1
 _CHUNK_BYTES = 64 << 20  # of the arrays of one, about
 _ROW_BYTES = 40  # of a row's times, sequence, flags and keys, about
 _VALUE_BYTES = {"FP32": 4, "BYTES": 64}  # about; others 8
-_CHUNK = "__chunk"
 
 
 @dataclass(frozen=True)
@@ -163,10 +163,10 @@ def materialize(
         DefinitionError: The definition does not fit the source.
     """
     cursor, files = cursor_of(online.cursor()), files_now(view)
-    check_once(view, cursor, files, duckdb.__version__)
+    check_once(view, cursor, files, divided_by())
     going = cursor.going if counts_each_write(view) else None
     source = Source(connection, view, scratch, cursor.read, files if going is None else going.read.files)
-    plan, resumed = _plan(view, cursor, source, until_us, duckdb.__version__)
+    plan, resumed = _plan(view, cursor, source, until_us, divided_by())
     checked = check(connection, view, source.parts, source.window(cursor.read, plan.read))
     file, reasons = write_run(connection, view, checked, quarantine, cursor.read.runs + 1)
     newest = max(
@@ -179,16 +179,13 @@ def materialize(
         most_rows, at_once = min(most_rows, at_once), max(checked.good_rows, 1)
     if not resumed:
         plan = replace(plan, read=read, chunks=max(1, -(-checked.good_rows // most_rows)))
-    relation = _divide(connection, view, checked.good, plan.chunks, scratch)
-    keys = ", ".join(quoted(key) for key in view.entity.keys)
-    order = f" ORDER BY {keys}" if checked.good_rows > at_once else ""
-
-    def rows(number: int) -> Mapping[str, Any]:
-        with blaming(f"{view}, chunk {number}"):
-            sql = f"SELECT {_selected(view)} FROM {relation(number)}{order}"
-            return connection.execute(sql).fetchnumpy()
-
-    entities = _write_chunks(view, online, rows, cursor.read, replace(plan, read=read), at_once, tell)
+    wanted = range(plan.done, plan.chunks)
+    ordered = plan.chunks > 1 or checked.good_rows > at_once
+    chunks = read_chunks(
+        connection, view, checked.good, checked.good_rows, wanted, plan.chunks, ordered=ordered
+    )
+    with closing(chunks):
+        entities = _write_chunks(view, online, chunks, cursor.read, replace(plan, read=read), at_once, tell)
     done = _done(view, read, checked, file, reasons, entities, resumed)
     if going is None or (read.files == files and done.until_us >= (until_us or done.until_us)):
         return done
@@ -237,11 +234,11 @@ def _both(first: Materialized, second: Materialized) -> Materialized:
 
 
 def _plan(
-    view: View, cursor: Cursor, source: Source, until_us: int | None, divided_by: str
+    view: View, cursor: Cursor, source: Source, until_us: int | None, division: str
 ) -> tuple[Going, bool]:
     """The run to make, its chunks not yet counted; or the one that was ended, if it is to be gone on with."""
     going = cursor.going
-    if going is not None and going.divided_by == divided_by:
+    if going is not None and going.divided_by == division:
         ended = going.read.until_us
         assert ended is not None
         same = until_us in (None, ended) and going.read.files == source.seen(ended)
@@ -250,13 +247,13 @@ def _plan(
     until = source.begun_us if until_us is None else until_us
     # A store is never taken back: what has been read stays, and later runs go on from there.
     until = max(until, cursor.read.until_us or until)
-    return Going(Read(source.seen(until), until), chunks=1, done=0, divided_by=divided_by), False
+    return Going(Read(source.seen(until), until), chunks=1, done=0, divided_by=division), False
 
 
 def _write_chunks(
     view: View,
     online: OnlineView,
-    rows: Callable[[int], Mapping[str, Any]],
+    chunks: Iterable["pa.Table"],
     before: Read,
     plan: Going,
     at_once: int,
@@ -264,13 +261,13 @@ def _write_chunks(
 ) -> int:
     """Write the chunks that are not in yet; return how many entities changed."""
     entities, until = 0, plan.read.until_us
-    for number in range(plan.done, plan.chunks):
+    for number, chunk in enumerate(chunks, plan.done):
         last = number + 1 == plan.chunks
         told = Cursor(plan.read) if last else Cursor(before, replace(plan, done=number + 1))
-        pieces = _pieces(view, rows(number), at_once)
+        divided = pieces(view, chunk, at_once)
         # Only the last has the cursor: a chunk that was ended is written again.
-        entities += sum(_write(view, online, piece, until, None) for piece in pieces[:-1])
-        entities += _write(view, online, pieces[-1], until, told.to_bytes())
+        entities += sum(_write(view, online, piece, until, None) for piece in divided[:-1])
+        entities += _write(view, online, divided[-1], until, told.to_bytes())
         if tell is not None:
             tell((number + 1) / plan.chunks)
     return entities
@@ -281,69 +278,22 @@ def _rows_in(size: int, view: View) -> int:
     return max(1, size // (_ROW_BYTES + values))
 
 
-def _divide(
-    connection: duckdb.DuckDBPyConnection, view: View, relation: str, chunks: int, scratch: Path
-) -> Callable[[int], str]:
-    """Divide the rows by their entity, so that each is written in one chunk; return SQL for each chunk."""
-    if chunks == 1:
-        return lambda number: relation
-    keys = ", ".join(quoted(key) for key in view.entity.keys)
-    sql = f"SELECT *, (hash({keys}) >> 16) % {chunks} AS {_CHUNK} FROM {relation}"
-    folder = scratch / "chunks"
-    connection.execute(
-        "SET preserve_insertion_order = false"
-    )  # the store does not care, and memory is bounded
-    with blaming(f"{view}, source"):
-        connection.execute(
-            f"COPY ({sql}) TO {literal(str(folder))} "
-            f"(FORMAT parquet, COMPRESSION uncompressed, PARTITION_BY ({_CHUNK}))"
-        )
-
-    def chunk(number: int) -> str:
-        found = folder / f"{_CHUNK}={number}"
-        if not found.is_dir():
-            return f"{relation} WHERE false"
-        return f"read_parquet({literal(str(found / '*.parquet'))}, hive_partitioning = false)"
-
-    return chunk
-
-
-def _pieces(view: View, arrays: Mapping[str, Any], rows: int) -> list[Mapping[str, Any]]:
-    """Divide a chunk that is in the order of its keys, the rows of an entity in one piece; at least one."""
-    count = len(arrays[EVENT])
-    if count <= rows:
-        return [arrays]
-    columns = [np.ma.getdata(arrays[key]) for key in view.entity.keys]
-    differs = [column[1:] != column[:-1] for column in columns]
-    begins = np.flatnonzero(np.logical_or.reduce(differs)) + 1  # of entities but the first
-    found = np.searchsorted(begins, np.arange(rows, count, rows))
-    bounds = sorted({0, count, *begins[found[found < len(begins)]].tolist()})
-    return [{name: array[begin:end] for name, array in arrays.items()} for begin, end in pairwise(bounds)]
-
-
-def _selected(view: View) -> str:
-    return "*" if view.event_id is None else f"* REPLACE ({EVENT_ID}::VARCHAR AS {EVENT_ID})"
-
-
 def _write(
-    view: View, online: OnlineView, arrays: Mapping[str, Any], until_us: int | None, cursor: bytes | None
+    view: View, online: OnlineView, table: "pa.Table", until_us: int | None, cursor: bytes | None
 ) -> int:
-    masks = {name: np.ma.getmaskarray(array) for name, array in arrays.items()}
-
-    def plain(name: str) -> Any:
-        array = arrays[name]
-        return array.data if isinstance(array, np.ma.MaskedArray) else array
-
-    columns = [column.name for column in view.inputs] + ([] if view.event_id is None else [EVENT_ID])
+    names = [column.name for column in view.inputs] + ([] if view.event_id is None else [EVENT_ID])
+    columns = [column_of(table, name) for name in names]
+    whole = [column_of(table, name)[0] for name in (*view.entity.keys, EVENT, KNOWN, SEQUENCE, DELETED)]
+    *keys, event, known, sequence, deleted = whole
     now = time.time_ns() // 1000
     return online.write(
-        [plain(key) for key in view.entity.keys],
-        plain(EVENT),
-        plain(KNOWN),
-        plain(SEQUENCE),
-        plain(DELETED),
-        [plain(name) for name in columns],
-        [masks[name] if masks[name].any() else None for name in columns],
+        keys,
+        event,
+        known,
+        sequence,
+        deleted,
+        [values for values, _ in columns],
+        [nulls for _, nulls in columns],
         now if until_us is None else min(now, until_us),  # it may be read as of then, too
         cursor,
     )

@@ -16,8 +16,7 @@ import pytest
 
 from falaj import Unavailable
 from falaj.features import Column, CsvFiles, DataError, Entity, ParquetFiles, View
-from falaj.features.offline.history import EVENT
-from falaj.features.online.materialize import Materialized, _pieces, materialize, materialize_views
+from falaj.features.online.materialize import Materialized, materialize, materialize_views
 from falaj.features.online.store import open_store, open_view
 from tests.features.online.fault_proxy import fault_proxy
 from tests.features.online.redis_server import RedisServer
@@ -113,20 +112,6 @@ def test_store_has_what_the_oracle_says_when_a_source_was_read_at_once(
     assert done.rows == sum(row.key is not None for row in rows)
     assert done.reasons == {"null key: customer_id": sum(row.key is None for row in rows)}
     assert _read(view, new_store("store"), 100) == _expected(rows, 100)
-
-
-def test_pieces_of_a_chunk_are_of_whole_entities() -> None:
-    view = _view(Path("none"))
-    keys = np.repeat([3, 4, 5, 6, 7], [1, 5, 1, 2, 1])
-    arrays = {"customer_id": keys, EVENT: np.arange(10)}
-    cut = {rows: [piece[EVENT].tolist() for piece in _pieces(view, arrays, rows)] for rows in (1, 3, 9, 10)}
-    one_by_one = [[0], [1, 2, 3, 4, 5], [6], [7, 8], [9]]
-    assert cut[1] == one_by_one
-    assert cut[3] == [[0, 1, 2, 3, 4, 5], [6, 7, 8], [9]]
-    assert cut[9] == [[*range(9)], [9]]
-    assert cut[10] == [[*range(10)]]
-    alone = {"customer_id": np.zeros(4, np.int64), EVENT: np.arange(4)}
-    assert [piece[EVENT].tolist() for piece in _pieces(view, alone, 2)] == [[0, 1, 2, 3]]
 
 
 def test_only_what_is_new_is_read_when_time_goes_on_and_files_come(
