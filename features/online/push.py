@@ -12,20 +12,24 @@ from typing import Any
 
 import numpy as np
 
-from falaj._core import OnlineStore, OnlineView
+from falaj._core import OnlineStore
 from falaj.features.column import fault
 from falaj.features.datatypes import Value
 from falaj.features.errors import DataError
 from falaj.features.identity import micros_of
 from falaj.features.online.lookup import array_of, checked
+from falaj.features.online.plain_rows import (
+    BEFORE_FILES,
+    FIRST_US,
+    LAST_US,
+    NEWEST,
+    Arrays,
+    plain_rows,
+)
 from falaj.features.online.store import open_view
 from falaj.features.view import View
 
 Row = Mapping[str, object]
-_NEWEST = 2**63 - 1  # the sequence of a row without one, in the history of a source too
-_LAST_US = 253_402_300_799_999_999  # of the year 9999
-_FIRST_US = -62_135_596_800_000_000  # of the year 1
-_BEFORE_FILES = -(2**62)  # and nanoseconds since 1970 are below 0 until the year 2116
 
 
 @dataclass(frozen=True)
@@ -64,22 +68,40 @@ def push(store: OnlineStore, view: View, rows: Row | Sequence[Row]) -> Pushed:
     """
     given = [rows] if isinstance(rows, Mapping) else rows
     now_ns = time.time_ns()
-    arrays = _Arrays(view)
-    for place, row in enumerate(given):
-        arrays.add(row, place, now_ns)
-    changed = arrays.write(open_view(store, view), now_ns // 1000) if given else 0
+    if view.aggregates and view.event_id is None:
+        raise DataError(
+            f"{view}: has no event_id, without which an event that is pushed again, or comes from the "
+            "source too, counts twice; only what is materialised can be counted"
+        )
+    if not given:
+        return Pushed(0, 0, 0)
+    arrays = plain_rows(view, given, now_ns) or any_rows(view, given, now_ns)
+    changed = open_view(store, view).write(
+        arrays.keys,
+        arrays.event,
+        arrays.known,
+        arrays.sequence,
+        arrays.deleted,
+        arrays.columns,
+        arrays.nulls,
+        now_ns // 1000,
+        None,
+    )
     return Pushed(len(given), changed, arrays.entities - changed)
 
 
-class _Arrays:
+def any_rows(view: View, rows: Sequence[Row], now_ns: int) -> Arrays:
+    """As `plain_rows`, of all rows that fit the view. Raises DataError where one does not."""
+    taken = _Taken(view)
+    for place, row in enumerate(rows):
+        taken.add(row, place, now_ns)
+    return taken.arrays()
+
+
+class _Taken:
     """Rows on their way into arrays, checked as they come."""
 
     def __init__(self, view: View) -> None:
-        if view.aggregates and view.event_id is None:
-            raise DataError(
-                f"{view}: has no event_id, without which an event that is pushed again, or comes from the "
-                "source too, counts twice; only what is materialised can be counted"
-            )
         self._view = view
         times = (view.event_time, view.known_time, view.sequence, view.deleted)
         columns = [column.name for column in view.written]
@@ -118,15 +140,10 @@ class _Arrays:
         if view.event_id is not None:
             self._values[-1].append(_id(_of(row, view.event_id, at), f"{at}, {view.event_id!r}"))
 
-    @property
-    def entities(self) -> int:
-        """Of how many entities the rows are."""
-        return len(set(zip(*self._keys, strict=True)))
-
-    def write(self, online: OnlineView, now_us: int) -> int:
-        """Return how many entities changed."""
+    def arrays(self) -> Arrays:
+        """Return them."""
         columns = [column.datatype for column in self._view.written]
-        return online.write(
+        return Arrays(
             [
                 array_of(values, datatype)
                 for values, datatype in zip(self._keys, self._view.entity.keys.values(), strict=True)
@@ -137,8 +154,6 @@ class _Arrays:
             np.array(self._deleted, bool),
             [_filled(values, datatype) for values, datatype in zip(self._values, columns, strict=True)],
             [np.array([value is None for value in values]) for values in self._values],
-            now_us,
-            None,
         )
 
     def _known_of(self, row: Row, at: str, event: int, now_ns: int) -> int:
@@ -151,9 +166,9 @@ class _Arrays:
     def _sequence_of(self, row: Row, at: str, arrived_ns: int) -> int:
         name = self._view.sequence
         if name is None:
-            return _BEFORE_FILES + arrived_ns
+            return BEFORE_FILES + arrived_ns
         given = row.get(name)
-        return _NEWEST if given is None else int(checked(given, "INT64", f"{at}, {name!r}"))
+        return NEWEST if given is None else int(checked(given, "INT64", f"{at}, {name!r}"))
 
 
 def _of(row: Row, name: str, at: str) -> object:
@@ -188,6 +203,6 @@ def _time(value: object, where: str) -> int:
         raise DataError(f"{where}: {error}") from error
     if isinstance(micros, bool) or not isinstance(micros, int):
         raise DataError(f"{where}: expected a time with its offset, or UTC microseconds, got {value!r}")
-    if not _FIRST_US <= micros <= _LAST_US:
+    if not FIRST_US <= micros <= LAST_US:
         raise DataError(f"{where}: expected a time of the years 1 to 9999, got {micros}")
     return micros
