@@ -224,9 +224,12 @@ def _compared(
     materialize_views([view], store, folder, until_us=at, resources=resources)
     materialized = of_store(store, view, arguments.entities, at)
     exported = of_export(view, arguments.entities, at, folder / "set.parquet", arguments.memory)
+    materialize_views([view], pushed, folder, until_us=at, resources=resources)
+    both = of_store(pushed, view, arguments.entities, at)
     return {
         "pushed and materialized": different(ours, materialized),
         "pushed and a training set": different(ours, exported),
+        "pushed, before and after it was materialized into the same store": different(ours, both),
     }
 
 

@@ -22,7 +22,7 @@ def test_report_is_written_when_few_events_are_pushed() -> None:
     rows = [line.split("  ")[1].strip() for line in done.stdout.splitlines() if line.startswith("   ")]
     python = ["Python, 1,000 at a time", "Python, one at a time"]
     assert rows[2:5] == [*python, "HTTP, 4 connections, 200 at a time"], done.stdout
-    assert done.stdout.count(": identical") == 2
+    assert done.stdout.count(": identical") == 3
     assert done.stdout.count(" met") == 2
 
 
