@@ -45,21 +45,24 @@ def kill_runs(
     undisturbed = _finished(Place(folder / "undisturbed", view), start)
     length = time.perf_counter() - begin
     draw, killed = random.Random(seed), Killed()
-    moments = [length * (place + draw.random()) / kills for place in range(kills)]  # each part of it is hit
+    moments = [(number + draw.random()) / kills for number in range(kills)]  # each part of a run is hit
     draw.shuffle(moments)
-    place = _anew(folder, view)
+    place, fresh = _anew(folder, view), True
     while moments and killed.different is None:
+        begin = time.perf_counter()
         process = start(place)
         try:
-            process.communicate(timeout=moments[-1])
+            process.communicate(timeout=moments[-1] * length)
         except subprocess.TimeoutExpired:
             if kill(process):
                 moments.pop()
                 _count(killed, place, f"{view.name}@{view.version}")
+                fresh = False
                 continue
-        moments[-1] *= 0.95  # it was faster than the first
+        if fresh:  # the machine is faster than it was
+            length = min(length, time.perf_counter() - begin)
         _compare(killed, place, undisturbed, process)
-        place = _anew(folder, view)
+        place, fresh = _anew(folder, view), True
     if killed.different is None:
         process = start(place)
         process.communicate()
