@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from falaj.features.errors import DataError
-from falaj.features.offline.history import EVENT_ID
+from falaj.features.identity import micros
+from falaj.features.offline.history import EVENT, EVENT_ID, KNOWN
 from falaj.features.offline.sql import blaming, quoted
 from falaj.features.view import View
 
@@ -22,12 +23,54 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BATCH_ROWS = 65_536
+_SEEN, _ANSWERING = "__seen", "__answering"
 Column = tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]  # values, and which are null, if any is
 
 
-def divided_by() -> str:
-    """Return what decides, with the rows and their number, which are in a chunk."""
-    return f"order of keys, DuckDB {duckdb.__version__}"
+def divided_by(*, answering: bool = False) -> str:
+    """Return what decides, with the rows and their number, which are in a chunk.
+
+    Args:
+        answering: Whether `create_answering` chooses the rows.
+    """
+    rows = "rows that can answer" if answering else "rows"
+    return f"{rows} in the order of keys, DuckDB {duckdb.__version__}"
+
+
+def create_answering(
+    connection: duckdb.DuckDBPyConnection, view: View, relation: str, rows: int, at_us: int
+) -> tuple[str, int]:
+    """Leave out rows of a history that answer at no time from `at_us` on: a newer one can be seen by then.
+
+    Args:
+        relation: Has the columns of a history; its view has no aggregates.
+        rows: How many it has.
+
+    Returns:
+        A relation and how many rows it has; the one given where more than half of it would stay.
+
+    Raises:
+        DataError: The rows cannot be read.
+    """
+    keys = ", ".join(quoted(key) for key in view.entity.keys)
+    seen = f"{EVENT} <= {at_us} AND {KNOWN} <= {at_us - micros(view.source_delay)}"
+    with blaming(f"{view}, source"):
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE {_SEEN} AS SELECT {keys}, max({EVENT}) AS {_SEEN} FROM {relation} "
+            f"WHERE {seen} GROUP BY {keys}"
+        )
+        if 2 * _count(connection, _SEEN) > rows:
+            return relation, rows
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE {_ANSWERING} AS SELECT * EXCLUDE {_SEEN} FROM {relation} "
+            f"LEFT JOIN {_SEEN} USING ({keys}) WHERE {EVENT} >= coalesce({_SEEN}, {EVENT})"
+        )
+        return _ANSWERING, _count(connection, _ANSWERING)
+
+
+def _count(connection: duckdb.DuckDBPyConnection, relation: str) -> int:
+    ((rows,),) = connection.execute(f"SELECT count(*) FROM {relation}").fetchall()
+    return int(rows)
 
 
 def read_chunks(

@@ -28,7 +28,7 @@ from falaj.features.errors import DataError
 from falaj.features.offline.history import DELETED, EVENT, EVENT_ID, KNOWN, SEQUENCE
 from falaj.features.offline.resources import MOST, Resources, connect
 from falaj.features.online.arrivals import Source
-from falaj.features.online.chunks import column_of, divided_by, pieces, read_chunks
+from falaj.features.online.chunks import column_of, create_answering, divided_by, pieces, read_chunks
 from falaj.features.online.cursor import (
     Cursor,
     Going,
@@ -166,7 +166,7 @@ def materialize(
     check_once(view, cursor, files, divided_by())
     going = cursor.going if counts_each_write(view) else None
     source = Source(connection, view, scratch, cursor.read, files if going is None else going.read.files)
-    plan, resumed = _plan(view, cursor, source, until_us, divided_by())
+    plan, resumed = _plan(view, cursor, source, until_us)
     checked = check(connection, view, source.parts, source.window(cursor.read, plan.read))
     file, reasons = write_run(connection, view, checked, quarantine, cursor.read.runs + 1)
     newest = max(
@@ -177,13 +177,16 @@ def materialize(
     most_rows = chunk_rows or _rows_in(_CHUNK_BYTES, view)
     if counts_each_write(view):  # a chunk that was ended must not be written again: it is one write
         most_rows, at_once = min(most_rows, at_once), max(checked.good_rows, 1)
+    if not resumed and checked.good_rows > most_rows:
+        plan = _answering(view, plan)
+    relation, rows = checked.good, checked.good_rows
+    if plan.divided_by == divided_by(answering=True):
+        assert read.until_us is not None
+        relation, rows = create_answering(connection, view, relation, rows, read.until_us)
     if not resumed:
-        plan = replace(plan, read=read, chunks=max(1, -(-checked.good_rows // most_rows)))
-    wanted = range(plan.done, plan.chunks)
-    ordered = plan.chunks > 1 or checked.good_rows > at_once
-    chunks = read_chunks(
-        connection, view, checked.good, checked.good_rows, wanted, plan.chunks, ordered=ordered
-    )
+        plan = replace(plan, read=read, chunks=max(1, -(-rows // most_rows)))
+    ordered, wanted = plan.chunks > 1 or rows > at_once, range(plan.done, plan.chunks)
+    chunks = read_chunks(connection, view, relation, rows, wanted, plan.chunks, ordered=ordered)
     with closing(chunks):
         entities = _write_chunks(view, online, chunks, cursor.read, replace(plan, read=read), at_once, tell)
     done = _done(view, read, checked, file, reasons, entities, resumed)
@@ -233,12 +236,10 @@ def _both(first: Materialized, second: Materialized) -> Materialized:
     )
 
 
-def _plan(
-    view: View, cursor: Cursor, source: Source, until_us: int | None, division: str
-) -> tuple[Going, bool]:
+def _plan(view: View, cursor: Cursor, source: Source, until_us: int | None) -> tuple[Going, bool]:
     """The run to make, its chunks not yet counted; or the one that was ended, if it is to be gone on with."""
     going = cursor.going
-    if going is not None and going.divided_by == division:
+    if going is not None and going.divided_by in (divided_by(), divided_by(answering=True)):
         ended = going.read.until_us
         assert ended is not None
         same = until_us in (None, ended) and going.read.files == source.seen(ended)
@@ -247,7 +248,15 @@ def _plan(
     until = source.begun_us if until_us is None else until_us
     # A store is never taken back: what has been read stays, and later runs go on from there.
     until = max(until, cursor.read.until_us or until)
-    return Going(Read(source.seen(until), until), chunks=1, done=0, divided_by=division), False
+    return Going(Read(source.seen(until), until), chunks=1, done=0, divided_by=divided_by()), False
+
+
+def _answering(view: View, plan: Going) -> Going:
+    """A plan for those rows alone that can still answer, where nobody can ask of a time before its end."""
+    assert plan.read.until_us is not None
+    if view.aggregates or plan.read.until_us > time.time_ns() // 1000:
+        return plan
+    return replace(plan, divided_by=divided_by(answering=True))
 
 
 def _write_chunks(

@@ -1,6 +1,8 @@
 """Chunks are of whole entities, in the order of the store's keys, and the same each time."""
 
 from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ import pyarrow as pa
 import pytest
 
 from falaj.features import Column, DataError, Entity, ParquetFiles, View
-from falaj.features.online.chunks import column_of, pieces, read_chunks
+from falaj.features.offline.history import EVENT, KNOWN
+from falaj.features.online.chunks import column_of, create_answering, pieces, read_chunks
 
 _TEXTS = ["b", "a", "aa", "", "é", "ab", "z", "ba"]
 
@@ -65,6 +68,32 @@ def test_chunks_are_cut_where_an_entity_ends_when_it_goes_over_many_batches() ->
     sql = "SELECT CASE WHEN i < 300_000 THEN 1 ELSE 2 END AS k FROM range(300_010) AS t(i)"
     counts = [chunk.num_rows for chunk in _chunks(view, sql, 300_010, 5)]
     assert counts == [300_000, 0, 0, 0, 10]
+
+
+def test_rows_that_can_answer_no_more_are_left_out() -> None:
+    rows = [
+        (1, 5, 5),
+        (1, 9, 9),
+        (1, 9, 10),
+        (1, 7, 8),
+        (1, 8, 14),
+        (1, 12, 12),
+        (2, 20, 1),
+        (2, 3, 30),
+        (3, 1, 2),
+    ]
+    sql = f"SELECT * FROM (VALUES {', '.join(map(str, rows))}) AS t(k, {EVENT}, {KNOWN})"
+    view = replace(_view(k="INT64"), source_delay=timedelta(microseconds=2))
+    with duckdb.connect() as connection:
+        connection.execute(f"CREATE TEMP VIEW given AS {sql}")
+        name, count = create_answering(connection, view, "given", len(rows), 13)
+        kept = connection.execute(f"SELECT * FROM {name} ORDER BY ALL").fetchall()
+        assert count == len(kept)
+        # Of 1 what comes is behind 9; of 2 nothing can be seen yet.
+        assert kept == [(1, 9, 9), (1, 9, 10), (1, 12, 12), (2, 3, 30), (2, 20, 1), (3, 1, 2)]
+        few = "SELECT * FROM given WHERE k <> 1 OR known = 12".replace("known", KNOWN)
+        connection.execute(f"CREATE TEMP VIEW few AS {few}")
+        assert create_answering(connection, view, "few", 3, 40) == ("few", 3)
 
 
 def test_composite_texts_are_in_the_order_of_the_stores_keys() -> None:

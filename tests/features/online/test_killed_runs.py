@@ -39,7 +39,8 @@ view = here._VIEWS[kind](files)
 print("begun", flush=True)
 with duckdb.connect() as connection:
     online, kept = open_view(here.opened(store), view), scratch.parent / "kept"
-    done = materialize(view, online, connection, scratch, kept, until_us=here._UNTIL, chunk_rows=500)
+    rows = 50 if kind == "columns" else 500  # a tenth of the rows of columns can answer
+    materialize(view, online, connection, scratch, kept, until_us=here._UNTIL, chunk_rows=rows)
 print("done", flush=True)
 """
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import duckdb
@@ -19,6 +20,7 @@ from falaj.features import Column, CsvFiles, DataError, Entity, ParquetFiles, Vi
 from falaj.features.online.materialize import Materialized, materialize, materialize_views
 from falaj.features.online.store import open_store, open_view
 from tests.features.online.fault_proxy import fault_proxy
+from tests.features.online.lmdb_state import difference
 from tests.features.online.redis_server import RedisServer
 from tests.features.oracle import EXPIRED, MISSING, PRESENT, Answer, Row, Rules, answer
 
@@ -114,6 +116,24 @@ def test_store_has_what_the_oracle_says_when_a_source_was_read_at_once(
     assert _read(view, new_store("store"), 100) == _expected(rows, 100)
 
 
+@pytest.mark.parametrize("delay", [0, 7])
+@pytest.mark.parametrize("until", [5, 25, 60])
+def test_bytes_are_the_same_when_rows_that_cannot_answer_are_left_out_or_not(
+    tmp_path: Path, until: int, delay: int
+) -> None:
+    rows = _rows(8, 500)
+    _write_parquet(tmp_path / "a.parquet", rows[:300])
+    view = _view(tmp_path / "*.parquet", source_delay=timedelta(microseconds=delay))
+    stores = {chunk: tmp_path / f"store{chunk}" for chunk in (2, 1000)}
+    for chunk, store in stores.items():  # of 1000 rows a chunk there is one, and all rows are in it
+        _run(view, f"lmdb://{store}", tmp_path / f"s{chunk}", until=until, chunk=chunk)
+    assert difference(*stores.values()) is None
+    _write_parquet(tmp_path / "b.parquet", rows[300:])
+    for chunk, store in stores.items():
+        _run(view, f"lmdb://{store}", tmp_path / f"t{chunk}", until=until + 9, chunk=chunk)
+    assert difference(*stores.values()) is None
+
+
 def test_only_what_is_new_is_read_when_time_goes_on_and_files_come(
     new_store: NewStore, tmp_path: Path
 ) -> None:
@@ -206,7 +226,7 @@ def test_state_is_the_same_when_runs_were_killed(new_store: NewStore, tmp_path: 
     source = tmp_path / "a.parquet"
     with duckdb.connect() as connection:
         connection.execute(
-            "COPY (SELECT CASE WHEN i % 100 > 0 THEN (hash(i) % 5000)::BIGINT END AS customer_id, "
+            "COPY (SELECT CASE WHEN i % 100 > 0 THEN (hash(i) % 80_000)::BIGINT END AS customer_id, "
             "(hash(i * 3) % 900)::BIGINT AS event_us, "
             "(hash(i * 7) % 900)::BIGINT AS known_us, i::DOUBLE AS value, hash(i * 5) % 20 = 0 AS gone "
             f"FROM range(100_000) AS t(i)) TO '{source}'"
@@ -238,7 +258,7 @@ def test_state_is_the_same_when_runs_were_killed(new_store: NewStore, tmp_path: 
 
     def state(name: str) -> list[list[object]]:
         online = open_view(open_store(new_store(name), _MAP_BYTES), view)
-        status, columns, nulls = online.read([np.arange(5000)], 10**6)
+        status, columns, nulls = online.read([np.arange(80_000)], 10**6)
         return [status.tolist(), columns[0].tolist(), nulls[0].tolist()]
 
     assert state("killed") == state("undisturbed")
