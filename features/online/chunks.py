@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from falaj.features.errors import DataError
 from falaj.features.identity import micros
+from falaj.features.offline.arrow_columns import nulls_of, values_of
 from falaj.features.offline.history import EVENT, EVENT_ID, KNOWN
 from falaj.features.offline.sql import blaming, quoted
 from falaj.features.view import View
@@ -127,17 +128,10 @@ def pieces(view: View, table: "pa.Table", rows: int) -> list["pa.Table"]:
     return [table.slice(begin, end - begin) for begin, end in pairwise(bounds)]
 
 
-def column_of(table: "pa.Table", name: str) -> Column:
+def column_of(table: "pa.Table", name: str, datatype: str) -> Column:
     """Return a column as NumPy has it: texts as objects, and of what is null any value."""
-    import pyarrow as pa
-
     column = table[name]
-    if column.null_count == 0:
-        return column.to_numpy(), None
-    nulls = column.is_null().to_numpy()
-    if not pa.types.is_string(column.type):
-        column = column.fill_null(pa.scalar(0).cast(column.type))
-    return column.to_numpy(), nulls
+    return values_of(column, datatype), nulls_of(column) if column.null_count else None
 
 
 class _Stream:

@@ -290,10 +290,12 @@ def _rows_in(size: int, view: View) -> int:
 def _write(
     view: View, online: OnlineView, table: "pa.Table", until_us: int | None, cursor: bytes | None
 ) -> int:
-    names = [column.name for column in view.inputs] + ([] if view.event_id is None else [EVENT_ID])
-    columns = [column_of(table, name) for name in names]
-    whole = [column_of(table, name)[0] for name in (*view.entity.keys, EVENT, KNOWN, SEQUENCE, DELETED)]
-    *keys, event, known, sequence, deleted = whole
+    inputs = {column.name: column.datatype for column in view.inputs}
+    if view.event_id is not None:
+        inputs[EVENT_ID] = "BYTES"
+    columns = [column_of(table, name, of) for name, of in inputs.items()]
+    others = {**view.entity.keys, EVENT: "INT64", KNOWN: "INT64", SEQUENCE: "INT64", DELETED: "BOOL"}
+    *keys, event, known, sequence, deleted = (column_of(table, *each)[0] for each in others.items())
     now = time.time_ns() // 1000
     return online.write(
         keys,

@@ -124,23 +124,23 @@ def test_pieces_of_a_chunk_are_of_whole_entities() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "dtype"),
+    ("given", "datatype", "dtype"),
     [
-        (pa.array([1, None, 2**63], pa.uint64()), "uint64"),
-        (pa.array([-(2**63), None, 2**63 - 1], pa.int64()), "int64"),
-        (pa.array([True, None, False]), "bool"),
-        (pa.array([0.5, None, -0.0], pa.float32()), "float32"),
-        (pa.array(["a", None, ""]), "object"),
+        (pa.array([1, None, 2**63], pa.uint64()), "UINT64", "uint64"),
+        (pa.array([-(2**63), None, 2**63 - 1], pa.int64()), "INT64", "int64"),
+        (pa.array([True, None, False]), "BOOL", "bool"),
+        (pa.array([0.5, None, -0.0], pa.float32()), "FP32", "float32"),
+        (pa.array(["a", None, ""]), "BYTES", "object"),
     ],
 )
-def test_values_keep_their_type_when_some_are_null(given: Any, dtype: str) -> None:
+def test_values_keep_their_type_when_some_are_null(given: Any, datatype: str, dtype: str) -> None:
     table = pa.table({"v": pa.chunked_array([given, given[:1]])})
-    values, nulls = column_of(table, "v")
+    values, nulls = column_of(table, "v", datatype)
     assert nulls is not None
     assert nulls.tolist() == [False, True, False, False]
     assert values.dtype == dtype
     assert [values[place] for place in (0, 2, 3)] == [given[place].as_py() for place in (0, 2, 0)]
-    values, nulls = column_of(table.slice(2), "v")
+    values, nulls = column_of(table.slice(2), "v", datatype)
     assert nulls is None
     assert values.dtype == dtype
 
