@@ -46,6 +46,7 @@ def kill_runs(
     length = time.perf_counter() - begin
     draw, killed = random.Random(seed), Killed()
     moments = [(number + draw.random()) / kills for number in range(kills)]  # each part of a run is hit
+    moments = moments[::2] + [0.6 + moment / 2 for moment in moments[1::2]]  # chunks are written late in it
     draw.shuffle(moments)
     place, fresh = _anew(folder, view), True
     while moments and killed.different is None:

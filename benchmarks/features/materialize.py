@@ -140,7 +140,8 @@ def measure_kills(arguments: argparse.Namespace) -> Section:
     """Kill it again and again."""
     with tempfile.TemporaryDirectory(prefix="falaj-kills-") as name:
         folder = Path(name)
-        view = _view(arguments, folder, arguments.kill_rows, arguments.kill_rows // 2)
+        entities = arguments.kill_entities or arguments.kill_rows
+        view = _view(arguments, folder, arguments.kill_rows, entities)
 
         def start(place: Place) -> "subprocess.Popen[bytes]":
             return place.start(arguments.memory, arguments.cores)
@@ -178,6 +179,7 @@ def main() -> int:
     parser.add_argument("--cores", type=int, default=2, help="threads (2)")
     parser.add_argument("--kills", type=int, default=0, help="instead: kill runs so often, at random times")
     parser.add_argument("--kill-rows", type=int, default=4_000_000, help="of the runs to kill (4,000,000)")
+    parser.add_argument("--kill-entities", type=int, help="of them (as many)")
     parser.add_argument("--seed", type=int, default=1, help="of when they are killed (1)")
     for name in ("one", "source", "folder"):
         parser.add_argument(f"--{name}", type=str if name == "one" else Path, help=argparse.SUPPRESS)
