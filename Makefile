@@ -76,8 +76,8 @@ bench: native-release venv  ## measure the engine, the wire, and features on the
 	-$(PY) benchmarks/features/lookup.py
 	-$(PY) benchmarks/features/materialize.py
 	-$(PY) benchmarks/features/materialize.py --kills 50
-	-$(PY) benchmarks/features/materialize.py --kills 20 --windows --kill-rows 1000000
-	-$(PY) benchmarks/features/materialize.py --kills 20 --windows none --kill-rows 1000000
+	-$(PY) benchmarks/features/materialize.py --kills 20 --windows --kill-rows 1000000 --kill-entities 100000
+	-$(PY) benchmarks/features/materialize.py --kills 20 --windows none --kill-rows 1000000 --kill-entities 100000
 	-$(PY) benchmarks/features/push.py
 	@for bench in build/release/*_bench; do \
 	  case $$bench in */falaj_*) ;; *) $$bench --benchmark_min_time=0.2 ;; esac; \
