@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BATCH_ROWS = 65_536
+# The store does not care for the order within an entity, and DuckDB holds less.
+_ANY_ORDER = "SET preserve_insertion_order = false"
 _SEEN, _ANSWERING = "__seen", "__answering"
 Column = tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]  # values, and which are null, if any is
 
@@ -56,6 +58,7 @@ def create_answering(
     keys = ", ".join(quoted(key) for key in view.entity.keys)
     seen = f"{EVENT} <= {at_us} AND {KNOWN} <= {at_us - micros(view.source_delay)}"
     with blaming(f"{view}, source"):
+        connection.execute(_ANY_ORDER)
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE {_SEEN} AS SELECT {keys}, max({EVENT}) AS {_SEEN} FROM {relation} "
             f"WHERE {seen} GROUP BY {keys}"
@@ -98,8 +101,7 @@ def read_chunks(
     Raises:
         DataError: The rows cannot be read.
     """
-    # The store does not care for the order within an entity, and memory is bounded.
-    connection.execute("SET preserve_insertion_order = false")
+    connection.execute(_ANY_ORDER)
     order = f" ORDER BY {', '.join(_order(view))}" if ordered else ""
     with _blaming(view):
         reader = connection.sql(f"SELECT {_selected(view)} FROM {relation}{order}").to_arrow_reader(
