@@ -4,7 +4,7 @@ from falaj.features.aggregate import Aggregate
 from falaj.features.column import Column
 from falaj.features.entity import Entity
 from falaj.features.errors import DataError, DefinitionError
-from falaj.features.source import CsvFiles, ParquetFiles, Source, SqlQuery
+from falaj.features.source import CsvFiles, ParquetFiles, PushedRows, Source, SqlQuery
 from falaj.features.view import Tags, View
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "DefinitionError",
     "Entity",
     "ParquetFiles",
+    "PushedRows",
     "Source",
     "SqlQuery",
     "Tags",

@@ -12,6 +12,7 @@ from falaj.features.identity import micros, view_of
 from falaj.features.quarantine import write_by_hash
 from falaj.features.raw_rows import create_parts
 from falaj.features.registry import Registered
+from falaj.features.source import PushedRows
 from falaj.features.view import View
 
 
@@ -56,6 +57,10 @@ def check_source(found: Registered, folder: Path | None) -> Report:
         tempfile.TemporaryDirectory(prefix="falaj-check-") as scratch,
         duckdb.connect(config={"temp_directory": scratch}) as connection,
     ):
+        if isinstance(view.source, PushedRows):
+            from falaj.features.pushed_log import pinned
+
+            view = pinned(view, Path(scratch) / "pushed")
         checked = check(connection, view, create_parts(connection, view, Path(scratch)))
         written = None if folder is None else write_by_hash(connection, view, checked, folder)
     bad = sum(checked.reasons.values())

@@ -250,8 +250,8 @@ def _history(view: View, part: Part) -> Iterator[str]:
     known = view.known_time or view.event_time
     yield f"{_time(view.event_time, part.types[view.event_time])} AS {EVENT}"
     yield f"{_time(known, part.types[known])} AS {KNOWN}"
-    if view.sequence is not None:
-        yield f"coalesce({_value(view.sequence, 'INT64')}, {NEWEST}) AS {SEQUENCE}"
+    if view.ordered_by is not None:
+        yield f"coalesce({_value(view.ordered_by, 'INT64')}, {NEWEST}) AS {SEQUENCE}"
     else:
         row = f"raw.{ROW}" if ROW in part.types else "0"
         yield f"({row} + {part.place << _PLACE_SHIFT})::BIGINT AS {SEQUENCE}"

@@ -55,8 +55,13 @@ def apply(
     A definition that differs from what is registered under its version is refused.
     """
     from falaj.features.definitions import load_definitions
+    from falaj.features.source import PushedRows
 
-    outcomes = _registry(data_dir).apply(load_definitions(folder))
+    views = load_definitions(folder)
+    outcomes = _registry(data_dir).apply(views)
+    for view in views:
+        if isinstance(view.source, PushedRows):
+            Path(view.source.folder).mkdir(parents=True, exist_ok=True)
     if as_json:
         print(
             json.dumps([{"view": view.name, "version": view.version, "outcome": of} for view, of in outcomes])

@@ -12,12 +12,17 @@ from falaj.features.column import Column
 from falaj.features.datatypes import FLOATS
 from falaj.features.entity import Entity
 from falaj.features.errors import DataError, DefinitionError
-from falaj.features.source import CsvFiles, ParquetFiles, Source, SqlQuery
+from falaj.features.source import CsvFiles, ParquetFiles, PushedRows, Source, SqlQuery
 from falaj.features.view import View
 
 Plain = dict[str, Any]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_KINDS: dict[str, type[Source]] = {"parquet": ParquetFiles, "csv": CsvFiles, "sql": SqlQuery}
+_KINDS: dict[str, type[Source]] = {
+    "parquet": ParquetFiles,
+    "csv": CsvFiles,
+    "sql": SqlQuery,
+    "pushed": PushedRows,
+}
 
 
 def meaning(view: View) -> Plain:
@@ -133,7 +138,8 @@ def _shown(value: Any) -> str:
 
 def _source(source: Source) -> Plain:
     (kind,) = (kind for kind, of in _KINDS.items() if type(source) is of)
-    return {"kind": kind, **asdict(source)}
+    told = {"folder": source.folder} if isinstance(source, PushedRows) else asdict(source)
+    return {"kind": kind, **told}
 
 
 def _source_of(told: Mapping[str, Any]) -> Source:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from glob import glob
+from glob import escape, glob
 from typing import Any
 
 from falaj.features.errors import DefinitionError
@@ -11,7 +11,7 @@ from falaj.features.identity import Plain, view_of
 from falaj.features.model_inputs import ModelInputs
 from falaj.features.raw_rows import named
 from falaj.features.registry import Registered
-from falaj.features.source import SqlQuery
+from falaj.features.source import PushedRows, SqlQuery
 from falaj.features.view import View
 
 
@@ -66,7 +66,8 @@ class Lineage:
         if source["kind"] == "sql":
             lines += [f"  source: {source['url']}", *(f"    {line}" for line in source["query"].splitlines())]
         else:
-            lines += [f"  source: {source['kind']} {source['glob']}", *(f"    {file}" for file in self.files)]
+            where = source.get("glob") or source["folder"]
+            lines += [f"  source: {source['kind']} {where}", *(f"    {file}" for file in self.files)]
             lines += [] if self.files else ["    no such file now"]
         lines.append(f"  reads: {', '.join(self.reads)}")
         lines += [f"  also reads: {', '.join(self.also_reads)}"] if self.also_reads else []
@@ -94,13 +95,12 @@ def lineage_of(
     """
     view = view_of(found.meaning)
     latest = {each.name: each for each in versions}
-    files = [] if isinstance(view.source, SqlQuery) else sorted(glob(view.source.glob, recursive=True))
     reads, also = _read(view)
     return Lineage(
         view=f"{view.name}@{view.version}",
         entity=found.meaning["entity"],
         source=found.meaning["source"],
-        files=tuple(files),
+        files=_files(view),
         reads=tuple(reads),
         also_reads=tuple(also),
         columns=tuple(column.name for column in view.features),
@@ -112,6 +112,14 @@ def lineage_of(
         ),
         models=None if models is None else tuple(_used(view, models)),
     )
+
+
+def _files(view: View) -> tuple[str, ...]:
+    source = view.source
+    if isinstance(source, SqlQuery):
+        return ()
+    pattern = f"{escape(source.folder)}/*.*" if isinstance(source, PushedRows) else source.glob
+    return tuple(sorted(glob(pattern, recursive=True)))
 
 
 def _used(view: View, models: Sequence[ModelInputs]) -> Iterator[Used]:

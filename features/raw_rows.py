@@ -12,7 +12,7 @@ from falaj.features.offline.history import ROW
 from falaj.features.offline.sql import blaming, csv_sql, maybe_micros_sql, parquet_sql, quoted
 from falaj.features.offline.staging import stage
 from falaj.features.raw_csv import stage_csv
-from falaj.features.source import CsvFiles, SqlQuery
+from falaj.features.source import CsvFiles, PushedRows, SqlQuery
 from falaj.features.view import View
 
 
@@ -105,6 +105,8 @@ def _selects(
                 with blaming(f"{view}, source {file}"):
                     rows = stage_csv(connection, file, place, named(view), scratch, where)
                 yield file, rows, 1
+            elif isinstance(source, PushedRows):
+                yield source.kept_as(file), parquet_sql(f"{source.at}/{Path(file).name}", ROW), 0
             else:
                 yield file, parquet_sql(file, ROW), 0
 

@@ -1,10 +1,13 @@
 """Where the rows of a view come from."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from glob import escape
+from pathlib import Path
 
 from falaj.features.errors import DefinitionError
 
+PUSHED_SEQUENCE = "__sequence"  # the column of pushed rows that orders them where the view has none
 # A user with a password before the host, or a password as a parameter.
 _PASSWORD = re.compile(r"^[^:]+://[^/@:]*:[^@]*@|[?&](password|passwd|pwd)=", re.IGNORECASE)
 _ENV = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")
@@ -67,4 +70,35 @@ class SqlQuery:
             )
 
 
-Source = ParquetFiles | CsvFiles | SqlQuery
+@dataclass(frozen=True)
+class PushedRows:
+    """Rows that are pushed, and kept as they come; see pushed_log.py.
+
+    Args:
+        folder: Where they are kept, of all views that are made of them. `falaj features apply` makes it.
+        at: A folder with the files as they were at a time, that are read instead; no part of a definition.
+
+    Raises:
+        DefinitionError: `folder` is empty.
+    """
+
+    folder: str
+    at: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.folder:
+            raise DefinitionError("source: expected the folder where pushed rows are kept, got none")
+
+    @property
+    def glob(self) -> str:
+        """The Parquet files to read. Raises ValueError where they are not fixed by `at`."""
+        if not self.at:
+            raise ValueError(f"{self.folder}: pushed rows are read as they were at a time")
+        return f"{escape(self.at)}/*.parquet"
+
+    def kept_as(self, path: str) -> str:
+        """Return where a file of `at` is kept."""
+        return f"{self.folder}/{Path(path).name}"
+
+
+Source = ParquetFiles | CsvFiles | SqlQuery | PushedRows

@@ -9,7 +9,7 @@ from falaj.features.column import Column, check_demands
 from falaj.features.datatypes import DUCKDB_TYPES, check_value
 from falaj.features.entity import Entity, check_name
 from falaj.features.errors import DefinitionError
-from falaj.features.source import Source, SqlQuery
+from falaj.features.source import PUSHED_SEQUENCE, PushedRows, Source, SqlQuery
 
 __all__ = ["Column", "Tags", "View", "keys_of"]
 _STATUS = "status"  # `<view>__status` tells what was found of a view
@@ -98,6 +98,8 @@ class View:
             raise DefinitionError(f"{where}: freshness: expected 0 or more, got {self.freshness}")
         if self.sql is not None and isinstance(self.source, SqlQuery):
             raise DefinitionError(f"{where}: sql: its source is a query: put the transformation into that")
+        if isinstance(self.source, PushedRows):
+            self._check_pushed(where)
         if self.aggregates or self.event_id is not None:
             self._check_windowed(where)
         elif not self.columns:
@@ -132,6 +134,23 @@ class View:
     def written(self) -> tuple[Column, ...]:
         """The columns that are written to an online store: the inputs, and the event ids, as text."""
         return self.inputs + (() if self.event_id is None else (Column(self.event_id, "BYTES"),))
+
+    @property
+    def ordered_by(self) -> str | None:
+        """The source's column that orders rows of the same two times; None: they come in order."""
+        if self.sequence is None and isinstance(self.source, PushedRows):
+            return PUSHED_SEQUENCE
+        return self.sequence
+
+    def _check_pushed(self, where: str) -> None:
+        if self.sql is not None:
+            raise DefinitionError(f"{where}: sql: its rows are pushed: push what comes of the transformation")
+        if self.unique:
+            raise DefinitionError(f"{where}: unique: its rows are pushed, and may be pushed again")
+        if self.aggregates and self.event_id is None:
+            raise DefinitionError(
+                f"{where}: event_id: expected one, since a row may be pushed again, got none"
+            )
 
     def _check_windowed(self, where: str) -> None:
         if not self.aggregates:

@@ -40,13 +40,14 @@ from falaj.features.offline.point_in_time import (
     status_sql,
 )
 from falaj.features.offline.progress import Tell, told_how_far
+from falaj.features.offline.pushed import pinned_logs, pushed_rows
 from falaj.features.offline.resources import MOST, Resources, connect
 from falaj.features.offline.scratch import Scratch, kept_scratch
 from falaj.features.offline.spine import Spine, create_spine, spine_types
 from falaj.features.offline.sql import blaming, literal, quoted
 from falaj.features.offline.staging import Staged
 from falaj.features.offline.transformed import NONE, Computation, Transforms, write_computed
-from falaj.features.source import SqlQuery
+from falaj.features.source import PushedRows, SqlQuery
 from falaj.features.view import View, keys_of
 
 _GIVEN, _SPINE = "__given", "__spine"  # the spine as it is read, and as it was
@@ -132,16 +133,18 @@ def _export(
     tell: Tell | None,
     expected: Sequence[Staged | None] | None = None,
 ) -> Manifest:
-    joined = [Joined(view, f"__history_{i}") for i, view in enumerate(asked.views)]
     if not out.parent.is_dir():
         raise DataError(f"{out.parent}: no such folder")
-    decides = _deciding(asked, resources)
+    pushed = pushed_rows(asked.views, expected)
+    decides = {**_deciding(asked, resources), "pushed": pushed}
     with (
         kept_scratch(out, decides) as scratch,
         connect(resources, str(scratch.spill)) as connection,
         told_how_far(connection, tell) as progress,
     ):
-        columns = create_spine(connection, asked.spine, keys_of(asked.views), _GIVEN)
+        views, logs = pinned_logs(asked.views, pushed, scratch.folder)
+        joined = [Joined(view, f"__history_{i}") for i, view in enumerate(views)]
+        columns = create_spine(connection, asked.spine, keys_of(views), _GIVEN)
         columns += added_columns(columns, joined)
         with blaming("spine"):
             connection.execute(f"CREATE TEMP TABLE {_SPINE} AS FROM {_GIVEN}")
@@ -152,7 +155,7 @@ def _export(
         for i, each in enumerate(joined):
             with progress.part(i / (len(joined) + 1), (i + 1) / (len(joined) + 1)) as step:
                 parts.append(join.join(each, f"view-{i}.parquet", step))
-        staged = [join.staged.get(each.history) for each in joined]
+        staged = [join.staged.get(each.history) or log for each, log in zip(joined, logs, strict=True)]
         if expected is not None:
             _check_staged(asked.views, expected, staged)
         with progress.part(len(joined) / (len(joined) + 1), 1.0):
@@ -195,9 +198,10 @@ def _check_staged(
 ) -> None:
     for view, then, found in zip(views, before, now, strict=True):
         if then != found and then is not None and found is not None:
+            what = "query" if isinstance(view.source, SqlQuery) else "log"
             same = "as many, of other values or in another order" if then.rows == found.rows else "other rows"
             raise DataError(
-                f"{view}, source: its query gives {same} than when the manifest was written: "
+                f"{view}, source: its {what} gives {same} than when the manifest was written: "
                 f"{found.rows} rows, sha256 {found.sha256}; it tells {then.rows}, {then.sha256}"
             )
 
@@ -214,7 +218,7 @@ def known_until(as_of_known: datetime | None) -> int | None:
 def _deciding(asked: Asked, resources: Resources) -> dict[str, Any]:
     """All that decides what an export computes on its way. What SELECTs find is another thing each time."""
     spine, views = asked.spine, asked.views
-    globs = [view.source.glob for view in views if not isinstance(view.source, SqlQuery)]
+    globs = [view.source.glob for view in views if not isinstance(view.source, SqlQuery | PushedRows)]
     globs += [] if spine.file is None else [spine.file]
     asks_again = any(isinstance(view.source, SqlQuery) for view in views)
     paths = [path for pattern in globs for path in sorted(glob(pattern, recursive=True))]

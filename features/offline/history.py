@@ -164,8 +164,8 @@ def _columns(view: View, types: dict[str, str]) -> list[str]:
         columns.append(
             f"{micros_sql(known, types[view.known_time], f'{view}, {view.known_time}')} AS {KNOWN}"
         )
-    if view.sequence is not None:
-        columns.append(f"coalesce({found('sequence', view.sequence)}::BIGINT, {NEWEST}) AS {SEQUENCE}")
+    if view.ordered_by is not None:
+        columns.append(f"coalesce({found('sequence', view.ordered_by)}::BIGINT, {NEWEST}) AS {SEQUENCE}")
     else:
         columns.append(f"{ROW if ROW in types else '0::BIGINT'} AS {SEQUENCE}")
     gone = "false" if view.deleted is None else f"coalesce({found('deleted', view.deleted)}::BOOLEAN, false)"

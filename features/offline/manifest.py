@@ -11,7 +11,7 @@ from typing import Any
 from falaj.features.errors import DataError, DefinitionError
 from falaj.features.identity import Plain
 from falaj.features.offline.staging import Staged
-from falaj.features.source import Source, SqlQuery
+from falaj.features.source import PushedRows, Source, SqlQuery
 from falaj.features.transform import Transform
 from falaj.features.transform.program import program_of
 
@@ -34,7 +34,7 @@ class ViewJoined:
     Attributes:
         content_hash: Of its definition.
         meaning: Its definition, as `identity.meaning` has it.
-        files: Its source; none where that is a query.
+        files: Its source; none where that is a query or pushed rows.
         history_rows: In the source.
         ahead: Of these, with an event in the future of when it was known: clocks that are not right.
         present, missing, expired: Rows of the spine, by what the view had for them.
@@ -152,8 +152,8 @@ def see_folder(path: Path, pattern: str) -> FileSeen:
 
 
 def see_source(source: Source) -> tuple[FileSeen, ...]:
-    """Return those of a view's source; none of a query."""
-    return () if isinstance(source, SqlQuery) else see_all(source.glob)
+    """Return those of a view's source; none of a query or of pushed rows."""
+    return () if isinstance(source, SqlQuery | PushedRows) else see_all(source.glob)
 
 
 def _view(told: Mapping[str, Any]) -> ViewJoined:

@@ -29,7 +29,7 @@ from falaj.features.offline.resources import Resources, leaving_half, memory_byt
 from falaj.features.offline.scratch import Scratch
 from falaj.features.offline.sql import blaming, literal, parquet_sql, quoted
 from falaj.features.offline.staging import Staged
-from falaj.features.source import ParquetFiles
+from falaj.features.source import ParquetFiles, PushedRows
 from falaj.features.view import View
 
 SPINE_TIME = "__spine_ts"  # of the spine: UTC microseconds
@@ -65,12 +65,12 @@ class Joined:
     @property
     def has_places(self) -> bool:
         """Whether a row of the source can be found again where it was; else the history is copied first."""
-        return isinstance(self.view.source, ParquetFiles) and self.view.sql is None
+        return isinstance(self.view.source, ParquetFiles | PushedRows) and self.view.sql is None
 
     @property
     def has_sequence(self) -> bool:
         """Whether SEQUENCE is another order than that of ROW."""
-        return self.view.sequence is not None or self.view.sql is not None
+        return self.view.ordered_by is not None or self.view.sql is not None
 
 
 class PointInTime:

@@ -23,6 +23,7 @@ from falaj.features.offline.export import Asked, added_columns, known_until, man
 from falaj.features.offline.history import EVENT, KNOWN, REASON
 from falaj.features.offline.manifest import Manifest, ViewJoined, see_folder, see_source
 from falaj.features.offline.point_in_time import EXPIRED, MISSING, PRESENT, SPINE_ROW, Joined
+from falaj.features.offline.pushed import pinned_logs, pushed_rows
 from falaj.features.offline.resources import MOST, Resources
 from falaj.features.offline.spark_history import (
     History,
@@ -93,8 +94,10 @@ def export(
     for name, value in _SETTINGS.items():
         session.conf.set(name, value)
     with tempfile.TemporaryDirectory(prefix=".falaj-export-", dir=out.parent) as scratch:
-        asked = Asked(spine, tuple(views), until, transforms)
-        manifest = _export(session, asked, out, Path(scratch))
+        fixed, logs = pinned_logs(views, pushed_rows(views), Path(scratch))
+        manifest = _export(session, Asked(spine, fixed, until, transforms), out, Path(scratch))
+        told = zip(manifest.views, logs, strict=True)
+        manifest = replace(manifest, views=tuple(replace(v, staged=v.staged or log) for v, log in told))
         manifest.write(Path(scratch) / "manifest.json")
         if out.exists():
             os.replace(out, Path(scratch) / "before")

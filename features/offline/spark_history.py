@@ -44,7 +44,7 @@ from falaj.features.offline.spark_demands import SPARK_TYPES, reason_of
 from falaj.features.offline.spine import Spine, create_spine, spine_types
 from falaj.features.offline.sql import OFFSET, blaming, literal, quoted
 from falaj.features.offline.staging import Staged
-from falaj.features.source import CsvFiles, ParquetFiles, SqlQuery
+from falaj.features.source import CsvFiles, ParquetFiles, PushedRows, SqlQuery
 from falaj.features.view import Column as ViewColumn
 from falaj.features.view import View
 
@@ -62,7 +62,7 @@ _DUCKDB_NAMES: Mapping[type[t.DataType], str] = MappingProxyType(
 )
 
 # What the export on Spark heeds; what else is set in a definition is refused, not passed over.
-_SOURCES = (ParquetFiles, CsvFiles, SqlQuery)
+_SOURCES = (ParquetFiles, CsvFiles, SqlQuery, PushedRows)
 _HEEDED = {
     View: (
         *("name", "version", "owner", "tags", "entity", "source", "columns", "aggregates", "sql", "unique"),
@@ -227,7 +227,9 @@ def _read(session: SparkSession, files: list[Path], row: str | None) -> DataFram
         return frame.select("*", number.alias(row))
 
 
-def _check_same_columns(connection: duckdb.DuckDBPyConnection, view: View, source: ParquetFiles) -> None:
+def _check_same_columns(
+    connection: duckdb.DuckDBPyConnection, view: View, source: ParquetFiles | PushedRows
+) -> None:
     """Spark would take a column that a file does not have for one of nulls."""
     schema = f"parquet_schema({literal(source.glob)})"
     with blaming(f"{view}, source"):
@@ -257,8 +259,8 @@ def _columns(view: View, source: DataFrame) -> list[Column]:
     known = event
     if view.known_time is not None:
         known = _micros(source, view.known_time, f"{view}, {view.known_time}")
-    sequence = fn.coalesce(column_of(view.sequence or ROW).cast("bigint"), fn.lit(NEWEST))
-    if view.sequence is None and ROW not in source.columns:
+    sequence = fn.coalesce(column_of(view.ordered_by or ROW).cast("bigint"), fn.lit(NEWEST))
+    if view.ordered_by is None and ROW not in source.columns:
         sequence = fn.lit(0).cast("bigint")
     deleted = fn.lit(False)
     if view.deleted is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from falaj.features.errors import DataError
-from falaj.features.source import SqlQuery
+from falaj.features.source import PushedRows, SqlQuery
 from falaj.features.view import View
 
 _FORMAT = 1
@@ -92,7 +92,8 @@ def files_now(view: View) -> tuple[FileRead, ...]:
         files_of,
     )  # with DuckDB, which those who only read cursors need not have
 
-    stats = [(path, Path(path).stat()) for path in files_of(view)]
+    kept = view.source.kept_as if isinstance(view.source, PushedRows) else str
+    stats = [(kept(path), Path(path).stat()) for path in files_of(view)]
     return tuple(FileRead(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats)
 
 
@@ -105,7 +106,7 @@ def check_order(view: View, before: Sequence[FileRead], now: Sequence[FileRead])
     Raises:
         DataError: One stands before.
     """
-    if view.sequence is not None or not before:
+    if view.ordered_by is not None or not before:
         return
     paths = [file.path for file in before]
     moved = [file.path for place, file in enumerate(now) if place < len(paths) and file.path != paths[place]]

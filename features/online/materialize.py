@@ -40,6 +40,7 @@ from falaj.features.online.cursor import (
 )
 from falaj.features.online.store import open_view
 from falaj.features.quarantine import write_run
+from falaj.features.source import PushedRows
 from falaj.features.view import View
 
 if TYPE_CHECKING:
@@ -162,6 +163,10 @@ def materialize(
         DataError: The source cannot be read, or its files are in another order than when they were read.
         DefinitionError: The definition does not fit the source.
     """
+    if isinstance(view.source, PushedRows):
+        from falaj.features.pushed_log import pinned
+
+        view = pinned(view, scratch / "pushed")
     cursor, files = cursor_of(online.cursor()), files_now(view)
     check_once(view, cursor, files, divided_by())
     going = cursor.going if counts_each_write(view) else None

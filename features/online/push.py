@@ -1,11 +1,12 @@
 """Writes rows to an online store as they happen, by the names that a view's source has for them.
 
-A pushed row is one that the source will have, or could have: when it is materialised later, or was before,
-the store merges both to the same answers.
+A pushed row is one that the source will have, or could have, or has by the push: when it is materialised
+later, or was before, the store merges both to the same answers.
 """
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -27,6 +28,7 @@ from falaj.features.online.plain_rows import (
     plain_rows,
 )
 from falaj.features.online.store import open_view
+from falaj.features.source import PushedRows
 from falaj.features.view import View
 
 Row = Mapping[str, object]
@@ -51,6 +53,9 @@ class Pushed:
 def push(store: OnlineStore, view: View, rows: Row | Sequence[Row]) -> Pushed:
     """Write rows, all or none; they are durable, and can be read, when this returns.
 
+    Of a view of pushed rows they are in its log first. Where that succeeds and the store cannot be reached,
+    `materialize` brings them into it.
+
     Args:
         rows: One or some, by the names of the source's columns, behind the view's `sql`: the keys, the event
             time (ISO 8601 with its offset, UTC µs or an aware datetime), and each column of the view, None
@@ -63,8 +68,8 @@ def push(store: OnlineStore, view: View, rows: Row | Sequence[Row]) -> Pushed:
         DataError: A row does not fit the view, or is bad by what that demands, or events would count twice as
             they have no ids; nothing was written.
         InvalidInput: The store has the view by another definition.
-        Unavailable, DeadlineExceeded: The store cannot be reached; what was written is not known, and it may
-            be pushed again.
+        Unavailable, DeadlineExceeded: The store cannot be reached, or the log not written; what was written
+            is not known, and it may be pushed again.
     """
     given = [rows] if isinstance(rows, Mapping) else rows
     now_ns = time.time_ns()
@@ -76,18 +81,29 @@ def push(store: OnlineStore, view: View, rows: Row | Sequence[Row]) -> Pushed:
     if not given:
         return Pushed(0, 0, 0)
     arrays = plain_rows(view, given, now_ns) or any_rows(view, given, now_ns)
-    changed = open_view(store, view).write(
-        arrays.keys,
-        arrays.event,
-        arrays.known,
-        arrays.sequence,
-        arrays.deleted,
-        arrays.columns,
-        arrays.nulls,
-        now_ns // 1000,
-        None,
-    )
+    online = open_view(store, view)
+    with _kept(view, arrays):
+        changed = online.write(
+            arrays.keys,
+            arrays.event,
+            arrays.known,
+            arrays.sequence,
+            arrays.deleted,
+            arrays.columns,
+            arrays.nulls,
+            now_ns // 1000,
+            None,
+        )
     return Pushed(len(given), changed, arrays.entities - changed)
+
+
+def _kept(view: View, arrays: Arrays) -> AbstractContextManager[None]:
+    """Where the rows are the view's source, they are in its log while the context lasts."""
+    if not isinstance(view.source, PushedRows):
+        return nullcontext()
+    from falaj.features.pushed_log import logged  # with pyarrow, which other pushes need not have
+
+    return logged(view, arrays)
 
 
 def any_rows(view: View, rows: Sequence[Row], now_ns: int) -> Arrays:
