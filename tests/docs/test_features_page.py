@@ -47,4 +47,4 @@ def test_page_tells_what_really_happens_when_it_is_followed(tmp_path: Path, redi
                 pattern = re.escape(expected).replace("…", r"\w+")
                 assert re.fullmatch(pattern, said), f"{command}\n{said}"
                 ran += 1
-    assert ran == 41
+    assert ran == 46
