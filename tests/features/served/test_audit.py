@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from falaj.features import Aggregate, Column
+from falaj.features import Aggregate, Column, PushedRows
 from falaj.features.cli import features
 from falaj.features.errors import DataError
+from falaj.features.online.push import push
 from falaj.features.online.store import open_store
 from falaj.features.registry import Registry
 from falaj.features.served.summary import CAUSES, Audit, ColumnAudit, read_audit
-from tests.features.served.audited import ROWS, audited, mismatches, now
+from tests.features.served.audited import ROWS, Audited, audited, mismatches, now
 from tests.server.serving_process import Serving
 
 _ALL = (1, 2, 3, 4, 5, 99)
@@ -35,6 +36,22 @@ def test_nothing_differs_when_values_nulls_nan_text_missing_and_expired_are_serv
     assert found.rows == 6
     assert mismatches(found) == _NONE
     assert [(each.view, each.compared) for each in found.columns] == [("profile@1", 6)] * 3
+
+
+def test_nothing_differs_when_rows_were_only_pushed(tmp_path: Path) -> None:
+    made, folder = Audited(tmp_path, now()), tmp_path / "pushed"
+    made.data.mkdir()
+    folder.mkdir()
+    view = replace(made.view, source=PushedRows(str(folder)), ttl=timedelta(days=1000))
+    made.prepare(view)
+    row = {"customer_id": 1, "event": "2026-01-01T00:00:00Z", "income": 0.1, "visits": None, "city": "Dubai"}
+    older = {**row, "customer_id": 4, "event": "2020-01-01T00:00:00Z"}
+    push(open_store(made.url), view, [row, older])
+    made.serve(1, 4, 99)
+    push(open_store(made.url), view, {**row, "income": 0.2})
+    found = made.audit()
+    assert found.rows == 3
+    assert mismatches(found) == _NONE
 
 
 def test_late_is_told_when_a_row_had_arrived_and_the_store_had_not_been_given_it(tmp_path: Path) -> None:
