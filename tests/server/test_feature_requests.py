@@ -12,16 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 
-from falaj.features import CsvFiles
-from falaj.features.online.materialize import materialize
-from falaj.features.online.store import open_store, open_view
+from falaj.features.online.store import open_store
 from falaj.features.registry import Registry
 from tests.features.online.redis_server import redis_server
 from tests.server.joined_model import account, fill
-from tests.server.serving_process import ROOT, Serving, until
+from tests.server.serving_process import ROOT, Serving
 
 pytestmark = pytest.mark.core
 
@@ -186,8 +183,8 @@ def test_view_is_written_and_read_when_it_was_made_anew(
     assert _account(serving, 300, "account@2")["status"] == ["present"]
 
 
-def _metrics(serving: Serving, of: str) -> dict[str, float]:
-    """The samples whose names begin so, by the rest of the name and the labels."""
+def metrics(serving: Serving, of: str) -> dict[str, float]:
+    """Return the samples whose names begin so, by the rest of the name and the labels."""
     page = serving.ask("GET", "/metrics", listener="metrics")[2].decode()
     lines = [line for line in page.splitlines() if line.startswith(of)]
     return {name.removeprefix(of): float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
@@ -212,7 +209,7 @@ def test_pushes_are_counted_by_view_when_they_are_written_and_when_not(tmp_path:
         ):
             assert _push(serving, view, given)[0] == status
         view = 'view="account@1"'
-        told = _metrics(serving, of)
+        told = metrics(serving, of)
         assert told[f"rows_total{{{view}}}"] == 6
         assert told[f"unchanged_entities_total{{{view}}}"] == 2
         assert {name: count for name, count in told.items() if name.startswith("refused")} == {
@@ -224,28 +221,6 @@ def test_pushes_are_counted_by_view_when_they_are_written_and_when_not(tmp_path:
         assert 0 < told[f"seconds_sum{{{view}}}"] < seconds
         buckets = [count for name, count in told.items() if name.startswith("seconds_bucket")]
         assert buckets == sorted(buckets)
-
-
-def test_times_of_views_are_told_when_they_were_materialized(
-    store_url: str, serving: Serving, tmp_path: Path
-) -> None:
-    _account(serving, 1)
-    assert _metrics(serving, "falaj_feature_newest") == {}  # rows of pushes are of no source
-    source = tmp_path / "accounts.csv"
-    source.write_text("customer_id,at,income,visits\n7000,2026-01-01T00:00:00Z,1,1\n")
-    store = open_store(store_url)
-    online = open_view(store, account())
-    view = replace(account(), source=CsvFiles(str(source)))
-    with duckdb.connect() as connection:
-        materialize(view, online, connection, tmp_path, tmp_path / "bad", until_us=1_800_000_000_000_000)
-
-    def told() -> dict[str, float]:
-        return _metrics(serving, "falaj_feature_newest_timestamp_seconds")
-
-    until(lambda: told() == {'{view="account@1"}': 1_767_225_600.0}, "it is told")
-    assert _metrics(serving, "falaj_feature_materialized_timestamp_seconds") == {
-        '{view="account@1"}': 1_800_000_000.0
-    }
 
 
 def test_nothing_of_serving_needs_duckdb_when_no_log_is_kept() -> None:
@@ -262,7 +237,7 @@ def test_push_is_refused_and_nothing_is_written_when_it_is_turned_off(tmp_path: 
         for view in ("account@1", "nothing"):
             told = _error(serving, f"/v1/features/{view}/push", {"rows": row}, 403)
             assert told == "requests do not write to views here: features.push is false"
-        refused = _metrics(serving, "falaj_feature_push_refused_total")
+        refused = metrics(serving, "falaj_feature_push_refused_total")
         assert refused == {'{reason="off",view=""}': 2}
         assert _account(serving, 1, "account@1")["status"] == ["missing"]
 

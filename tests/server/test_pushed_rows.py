@@ -4,15 +4,11 @@ import json
 import time
 from pathlib import Path
 
-import pytest
-
 from falaj.features.online.materialize import materialize_views
 from falaj.features.online.store import open_store
 from falaj.features.registry import Registry
 from tests.features.online.pushed import exported, pushed_view, read_at
 from tests.server.serving_process import Serving
-
-pytestmark = pytest.mark.core
 
 
 def test_row_that_a_server_answered_is_kept(tmp_path: Path) -> None:

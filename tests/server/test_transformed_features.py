@@ -30,8 +30,6 @@ from tests.features.transform.served import assert_same_bits, column, passing
 from tests.server.serving_process import Serving
 from tests.serving import QUICK
 
-pytestmark = pytest.mark.core
-
 # All that a client can bring, and all kinds of columns: converted, wrapped around, chosen, and as they are.
 _TRANSFORMS = """
 from falaj.features.transform import transform
