@@ -380,7 +380,7 @@ def _as_windowed(view: View, windows: tuple[timedelta, ...]) -> View:
     [
         (
             lambda view: replace(view, source=_Topic("rows.parquet")),
-            "view profile@1: source: Spark reads ParquetFiles or CsvFiles or SqlQuery or PushedRows, got _Topic",
+            "source: Spark reads ParquetFiles or CsvFiles or SqlQuery or PushedRows, got _Topic",
         ),
         (lambda view: _as_windowed(view, (timedelta(days=7),)), "view profile@1: windows: is not for Spark"),
         (
