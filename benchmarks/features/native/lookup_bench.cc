@@ -1,5 +1,5 @@
 // Look-ups in an online store from C++: random keys, FP32 columns. Prints JSON.
-//   falaj_lookup_bench FOLDER ENTITIES COLUMNS LOOKUPS       LMDB
+//   falaj_lookup_bench FOLDER ENTITIES COLUMNS LOOKUPS       LMDB, beside the library alone
 //   falaj_lookup_bench redis:PORT ENTITIES COLUMNS LOOKUPS   this machine's Redis, beside hiredis alone, and
 //                                                            while another client writes
 #include <algorithm>
@@ -7,12 +7,14 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <numeric>
 #include <random>
 #include <string>
 #include <string_view>
 #include <thread>
 
+#include "bare_lmdb.h"
 #include "bare_redis.h"
 #include "join/lmdb_store.h"
 #include "join/redis_store.h"
@@ -74,18 +76,20 @@ class Micros {
   std::vector<double> taken_;
 };
 
-// Look-ups of random entities, in turn by the store and, where there is one, by hiredis alone.
+// Asks for entities without Falaj; returns the bytes that came.
+using Bare = std::function<size_t(std::span<const int64_t>)>;
+
+// Look-ups of random entities, in turn by the store and by what is below it alone.
 class LookUps {
  public:
   LookUps(OnlineView& view, size_t entities, size_t batch)
       : view_(view), entities_(entities), ids_(batch), random_(batch) {}
 
-  void Run(size_t lookups, BareRedis* bare) {
+  void Run(size_t lookups, const Bare& bare) {
     for (size_t i = 0; i < lookups; ++i) {
       One();
-      if (bare == nullptr) continue;
-      Draw();  // others: the server's caches have those now
-      bare_.Time([&] { bytes_ += bare->Ask(ids_); });
+      Draw();  // others: the caches have those now
+      bare_.Time([&] { bytes_ += bare(ids_); });
     }
   }
   void One() {
@@ -155,6 +159,17 @@ std::unique_ptr<OnlineStore> Open(std::string_view where) {
   return std::move(*store);
 }
 
+Bare BareOf(std::string_view where, const ViewSpec& spec) {
+  if (where.starts_with(kRedis)) {
+    const auto port = static_cast<uint16_t>(std::strtoul(where.data() + kRedis.size(), nullptr, 10));
+    auto redis = std::make_shared<BareRedis>(port, KeysOf(spec.name, spec.version, Describe(spec)).rows);
+    return [redis](std::span<const int64_t> ids) { return redis->Ask(ids); };
+  }
+  const std::string name = spec.name + "@" + std::to_string(spec.version);
+  auto lmdb = std::make_shared<BareLmdb>(std::string(where), name);
+  return [lmdb](std::span<const int64_t> ids) { return lmdb->Ask(ids); };
+}
+
 void Run(std::string_view where, size_t entities, size_t columns, size_t lookups) {
   const auto store = Open(where), other = Open(where);
   ViewSpec spec{"lookup", 1, "", {{"id", DataType::kInt64}}, {}, 0, {}};
@@ -162,19 +177,16 @@ void Run(std::string_view where, size_t entities, size_t columns, size_t lookups
   auto view = store->OpenView(spec), written = other->OpenView(spec);
   if (!view.ok() || !written.ok()) Fail(view.ok() ? written.status() : view.status());
   Fill(**view, entities, columns);
-  std::unique_ptr<BareRedis> bare;
-  if (where.starts_with(kRedis)) {
-    const auto port = static_cast<uint16_t>(std::strtoul(where.data() + kRedis.size(), nullptr, 10));
-    bare = std::make_unique<BareRedis>(port, KeysOf(spec.name, spec.version, Describe(spec)).rows);
-  }
+  const bool shared = where.starts_with(kRedis);
+  const Bare bare = BareOf(where, spec);
   std::printf("{");
   for (const size_t batch : {size_t{1}, size_t{100}}) {
     LookUps of(**view, entities, batch);
-    of.Run((batch == 1 ? lookups : lookups / 10 + 1) * 10 / 9 + 1, bare.get());
+    of.Run((batch == 1 ? lookups : lookups / 10 + 1) * 10 / 9 + 1, bare);
     of.Print(std::to_string(batch));
     std::printf(batch == 1 ? ", " : "");
   }
-  if (bare != nullptr) {
+  if (shared) {
     std::printf(", ");
     RunBesideWriter(**view, **written, entities, columns);
   }
