@@ -1,8 +1,10 @@
 """A server whose models look features up in Redis, while the network is cut, slow or silent."""
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -150,6 +152,51 @@ def test_cached_values_serve_until_the_store_answers_again(
             assert _ask_by_grpc(server, 1) == (_FRESH, True)
         proxy.forwards()
         assert _ask_until_fresh(server, 1, 5) == [121, 121]
+
+
+def test_no_request_fails_when_the_store_is_restarted_under_load(tmp_path: Path) -> None:
+    ended = threading.Event()
+    answers: list[bool] = []  # whether each was stale
+
+    def ask() -> tuple[list[float], bool]:
+        status, answer = _ask(server, 1)
+        assert status == 200
+        answers.append(_is_stale(answer))
+        return _values(answer), answers[-1]
+
+    def ask_on() -> None:
+        while not ended.is_set():
+            (value,), is_stale = ask()
+            # What was read before; or of the new store, whose rows come a moment after it.
+            assert value in ((_FRESH, _DEFAULT) if is_stale else (_FRESH, _DEFAULT, 121))
+
+    def ask_until(*, is_stale: bool, value: float) -> None:
+        end = time.monotonic() + _PATIENCE
+        while ask() != ([value], is_stale):
+            assert time.monotonic() < end
+
+    with redis_server() as first:
+        fill(first.url, account(), _now())
+        add_joined(tmp_path / "models", account(), "default", budget_ms=_BUDGET_MS, max_staleness_ms=600_000)
+        store = f"redis://127.0.0.1:{first.port}/?timeout_ms=3000"
+        with Serving(tmp_path, f"--set=features.store={store}") as server, ThreadPoolExecutor(4) as threads:
+            ask_until(is_stale=False, value=_FRESH)
+            busy = [threads.submit(ask_on) for _ in range(4)]
+            try:
+                first.process.kill()
+                first.process.wait()
+                ask_until(is_stale=True, value=_FRESH)
+                with redis_server(port=first.port) as second:
+                    fill(second.url, account(), _now(), {1: (20, 1)})
+                    ask_until(is_stale=False, value=121)
+                    ended.set()
+                    for each in busy:
+                        each.result()
+            finally:
+                ended.set()
+            _, _, metrics = server.ask("GET", "/metrics", listener="metrics")
+    (told,) = (line for line in metrics.decode().splitlines() if line.startswith("falaj_stale_features"))
+    assert float(told.split()[-1]) == sum(answers) > 0
 
 
 def test_cached_values_serve_no_longer_than_they_may(tmp_path: Path, proxy: FaultProxy) -> None:
