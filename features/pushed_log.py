@@ -23,6 +23,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from falaj._core import InvalidInput, Unavailable
+from falaj.features.durable import put, sync
 from falaj.features.errors import DataError
 from falaj.features.offline.staging import Staged
 from falaj.features.online.plain_rows import Arrays
@@ -32,9 +33,8 @@ from falaj.features.view import View
 SEGMENT_BYTES = 32 << 20  # of a log; the push after ends it, so it may be longer by one
 _FRAME = struct.Struct("<4sIQI")  # _MAGIC, checksum of what follows, bytes behind the head, rows
 _MAGIC = b"FJP1"
-_ROOM = (
-    1 << 20
-)  # of zeros at a time behind the last frame: a write into them leaves the file system's own alone
+# Of zeros at a time behind the last frame: a write into them leaves the file system's own alone.
+_ROOM = 1 << 20
 _END = struct.Struct("<QQQ")  # in the lock's file: segment, and bytes and rows of it that are durable
 _FIRST = 1
 
@@ -293,22 +293,10 @@ def _next(folder: Path, live: _Live, schema: pa.Schema) -> _Live:
 def _begin(folder: Path, number: int, schema: pa.Schema) -> int:
     """Make a segment; return its end. What was renamed in the folder before is durable then, too."""
     frame, made = _framed(schema.serialize().to_pybytes(), 0), folder / "new"
-    with made.open("wb") as file:
-        file.write(frame)
-        file.flush()
-        os.fsync(file.fileno())
-    _sync(folder)
-    made.rename(_path(folder, number, "log"))
-    _sync(folder)
+    made.write_bytes(frame)
+    sync(folder)
+    put(made, _path(folder, number, "log"))
     return len(frame)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _files(view: View) -> list[Path]:
@@ -346,7 +334,7 @@ def _show(folder: Path, live: _Live, schema: pa.Schema) -> None:
     table = pa.Table.from_batches([pa.ipc.read_record_batch(each, schema) for each in bodies], schema)
     made = folder / "new"
     _write(table, made)
-    _sync(made)
+    sync(made)
     made.rename(path)
 
 

@@ -1,11 +1,11 @@
 """Bad rows, kept apart in Parquet: `source`, `number`, `reason`, and `raw`, the row as JSON of text."""
 
-import os
 from pathlib import Path
 
 import duckdb
 
 from falaj.features.checks import NUMBER, RAW, SOURCE, Checked
+from falaj.features.durable import put
 from falaj.features.errors import DataError
 from falaj.features.offline.history import REASON
 from falaj.features.offline.manifest import see
@@ -33,7 +33,7 @@ def write_by_hash(
     try:
         made = _write(connection, view, f"{_PLAIN} FROM {checked.bad}", place)
         out = place / f"{see(made).sha256[:32]}.parquet"
-        _put(made, out)
+        put(made, out)
     except OSError as error:
         raise DataError(f"{view}, quarantine: {error}") from error
     return out
@@ -70,7 +70,7 @@ def write_run(
         if not reasons:
             made.unlink()
             return None, {}
-        _put(made, out)
+        put(made, out)
     except OSError as error:
         raise DataError(f"{view}, quarantine: {error}") from error
     return out, reasons
@@ -109,15 +109,3 @@ def _write(connection: duckdb.DuckDBPyConnection, view: View, rows: str, place: 
     with blaming(f"{view}, quarantine"):
         connection.execute(f"COPY ({ordered}) TO {literal(str(made))} (FORMAT parquet, COMPRESSION zstd)")
     return made
-
-
-def _put(made: Path, out: Path) -> None:
-    """Give a complete file its name, for good."""
-    with made.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(made, out)
-    folder = os.open(out.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

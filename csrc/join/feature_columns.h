@@ -45,17 +45,18 @@ class FeatureColumns {
     size_t length;
   };
 
+  // What is pending of a column.
+  void CopyColumn(size_t column);
+  template <size_t kSize>
+  void CopyElements(size_t column);  // none is null
+  void CopyElement(size_t column, const PendingRow& pending);
+
   const RowLayout* layout_ = nullptr;
   size_t count_ = 0;
   std::vector<Presence> status_;
   std::vector<size_t> begins_;  // of the columns in data_
   std::vector<std::byte> data_;
   std::vector<uint8_t> nulls_;
-  void CopyColumn(size_t column);
-  void CopyElement(size_t column, const PendingRow& pending);
-  template <size_t kSize>
-  void CopyElements(size_t column);
-
   std::vector<char> text_;
   std::vector<PendingText> pending_texts_;
   std::array<PendingRow, kBlock> pending_rows_;

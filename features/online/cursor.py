@@ -88,9 +88,8 @@ def files_now(view: View) -> tuple[FileRead, ...]:
     """
     if isinstance(view.source, SqlQuery):
         return ()
-    from falaj.features.raw_rows import (
-        files_of,
-    )  # with DuckDB, which those who only read cursors need not have
+    # With DuckDB, which those who only read cursors need not have.
+    from falaj.features.raw_rows import files_of
 
     kept = view.source.kept_as if isinstance(view.source, PushedRows) else str
     stats = [(kept(path), Path(path).stat()) for path in files_of(view)]

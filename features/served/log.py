@@ -20,6 +20,7 @@ import duckdb
 
 from falaj.features.binding import Binding
 from falaj.features.datatypes import DUCKDB_TYPES
+from falaj.features.durable import put
 from falaj.features.errors import DataError
 from falaj.features.identity import content_hash, meaning, view_of
 from falaj.features.offline.sql import blaming, literal, quoted
@@ -147,9 +148,7 @@ class LogWriter:
         options = f"FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{_META}: {meta}}}"
         try:
             self._connection.execute(f"COPY rows TO {literal(str(made))} ({options})")
-            _sync(made)
-            os.replace(made, path)
-            _sync(self._folder)
+            put(made, path)
         finally:
             made.unlink(missing_ok=True)
 
@@ -233,11 +232,3 @@ def _select(served: Served) -> list[str]:
             value = f"coalesce({value}, 'nan'::{of})"  # of NumPy's arrays DuckDB takes NaN for null
         select += [f"CASE WHEN {how} = {_NULL} THEN NULL ELSE {value} END", f"{how} = {_BROUGHT}"]
     return select
-
-
-def _sync(path: Path) -> None:
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
