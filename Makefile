@@ -166,9 +166,10 @@ venv: .venv/installed
 	$(PYTHON) -m venv .venv
 
 # PySpark comes as source: it is built in isolation, the module is not.
+extras := cpu,features,spark,training,boosting,torch,ray,demo,test,lint,build
 .venv/installed: $(core_sources) .venv/bin/python | toolchain
 	$(PY) -c 'import tomllib; told = tomllib.load(open("pyproject.toml", "rb")); \
 	  print(*told["build-system"]["requires"], *told["project"]["optional-dependencies"]["spark"], sep="\n")' \
 	  | $(PY) -m pip install -q -r /dev/stdin
-	$(PY) -m pip install -q --no-build-isolation -e '.[cpu,features,spark,demo,test,lint,build]'
+	$(PY) -m pip install -q --no-build-isolation -e '.[$(extras)]'
 	@touch $@

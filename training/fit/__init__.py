@@ -1,0 +1,1 @@
+"""Fit models from a specification: data, splits, metrics, tuning."""
