@@ -88,6 +88,7 @@ def join_features(
     views: Sequence[tuple[OnlineView, str, int | None, int]],
     features: Sequence[tuple[int, str, bytes | None]],
     inputs: Sequence[tuple[str, Sequence[tuple[int] | tuple[str, str]]]],
+    as_of: bool = False,
     log: ServedLog | None = None,
 ) -> Backend: ...
 

@@ -38,6 +38,9 @@ class Engine:
         models: the models to be loaded now; None (default) for all that are there.
         features: URL of the online store that models look features up in, such as `lmdb://.falaj/online`;
             None (default) where none does. The server gives an OnlineFeatures.
+        features_as_of: whether requests may say as of when they are looked up, by an input `features_as_of`,
+            INT64 [rows, 1], UTC µs. For replays: what a later write has superseded is
+            gone from a store, so a replay writes as it asks.
         strict: raise where a model fails to load; by default the others are served, and `models()` and any
             request to it say why it failed.
 
@@ -53,13 +56,16 @@ class Engine:
         watch: float | None = None,
         models: Sequence[str] | None = None,
         features: str | OnlineFeatures | None = None,
+        features_as_of: bool = False,
         strict: bool = False,
     ) -> None:
         cores = cores if cores is not None else _core.usable_cores()
         if cores < 1:
             raise _core.InvalidInput(f"cores: expected 1 or more, got {cores}")
         self._runtime = _core.Runtime(cores, from_python)
-        self._features = features if isinstance(features, OnlineFeatures) else OnlineFeatures(features)
+        if not isinstance(features, OnlineFeatures):
+            features = OnlineFeatures(features, as_of=features_as_of)
+        self._features = features
         self._repository = Repository(Path(repository), self._runtime, cores, self._features)
         self._sinks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopSink] = (
             weakref.WeakKeyDictionary()

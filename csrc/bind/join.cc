@@ -44,9 +44,10 @@ JoinedView ReadView(const py::tuple& row) {
 
 // views: (view, on_missing, budget in ns or None, max_staleness in ns); features: (index of the view, column,
 // default's bytes or None); inputs: (name, columns), each column (index of the feature,) or (name of a
-// request's input, datatype); log: a ServedLog that no other backend has, or None.
+// request's input, datatype); as_of: whether requests may say as of when they are looked up; log: a ServedLog
+// that no other backend has, or None.
 PyBackend JoinFeatures(PyBackend& model, const py::list& views, const py::list& features,
-                       const py::list& inputs, const PyServedLog* log) {
+                       const py::list& inputs, bool as_of, const PyServedLog* log) {
   JoinRequest request;
   for (const py::handle item : views) {
     request.views.push_back(ReadView(item.cast<py::tuple>()));
@@ -63,6 +64,7 @@ PyBackend JoinFeatures(PyBackend& model, const py::list& views, const py::list& 
     for (const py::handle column : row[1]) input.columns.push_back(ReadColumn(column.cast<py::tuple>()));
     request.inputs.push_back(std::move(input));
   }
+  request.as_of = as_of;
   JoinPlan plan = ValueOrThrow(JoinPlan::Make(request, model.Get().Describe()));
   return PyBackend(NewJoinBackend(std::move(plan), model.Release(), &WallClockMicros,
                                   log == nullptr ? nullptr : log->log()),
@@ -73,7 +75,7 @@ PyBackend JoinFeatures(PyBackend& model, const py::list& views, const py::list& 
 
 void BindJoin(py::module_& module) {
   module.def("join_features", &JoinFeatures, py::arg("model"), py::arg("views"), py::arg("features"),
-             py::arg("inputs"), py::arg("log").none(true) = nullptr);
+             py::arg("inputs"), py::arg("as_of") = false, py::arg("log").none(true) = nullptr);
 }
 
 }  // namespace falaj

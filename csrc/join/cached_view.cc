@@ -135,7 +135,8 @@ void CachedView::Serve(const SharedRead& read) {
       if (found == by_key_.end() || found->second->asked < oldest) continue;
       kept_.splice(kept_.begin(), kept_, found->second);
       // It was read before: it is not damaged.
-      (void)TakeEntity(std::as_bytes(std::span(found->second->value)), spec(), layout_, read.now, i, out);
+      (void)TakeEntity(std::as_bytes(std::span(found->second->value)), spec(), layout_, read.times[i], i,
+                       out);
     }
     out.Flush();
   }

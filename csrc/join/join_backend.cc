@@ -48,9 +48,23 @@ class JoinInstance final : public Instance {
   }
 
  private:
+  // As of now, but for the requests that said as of when.
+  AsOf TimesOf(const BatchIo& io) {
+    const int64_t now = now_();
+    if (!plan_.as_of_input || !any_brought_) return now;
+    times_.assign(rows_, now);
+    const auto* from = static_cast<const int64_t*>(io.inputs[*plan_.as_of_input].data);
+    for (const BatchMember& member : io.members) {
+      if (!Gave(member, *plan_.as_of_input)) continue;
+      const auto first = static_cast<size_t>(member.first_row);
+      std::copy_n(from + first, static_cast<size_t>(member.rows), times_.begin() + member.first_row);
+    }
+    return AsOf(times_);
+  }
+
   // Shared stores are all asked before the first is waited for.
   Status LookUp(const BatchIo& io) {
-    const int64_t now = looked_up_at_ = now_();
+    looked_up_at_ = TimesOf(io);
     const TimePoint begin = std::chrono::steady_clock::now();
     for (size_t v = 0; v < plan_.views.size(); ++v) {
       const JoinPlan::View& view = plan_.views[v];
@@ -62,13 +76,13 @@ class JoinInstance final : public Instance {
       SharedView* const shared = view.view->shared();
       if (shared == nullptr) continue;
       const TimePoint deadline = view.budget ? begin + *view.budget : TimePoint::max();
-      pending_[v] = shared->Ask({keys_[v], rows_, now, deadline, &found_[v], nullptr});
+      pending_[v] = shared->Ask({keys_[v], rows_, looked_up_at_, deadline, &found_[v], nullptr});
     }
     Status failed;
     for (size_t v = 0; v < plan_.views.size(); ++v) {
       const auto pending = std::move(pending_[v]);
-      outages_[v] =
-          pending != nullptr ? pending->Wait() : plan_.views[v].view->Read(keys_[v], rows_, now, found_[v]);
+      outages_[v] = pending != nullptr ? pending->Wait()
+                                       : plan_.views[v].view->Read(keys_[v], rows_, looked_up_at_, found_[v]);
       if (!outages_[v].ok() && !IsOutage(outages_[v])) failed = outages_[v];
     }
     return failed;
@@ -123,8 +137,12 @@ class JoinInstance final : public Instance {
   }
 
   bool Brought(const BatchMember& member, size_t feature) const {
+    return Gave(member, plan_.first_feature_input + feature);
+  }
+
+  static bool Gave(const BatchMember& member, size_t input) {
     const std::vector<size_t>& given = member.features->given;
-    return std::find(given.begin(), given.end(), plan_.first_feature_input + feature) != given.end();
+    return std::find(given.begin(), given.end(), input) != given.end();
   }
 
   // Whether a request brought all that its model takes of a view.
@@ -254,8 +272,9 @@ class JoinInstance final : public Instance {
   std::optional<ServedRecorder> recorder_;  // none: nothing is logged
   // Of the batch that runs.
   size_t rows_ = 0;
-  bool any_brought_ = false;  // a feature, by a request
-  int64_t looked_up_at_ = 0;
+  bool any_brought_ = false;  // something optional, by a request
+  AsOf looked_up_at_ = 0;
+  std::vector<int64_t> times_;                         // of its rows, where a request said one
   std::vector<std::vector<ColumnData>> keys_;          // by view
   std::vector<std::unique_ptr<PendingRead>> pending_;  // by view; nullptr: none
   std::vector<FeatureColumns> found_;                  // by view

@@ -57,8 +57,29 @@ class Maker {
       return plan.signature.inputs.size() - 1;
     }
     const TensorSpec& spec = plan.signature.inputs[static_cast<size_t>(known)];
-    if (spec.type == type) return static_cast<size_t>(known);
-    return InvalidInput("input '" + name + "': is " + DataTypeName(spec.type) + " and " + DataTypeName(type));
+    if (spec.type != type) {
+      return InvalidInput("input '" + name + "': is " + DataTypeName(spec.type) + " and " +
+                          DataTypeName(type));
+    }
+    const TensorSpec value{name, type, {-1, 1}, {}};
+    if (spec.shape != value.shape) {
+      return InvalidInput("input '" + name + "': is " + spec.ToString() + ", and " + value.ToString() +
+                          " as a value");
+    }
+    return static_cast<size_t>(known);
+  }
+
+  // The public input that an input of the model is; a key, or a value of requests, is one already.
+  Result<size_t> Passed(const TensorSpec& spec) {
+    const int known = plan.signature.InputIndex(spec.name);
+    if (known < 0) {
+      plan.signature.inputs.push_back(spec);
+      return plan.signature.inputs.size() - 1;
+    }
+    const TensorSpec& there = plan.signature.inputs[static_cast<size_t>(known)];
+    if (there.type == spec.type && there.shape == spec.shape) return static_cast<size_t>(known);
+    return InvalidInput("input '" + spec.name + "' is " + spec.ToString() + " of the model, and " +
+                        there.ToString() + " as a key");
   }
 
   Status AddViews() {
@@ -106,11 +127,9 @@ class Maker {
         if (each.name == spec.name) joined = &each;
       }
       if (joined == nullptr) {
-        if (plan.signature.InputIndex(spec.name) >= 0) {
-          return InvalidInput("input '" + spec.name + "' of the model is the name of a key, too");
-        }
-        plan.signature.inputs.push_back(spec);
-        plan.inputs.push_back({plan.signature.inputs.size() - 1, spec.type, {}});
+        auto input = Passed(spec);
+        if (!input.ok()) return input.status();
+        plan.inputs.push_back({*input, spec.type, {}});
       } else {
         FALAJ_RETURN_IF_ERROR(AddInput(spec, *joined));
       }
@@ -181,6 +200,12 @@ class Maker {
       spec.optional = true;
       plan.signature.inputs.push_back(spec);
       plan.signature.outputs.push_back(spec);
+    }
+    if (request_.as_of) {
+      plan.as_of_input = plan.signature.inputs.size();
+      TensorSpec spec{std::string(kAsOfInput), DataType::kInt64, {-1, 1}, {}};
+      spec.optional = true;
+      plan.signature.inputs.push_back(std::move(spec));
     }
     for (const JoinPlan::View& view : plan.views) {
       TensorSpec spec{FeatureName(view.view->spec(), "status"), DataType::kBytes, {-1, 1}, {}};

@@ -4,12 +4,16 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "backend/backend.h"
 #include "join/shared_view.h"
 
 namespace falaj {
+
+// The input by which requests say as of when they are looked up: INT64 [rows, 1], UTC µs.
+inline constexpr std::string_view kAsOfInput = "features_as_of";
 
 // What serves a row whose entity has no row in the store, or an expired one.
 enum class OnMissing : uint8_t {
@@ -48,6 +52,7 @@ struct JoinRequest {
   std::vector<JoinedView> views;
   std::vector<JoinedFeature> features;
   std::vector<JoinedInput> inputs;  // the model's other inputs are brought by requests as they are
+  bool as_of = false;               // whether requests may say as of when they are looked up
 };
 
 // Checked and resolved. Immutable.
@@ -83,10 +88,11 @@ struct JoinPlan {
   std::vector<View> views;
   std::vector<Feature> features;
   std::vector<Input> inputs;  // of the model, in order
-  // What requests see. Inputs: keys, values, handed on, and then each feature, optional. Outputs: the
-  // model's, and then each feature and each view's status, optional.
+  // What requests see. Inputs: keys, values, handed on, and then each feature, optional, and as of when rows
+  // are looked up. Outputs: the model's, and then each feature and each view's status, optional.
   ModelSignature signature;
   size_t first_feature_input = 0;
+  std::optional<size_t> as_of_input;  // of the public ones; none: all is looked up as of now
   size_t model_outputs = 0;
 
   // Fails with InvalidInput that names what does not fit.

@@ -34,7 +34,7 @@ std::string CursorKey(const std::string& name, uint32_t version) {
   return "cursor:" + name + "@" + std::to_string(version);
 }
 
-Status LmdbView::Read(std::span<const ColumnData> keys, size_t count, int64_t now, FeatureColumns& out) {
+Status LmdbView::Read(std::span<const ColumnData> keys, size_t count, AsOf times, FeatureColumns& out) {
   FALAJ_RETURN_IF_ERROR(CheckColumns(keys, spec_.keys, "key"));
   out.Reset(layout_, count);
   LmdbRead txn(*env_);
@@ -55,7 +55,7 @@ Status LmdbView::Read(std::span<const ColumnData> keys, size_t count, int64_t no
     }
     for (size_t i = begin; i < end; ++i) {
       if (values[i - begin].mv_data == nullptr && !spec_.windowed) continue;
-      FALAJ_RETURN_IF_ERROR(TakeEntity(Bytes(values[i - begin]), spec_, layout_, now, i, out));
+      FALAJ_RETURN_IF_ERROR(TakeEntity(Bytes(values[i - begin]), spec_, layout_, times[i], i, out));
     }
   }
   out.Finish();

@@ -20,7 +20,7 @@ class LmdbView : public OnlineView {
       : env_(std::move(env)), meta_(meta), rows_(rows), spec_(std::move(spec)), layout_(spec_.columns) {}
 
   const ViewSpec& spec() const override { return spec_; }
-  Status Read(std::span<const ColumnData> keys, size_t count, int64_t now, FeatureColumns& out) override;
+  Status Read(std::span<const ColumnData> keys, size_t count, AsOf times, FeatureColumns& out) override;
   Result<size_t> Write(const WriteRows& rows, int64_t now, const std::optional<std::string>& cursor) override;
   Result<std::optional<std::string>> Cursor() override;
   Result<size_t> Entities() override;

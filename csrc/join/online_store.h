@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/status.h"
+#include "join/as_of.h"
 #include "join/columns.h"
 #include "join/feature_columns.h"
 
@@ -25,13 +26,13 @@ class OnlineView {
   // This, where it is in a store that is elsewhere (shared_view.h); else nullptr.
   virtual SharedView* shared() { return nullptr; }
 
-  // Looks `count` entities up as of `now` (UTC µs), all in one state of the store. Does not wait for a
-  // writer; of a store on this machine, with an `out` that was used before, it allocates nothing. A key too
-  // long to be stored is missing. Of a view with aggregates every entity is present: one that is not stored
-  // has windows of no events. Of a store that is elsewhere it fails with DeadlineExceeded or Unavailable,
-  // within its time; `out` then has what is known of before, other entities missing. REQUIRES: `keys` have
-  // the view's key types and `count` rows.
-  virtual Status Read(std::span<const ColumnData> keys, size_t count, int64_t now, FeatureColumns& out) = 0;
+  // Looks `count` entities up as of `times`, all in one state of the store. Does not wait for a writer; of a
+  // store on this machine, with an `out` that was used before, it allocates nothing. A key too long to be
+  // stored is missing. Of a view with aggregates every entity is present: one that is not stored has windows
+  // of no events. Of a store that is elsewhere it fails with DeadlineExceeded or Unavailable, within its
+  // time; `out` then has what is known of before, other entities missing. REQUIRES: `keys` have the view's
+  // key types and `count` rows.
+  virtual Status Read(std::span<const ColumnData> keys, size_t count, AsOf times, FeatureColumns& out) = 0;
 
   // Merges rows into what the store has, durably, all or none, with the cursor; nullopt leaves it. Returns
   // how many entities changed. What is superseded as of `now` is dropped, so nothing may be read at an

@@ -110,7 +110,7 @@ class RedisView::LookUp final : public PendingRead {
       const bool there = item.kind == Kind::kText;
       const auto value = there ? std::as_bytes(std::span(replies.text(item))) : std::span<const std::byte>();
       if (there || spec.windowed) {
-        FALAJ_RETURN_IF_ERROR(TakeEntity(value, spec, view_.layout_, read_.now, i, *read_.out));
+        FALAJ_RETURN_IF_ERROR(TakeEntity(value, spec, view_.layout_, read_.times[i], i, *read_.out));
       }
       if (read_.values != nullptr) read_.values->Take(i, value);
     }

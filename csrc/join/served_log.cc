@@ -76,7 +76,8 @@ void ServedRecorder::AddRow(const ServedBatch& batch, const BatchMember& member,
   const auto row = static_cast<size_t>(member.first_row + number);
   AddText(member.features->id);
   Add(&number, sizeof(number));
-  Add(&batch.looked_up_at, sizeof(batch.looked_up_at));
+  const int64_t looked_up_at = batch.looked_up_at[row];
+  Add(&looked_up_at, sizeof(looked_up_at));
   const auto stale = static_cast<uint8_t>(member.features_stale ? 1 : 0);
   Add(&stale, sizeof(stale));
   for (const size_t key : keys_) AddElement(batch.io.inputs[key].type, batch.io.inputs[key].data, row);

@@ -81,7 +81,7 @@ struct ServedBatch {
   const BatchIo& io;
   const std::vector<FeatureColumns>& found;  // by view
   const std::vector<Status>& outages;        // by view
-  int64_t looked_up_at;                      // UTC µs
+  AsOf looked_up_at;                         // each row
 };
 
 // Writes the requests of an instance's batches into a log. Keeps its memory. Not thread-safe.

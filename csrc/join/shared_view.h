@@ -27,7 +27,7 @@ class ValueSink {
 struct SharedRead {
   std::span<const ColumnData> keys;
   size_t count = 0;
-  int64_t now = 0;
+  AsOf times = 0;
   TimePoint deadline = TimePoint::max();  // the store's own limit holds, too
   FeatureColumns* out = nullptr;
   ValueSink* values = nullptr;  // nullptr: nobody asks
@@ -48,8 +48,8 @@ class SharedView : public OnlineView {
   // Sends a look-up, and waits for nothing but a connection. Never nullptr: what is wrong is told by Wait.
   virtual std::unique_ptr<PendingRead> Ask(const SharedRead& read) = 0;
 
-  Status Read(std::span<const ColumnData> keys, size_t count, int64_t now, FeatureColumns& out) final {
-    return Ask({keys, count, now, TimePoint::max(), &out, nullptr})->Wait();
+  Status Read(std::span<const ColumnData> keys, size_t count, AsOf times, FeatureColumns& out) final {
+    return Ask({keys, count, times, TimePoint::max(), &out, nullptr})->Wait();
   }
   SharedView* shared() final { return this; }
 };

@@ -112,7 +112,7 @@ def _load(settings: Settings, feature_log: "FeatureLog | None") -> Engine:
         cores=server.cores,
         watch=server.watch_seconds,
         models=None if server.load == ("*",) else server.load,
-        features=OnlineFeatures(settings.online_store(), feature_log),
+        features=OnlineFeatures(settings.online_store(), feature_log, as_of=settings.features.as_of),
         strict=server.strict,
     )
     ready = sum(row["state"] == "READY" for row in engine.models())

@@ -173,6 +173,9 @@ class Features(Section, frozen=True):
     push: bool = True
     """Whether requests may write rows to views. Default: true. Set it to false where those who ask models are
     not those who know."""
+    as_of: bool = False
+    """Whether requests may say as of when they are looked up, by the input `features_as_of` (INT64, UTC µs).
+    Default: false. Set it to true to replay the past."""
     log_sample: float = 0.0
     """Share of requests, 0 to 1, of which it is logged what they were served with, in server.data_dir.
     Default: 0. Raise it for `falaj features audit`."""

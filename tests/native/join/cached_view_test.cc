@@ -71,7 +71,7 @@ class MemoryView final : public SharedView {
         const std::span<const std::byte> value =
             found == view_.rows_.end() ? std::span<const std::byte>() : found->second;
         if (!value.empty()) {
-          FALAJ_RETURN_IF_ERROR(TakeEntity(value, view_.spec_, view_.layout_, read_.now, i, *read_.out));
+          FALAJ_RETURN_IF_ERROR(TakeEntity(value, view_.spec_, view_.layout_, read_.times[i], i, *read_.out));
         }
         if (read_.values != nullptr) read_.values->Take(i, value);
       }

@@ -13,13 +13,12 @@ namespace {
 constexpr int64_t kNow = 1'000;
 int64_t Now() { return kNow; }
 
-// Has customer 1: 1.5, 7, "one". Or is out of reach.
+// Has customer 1 from kNow on: 1.5, 7, "one". Or is out of reach.
 class OneRowView final : public OnlineView {
  public:
   explicit OneRowView(Status outage) : outage_(std::move(outage)), layout_(spec_.columns) {}
   const ViewSpec& spec() const override { return spec_; }
-  Status Read(std::span<const ColumnData> keys, size_t count, int64_t now, FeatureColumns& out) override {
-    EXPECT_EQ(now, kNow);
+  Status Read(std::span<const ColumnData> keys, size_t count, AsOf times, FeatureColumns& out) override {
     out.Reset(layout_, count);
     if (!outage_.ok()) {
       out.Finish();
@@ -36,7 +35,7 @@ class OneRowView final : public OnlineView {
     std::vector<std::byte> row;
     FALAJ_RETURN_IF_ERROR(layout_.Encode(columns, 0, row));
     for (size_t i = 0; i < count; ++i) {
-      if (reinterpret_cast<const int64_t*>(keys[0].data)[i] == 1) out.SetPresent(i, row);
+      if (reinterpret_cast<const int64_t*>(keys[0].data)[i] == 1 && times[i] >= kNow) out.SetPresent(i, row);
     }
     out.Finish();
     return Status::Ok();
@@ -106,10 +105,11 @@ class JoinBackendTest : public ::testing::Test {
   std::vector<float> a_ = {10, 20}, x_ = {0, 40};
   std::vector<int32_t> n_ = {0, 50};
   std::vector<std::string_view> t_ = {"", "mine"};
+  std::vector<int64_t> as_of_ = {kNow - 1, 0};
   std::vector<TensorView> inputs_ = {
       {DataType::kInt64, Shape{2, 1}, ids_.data()}, {DataType::kFp32, Shape{2, 1}, a_.data()},
       {DataType::kFp32, Shape{2, 1}, x_.data()},    {DataType::kInt32, Shape{2, 1}, n_.data()},
-      {DataType::kBytes, Shape{2, 1}, t_.data()},
+      {DataType::kBytes, Shape{2, 1}, t_.data()},   {DataType::kInt64, Shape{2, 1}, as_of_.data()},
   };
   RequestFeatures told_[2];
   std::vector<BatchMember> members_;
@@ -211,6 +211,21 @@ TEST_F(JoinBackendTest, LogsWhatEachRequestWasServedWith) {
   EXPECT_EQ(log_->fields().size(), 12U);
 }
 
+TEST_F(JoinBackendTest, LooksUpAsOfTheTimeThatARequestSays) {
+  log_ = std::make_shared<ServedLog>(1024, 1'000'000);
+  ids_ = {1, 1};
+  told_[0].given = {5};
+  JoinRequest request = Request(OnMissing::kDefault);
+  request.as_of = true;
+  ASSERT_TRUE(Run(request).ok());
+  EXPECT_EQ(backend_->Describe().inputs[5].name, "features_as_of");
+  EXPECT_EQ(text(1, 0) + text(1, 1), "nobodyone");
+  const std::string log = Taken(*log_);
+  EXPECT_NE(log.find(BytesOf(kNow - 1)), std::string::npos);
+  EXPECT_NE(log.find(BytesOf(kNow)), std::string::npos);
+  EXPECT_EQ(log_->dropped(), 0U);
+}
+
 TEST_F(JoinBackendTest, LogsWhatWasNotFoundAndNothingOfWhomItRefused) {
   log_ = std::make_shared<ServedLog>(1024, 1'000'000);
   ASSERT_TRUE(Run(Request(OnMissing::kDefault, Unavailable("gone"))).ok());
@@ -256,6 +271,24 @@ TEST(ServedLogTest, SamplesAboutTheShare) {
   EXPECT_NEAR(of_million(10'000), 10'000, 500);  // five standard deviations
 }
 
+// The second input of Signature() is named for the key, and of its type.
+ModelSignature SignatureWithKey(std::vector<int64_t> shape) {
+  ModelSignature model = Signature();
+  model.inputs[1] = TensorSpec{"id", DataType::kInt64, std::move(shape), {}};
+  return model;
+}
+
+TEST(JoinPlanTest, GivesAModelTheKeyThatAnInputIsNamedFor) {
+  JoinRequest request = Request(OnMissing::kDefault);
+  request.inputs.pop_back();
+  const JoinPlan plan = JoinPlan::Make(request, SignatureWithKey({-1, 1})).value();
+  EXPECT_EQ(plan.signature.inputs[0].name, "id");
+  EXPECT_EQ(plan.signature.inputs[1].name, "a");
+  EXPECT_EQ(plan.inputs[1].passed, 0U);
+  const auto refused = JoinPlan::Make(request, SignatureWithKey({-1})).status();
+  EXPECT_EQ(refused.message(), "input 'id' is INT64 [-1] of the model, and INT64 [-1, 1] as a key");
+}
+
 TEST_F(JoinBackendTest, IsRefusedWhereItsPartsDoNotFit) {
   const auto refused = [](auto change) {
     JoinRequest request = Request(OnMissing::kDefault);
@@ -277,6 +310,11 @@ TEST_F(JoinBackendTest, IsRefusedWhereItsPartsDoNotFit) {
   EXPECT_EQ(refused([](R r) { r.inputs[0].columns[2].name = "v__x"; }),
             "'v__x' is there twice, by the model and its views");
   EXPECT_EQ(refused([](R r) { r.features[1].fallback = "abc"; }), "v__n: its default is no INT32");
+  EXPECT_EQ(refused([](R r) {
+              r.inputs.erase(r.inputs.begin());
+              r.inputs[0].columns = {{{}, "x", DataType::kFp32}};
+            }),
+            "input 'x': is FP32 [-1, 3], and FP32 [-1, 1] as a value");
 }
 
 }  // namespace
