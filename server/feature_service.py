@@ -80,16 +80,19 @@ class FeatureService:
             return _read(known, keys, rows)
         return await asyncio.to_thread(self._get, references, keys, rows)
 
-    async def push(self, reference: str, rows: Sequence[Mapping[str, object]]) -> dict[str, Any]:
+    async def push(
+        self, reference: str, rows: Sequence[Mapping[str, object]], *, as_of_us: int | None = None
+    ) -> dict[str, Any]:
         """Write rows to a view, all or none, and return what was written when it is durable. A caller that
         leaves stops only what has not begun.
 
         Args:
             reference: The view, as VIEW or VIEW@VERSION.
-            rows: See falaj.features.online.push.push.
+            rows, as_of_us: See falaj.features.online.push.push.
 
         Raises:
-            InvalidInput: There are too many, or one does not fit the view; nothing was written.
+            InvalidInput: There are too many, one does not fit the view, or they may not say a time; nothing
+                was written.
             NotFound: The view is not registered.
             Unavailable, DeadlineExceeded: Too many wait, or the store cannot be reached.
         """
@@ -97,11 +100,13 @@ class FeatureService:
         count = len(rows)
         try:
             check_rows(count)
+            if as_of_us is not None and not self._features.as_of:
+                raise _core.InvalidInput("features_as_of: is not taken here: features.as_of is false")
             self._admit(count)
         except _core.Error as error:
             self.pushes.refused("", INVALID if isinstance(error, _core.InvalidInput) else BUSY)
             raise
-        future = self._writer.submit(self._push, reference, rows, begin)
+        future = self._writer.submit(self._push, reference, rows, begin, as_of_us)
         future.add_done_callback(lambda _done: self._pushed(count))
         view, pushed = await asyncio.wrap_future(future)
         return {"view": f"{view.name}@{view.version}", "rows": pushed.rows, "entities": pushed.entities}
@@ -119,13 +124,17 @@ class FeatureService:
             self._waiting.append(rows)
 
     def _push(
-        self, reference: str, rows: Sequence[Mapping[str, object]], begin_ns: int
+        self,
+        reference: str,
+        rows: Sequence[Mapping[str, object]],
+        begin_ns: int,
+        as_of_us: int | None,
     ) -> tuple[View, Pushed]:
         name = ""
         try:
             view, _ = self._open(reference)
             name = f"{view.name}@{view.version}"
-            pushed = push(self._features.store(), view, rows)
+            pushed = push(self._features.store(), view, rows, as_of_us=as_of_us)
         except Exception as error:
             self.pushes.refused(name, reason_of(error))
             raise

@@ -23,13 +23,16 @@ class OnlineFeatures:
     Args:
         url: See falaj.features.online.store.open_store; None: there is none.
         log: Gets what a share of the requests was served with; None: nothing does.
-        as_of: Whether requests may say as of when they are looked up.
+        as_of: Whether requests may say as of when they are looked up, and what they push is.
+
+    Attributes:
+        as_of: The same.
     """
 
     def __init__(self, url: str | None, log: "FeatureLog | None" = None, *, as_of: bool = False) -> None:
         self._url = url
         self._log = log
-        self._as_of = as_of
+        self.as_of = as_of
         self._lock = threading.Lock()
         self._store: _core.OnlineStore | None = None
         self._opened: dict[str, _core.OnlineView] = {}  # by name@version
@@ -103,9 +106,9 @@ class OnlineFeatures:
             for bound in binding.inputs
         ]
         if self._log is None:
-            return _core.join_features(model, views, told, inputs, as_of=self._as_of)
+            return _core.join_features(model, views, told, inputs, as_of=self.as_of)
         log = self._log.new_buffer()
-        joined = _core.join_features(model, views, told, inputs, as_of=self._as_of, log=log)
+        joined = _core.join_features(model, views, told, inputs, as_of=self.as_of, log=log)
         self._log.follow(log, name, version, binding, [view for view, *_ in views])
         return joined
 

@@ -50,7 +50,7 @@ class Pushed:
     unchanged: int
 
 
-def push(store: OnlineStore, view: View, rows: Row | Sequence[Row]) -> Pushed:
+def push(store: OnlineStore, view: View, rows: Row | Sequence[Row], *, as_of_us: int | None = None) -> Pushed:
     """Write rows, all or none; they are durable, and can be read, when this returns.
 
     Of a view of pushed rows they are in its log first. Where that succeeds and the store cannot be reached,
@@ -63,6 +63,8 @@ def push(store: OnlineStore, view: View, rows: Row | Sequence[Row]) -> Pushed:
             time, which is now then, or the event time where the view has none; `sequence`; `deleted`; the
             columns of a row that is deleted. Of rows of the same times, without a `sequence`, what is pushed
             later is newer, and what comes from files is newer still.
+        as_of_us: UTC µs as of which what is superseded is dropped, so that nothing earlier can be asked for;
+            None: as of now. For replays.
 
     Raises:
         DataError: A row does not fit the view, or is bad by what that demands, or events would count twice as
@@ -91,7 +93,7 @@ def push(store: OnlineStore, view: View, rows: Row | Sequence[Row]) -> Pushed:
             arrays.deleted,
             arrays.columns,
             arrays.nulls,
-            now_ns // 1000,
+            now_ns // 1000 if as_of_us is None else as_of_us,
             None,
         )
     return Pushed(len(given), changed, arrays.entities - changed)

@@ -48,7 +48,8 @@ class FeatureOperations:
             raise HTTPException(403, "requests do not write to views here: features.push is false")
         given = await read_json(request, shapes.FeaturesPush, self._max_body, has_nan=True)
         rows = [given.rows] if isinstance(given.rows, dict) else given.rows
-        return json_response(await self._service.push(request.path_params["view"], rows))
+        view, as_of_us = request.path_params["view"], given.features_as_of
+        return json_response(await self._service.push(view, rows, as_of_us=as_of_us))
 
     @property
     def _service(self) -> FeatureService:

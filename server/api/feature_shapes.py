@@ -26,9 +26,11 @@ class ViewFound(_Shape, frozen=True):
 
 class FeaturesPush(_Shape, frozen=True):
     """`rows`: one or some, by the names of the columns of the view's source. Times are ISO 8601 with their
-    offset, or UTC µs. What is null is said to be null. Floats may be NaN, Infinity, -Infinity."""
+    offset, or UTC µs. What is null is said to be null. Floats may be NaN, Infinity, -Infinity.
+    `features_as_of`: UTC µs, to replay the past, where features.as_of is set."""
 
     rows: dict[str, Any] | list[dict[str, Any]]
+    features_as_of: int | None = None
 
 
 class FeaturesPushed(_Shape, frozen=True):

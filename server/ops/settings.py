@@ -174,7 +174,8 @@ class Features(Section, frozen=True):
     """Whether requests may write rows to views. Default: true. Set it to false where those who ask models are
     not those who know."""
     as_of: bool = False
-    """Whether requests may say as of when they are looked up, by the input `features_as_of` (INT64, UTC µs).
+    """Whether requests may say as of when they are looked up, by the input `features_as_of` (INT64, UTC µs),
+    and pushes as of when they are.
     Default: false. Set it to true to replay the past."""
     log_sample: float = 0.0
     """Share of requests, 0 to 1, of which it is logged what they were served with, in server.data_dir.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from falaj.training.demo import train_and_convert
+from tests.docs.digits import train_and_convert
 
 _DOCS = Path(__file__).parents[2] / "docs"
 _BLOCK = re.compile(r"^```(python|toml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from falaj.training.demo import train_and_convert
+from tests.docs.digits import train_and_convert
 
 _PAGE = Path(__file__).parents[2] / "docs" / "serving.md"
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

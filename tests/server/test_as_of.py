@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,10 @@ import onnx
 import pytest
 
 import falaj
+from falaj.features import Aggregate, Column, ParquetFiles, View
 from falaj.features.binding import Binding, BoundInput, BoundView, Feature, write_binding
+from falaj.features.online.store import open_store, open_view
+from falaj.features.registry import Registry
 from tests.features.online.redis_server import redis_server
 from tests.server.joined_model import DAY, account, add_joined, fill
 from tests.server.serving_process import Serving
@@ -106,6 +110,43 @@ def test_server_takes_the_time_of_a_request_only_when_it_is_set_to(past: Past, a
     else:
         assert status == 400
         assert "features_as_of" in json.loads(answer)["error"]
+
+
+def _orders(as_of: int | None, serving: Serving, at: int, order: str) -> tuple[int, str]:
+    body: dict[str, object] = {"rows": {"customer_id": 1, "at": at, "order_id": order, "amount": 2.5}}
+    if as_of is not None:
+        body["features_as_of"] = as_of
+    status, _, answer = serving.ask("POST", "/v1/features/orders/push", body)
+    return status, answer.decode()
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_windows_of_the_past_are_kept_when_a_push_says_its_time(tmp_path: Path, allowed: bool) -> None:
+    total = Aggregate("total", "sum", Column("amount", "FP64"), timedelta(hours=1))
+    orders = View(
+        name="orders",
+        version=1,
+        entity=account().entity,
+        source=ParquetFiles("none/*.parquet"),
+        aggregates=(total,),
+        event_time="at",
+        known_time=None,
+        event_id="order_id",
+    )
+    (tmp_path / "models").mkdir()
+    Registry(tmp_path / "data" / "features.db").apply([orders])
+    arguments = ["--data-dir", str(tmp_path / "data")]
+    at = 1_372_636_800_000_000  # of July 2013, UTC µs
+    with Serving(tmp_path, *arguments, *(["--set", "features.as_of=true"] if allowed else [])) as serving:
+        told = [_orders(at + 1, serving, at, "a"), _orders(at + 60_000_000, serving, at + 60_000_000, "b")]
+    view = open_view(open_store(f"lmdb://{tmp_path / 'data' / 'online'}"), orders)
+    _, (sums,), _ = view.read([np.array([1])], at + 60_000_000)
+    if allowed:
+        assert [status for status, _ in told] == [200, 200]
+        assert sums.tolist() == [5.0]
+    else:
+        refused = '{"error":"features_as_of: is not taken here: features.as_of is false"}'
+        assert told == [(400, refused)] * 2
 
 
 def test_model_gets_a_key_when_an_input_is_named_for_it(tmp_path: Path) -> None:
