@@ -55,7 +55,7 @@ class _Fusion:
         weights = {weight.name for weight in model.graph.initializer}
         self._old = {info.name: info for info in model.graph.input if info.name not in weights}
         self._rows = _rows(self._old)
-        self._lowering = Lowering(_unused_prefix(model.graph), opset)
+        self._lowering = Lowering(unused_prefix(model.graph, "transform/"), opset)
         self._columns: dict[str, str] = {}
         self._datatypes: dict[str, str] = {}
         self._given: dict[str, str] = {}  # by a transform; who
@@ -191,8 +191,9 @@ def _names(graph: GraphProto) -> Iterator[str]:
                 yield from _names(inner)
 
 
-def _unused_prefix(graph: GraphProto) -> str:
-    names, prefix = set(_names(graph)), "transform/"
+def unused_prefix(graph: GraphProto, wanted: str) -> str:
+    """Return a prefix that no name in a graph begins with: the wanted one, or longer."""
+    names, prefix = set(_names(graph)), wanted
     while any(name.startswith(prefix) for name in names):
         prefix += "/"
     return prefix
