@@ -1,0 +1,33 @@
+"""Any original as an ONNX model."""
+
+from typing import TYPE_CHECKING
+
+from falaj.training.errors import TrainingError
+from falaj.training.export.library import require
+from falaj.training.export.original import Original
+from falaj.training.export.tabular import Tabular
+from falaj.training.export.target import Target, target_here
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+
+def to_onnx(original: Original, target: Target | None = None) -> "ModelProto":
+    """Return the graph of a model, with the inputs and outputs that the original names.
+
+    Whether it answers alike is shown by the parity gate, not here.
+
+    Args:
+        original: What to convert.
+        target: The versions to write; those of `target_here` unless given.
+
+    Raises:
+        TrainingError: It cannot be written as a graph, or a package is missing.
+    """
+    require("export", "onnx", "onnxruntime")
+    target = target or target_here()
+    if isinstance(original.model, Tabular):
+        from falaj.training.export.tabular_graph import tabular_graph
+
+        return tabular_graph(original, target)
+    raise TrainingError(f"export: no graph of a {type(original.model).__name__}")

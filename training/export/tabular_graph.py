@@ -1,0 +1,53 @@
+"""A model of a table as one ONNX graph: its encoding, its estimator, its calibration."""
+
+from dataclasses import replace
+
+import numpy as np
+from onnx import ModelProto
+
+from falaj.training.errors import TrainingError
+from falaj.training.export.estimator_forest import forest_of
+from falaj.training.export.forest_graph import ml_opset_of, sums_graph
+from falaj.training.export.graph import ML, Growth
+from falaj.training.export.original import Original
+from falaj.training.export.scores_graph import link_graph, outputs_graph
+from falaj.training.export.tabular import Tabular
+from falaj.training.export.tabular_original import MATRIX
+from falaj.training.export.target import Target
+
+
+def tabular_graph(original: Original, target: Target) -> ModelProto:
+    """Return the graph of an Original whose model is a Tabular."""
+    tabular: Tabular = original.model
+    grow = Growth(original.inputs)
+    matrix = _matrix(grow, tabular)
+    forest = forest_of(tabular.estimator)
+    if forest is None:
+        raise TrainingError("not yet")
+    # Codes are whole numbers already.
+    numbers = tuple(column for column in forest.truncated if column < len(tabular.numbers))
+    forest = replace(forest, truncated=numbers)
+    target = replace(target, ml_opset=ml_opset_of(forest, target))
+    sums = sums_graph(grow, forest, matrix, "FP32", target)
+    scores = link_graph(grow, forest.link, forest.slope, sums)
+    outputs_graph(
+        grow, scores, forest.outputs, original.outputs, original.classes, tabular.calibration, target
+    )
+    return grow.finish(original.outputs, target)
+
+
+def _matrix(grow: Growth, tabular: Tabular) -> str:
+    """Add the encoding; return the tensor FP32 [rows, numbers + categories]."""
+    parts = [MATRIX] if tabular.numbers else []
+    for name, known in tabular.categories.items():
+        places = np.arange(len(known), dtype=np.float32).tolist()
+        code = grow.node(
+            "LabelEncoder",
+            name,
+            domain=ML,
+            keys_strings=list(known),
+            values_floats=places,
+            default_float=float("nan"),
+        )
+        parts.append(code)
+    return parts[0] if len(parts) == 1 else grow.node("Concat", *parts, axis=1)
