@@ -17,11 +17,30 @@ def forest_of(estimator: Any) -> Forest | None:
         from falaj.training.export.lightgbm_forest import lightgbm_forest
 
         return lightgbm_forest(booster_of(estimator))
+    if family == "xgboost":
+        from falaj.training.export.xgboost_forest import xgboost_forest
+
+        return xgboost_forest(booster_of(estimator))
+    if family == "catboost":
+        from falaj.training.export.catboost_forest import catboost_forest
+
+        return catboost_forest(estimator)
+    if family == "sklearn":
+        from falaj.training.export.sklearn_forest import sklearn_forest
+
+        return sklearn_forest(estimator)
     return None
 
 
 def booster_of(estimator: Any) -> Any:
-    """Return the booster of LightGBM's and XGBoost's estimators, or what is one already."""
+    """Return the booster of LightGBM's and XGBoost's estimators, or what is one already.
+
+    XGBoost's estimators predict up to their best iteration, its boosters with all that they have.
+    """
     if hasattr(estimator, "booster_"):
         return estimator.booster_
-    return estimator.get_booster() if hasattr(estimator, "get_booster") else estimator
+    if not hasattr(estimator, "get_booster"):
+        return estimator
+    booster = estimator.get_booster()
+    best = booster.attr("best_iteration")
+    return booster if best is None else booster[: int(best) + 1]

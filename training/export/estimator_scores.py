@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falaj.training.errors import TrainingError
+from falaj.training.export.estimator_forest import booster_of
 from falaj.training.export.library import family_of
 from falaj.training.export.original import Family
 
@@ -23,6 +24,9 @@ def scores_of(estimator: Any, classes: int) -> Scores:
     """
     make: dict[Family, Callable[[Any, int], Scores]] = {
         "lightgbm": _lightgbm,
+        "xgboost": _xgboost,
+        "catboost": _catboost,
+        "torch": _torch,
         "sklearn": _sklearn,
     }
     family = family_of(estimator)
@@ -45,8 +49,52 @@ def width_of(scores: NDArray[np.float64], classes: int, where: str) -> None:
         raise TrainingError(f"{where}: expected the scores of {told}, got {width} a row")
 
 
-def _lightgbm(booster: Any, classes: int) -> Scores:
+def _lightgbm(model: Any, classes: int) -> Scores:
+    booster = booster_of(model)
     return lambda matrix: booster.predict(matrix)
+
+
+def _xgboost(model: Any, classes: int) -> Scores:
+    import xgboost
+
+    booster = booster_of(model)
+    names, kinds = booster.feature_names, booster.feature_types
+    categorical = kinds is not None and "c" in kinds
+
+    def compute(matrix: NDArray[np.float32]) -> NDArray[Any]:
+        data = xgboost.DMatrix(
+            matrix, feature_names=names, feature_types=kinds, enable_categorical=categorical
+        )
+        return np.asarray(booster.predict(data))
+
+    return compute
+
+
+def _catboost(model: Any, classes: int) -> Scores:
+    from falaj.training.export.catboost_forest import catboost_scores
+
+    return lambda matrix: catboost_scores(model, matrix, classes)
+
+
+def _torch(module: Any, classes: int) -> Scores:
+    """A module gives logits: one of the second class of two, or one of each."""
+    import torch
+
+    def compute(matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+        training = module.training
+        module.eval()
+        with torch.no_grad():
+            answered = module(torch.from_numpy(np.ascontiguousarray(matrix)))
+        module.train(training)
+        logits = answered.numpy().astype(np.float64).reshape(len(matrix), -1)
+        if not classes:
+            return np.asarray(logits)
+        if logits.shape[1] == 1:
+            return np.asarray(1.0 / (1.0 + np.exp(-logits)))
+        raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+
+    return compute
 
 
 def _sklearn(estimator: Any, classes: int) -> Scores:

@@ -61,6 +61,7 @@ class Forest:
         link, slope: What makes scores of the sums; `slope` is the sigmoids'.
         truncated: Columns of which only the integer part counts, where members are looked for.
         zeros: Columns of which zeros, no further from 0 than ZERO, are NaN.
+        whole: Columns of which numbers that are not whole are NaN.
     """
 
     trees: tuple[Tree, ...]
@@ -73,6 +74,7 @@ class Forest:
     slope: float = 1.0
     truncated: tuple[int, ...] = ()
     zeros: tuple[int, ...] = ()
+    whole: tuple[int, ...] = ()
 
 
 def constant(values: NDArray[np.float64], output: int = 0) -> Tree:
@@ -150,6 +152,7 @@ def thresholds(forest: Forest, input: str, columns: int) -> tuple[Thresholds, ..
         for column in np.unique([*feature, *forest.zeros]):
             edges = [edge] if column in forest.zeros else []
             values = distinct(np.array([*value[feature == column], *edges]))
+            values = values[np.isfinite(values)]  # at most an infinity: any but NaN
             if column >= columns or not len(values):
                 continue
             found.append(Thresholds(input, int(column), values, rule is Rule.AT_MOST))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
+from falaj.training.export.datatypes import dtype_of
 from falaj.training.export.forest import ZERO, Forest, Rule, Tree, constant
 from falaj.training.export.graph import ML, Growth
 from falaj.training.export.target import TREE_ENSEMBLE_ML_OPSET, Target
@@ -50,6 +51,8 @@ def sums_graph(grow: Growth, forest: Forest, x: str, given: Literal["FP32", "FP6
         x = _truncated(grow, forest, x)
     if forest.zeros:
         x = _without_zeros(grow, forest, x, given)
+    if forest.whole:
+        x = _without_fractions(grow, forest, x, given)
     if given != width:
         x = grow.node("Cast", x, to=TensorProto.DOUBLE)
     # The base comes first, as libraries begin their sums with it.
@@ -78,10 +81,16 @@ def _truncated(grow: Growth, forest: Forest, x: str) -> str:
 
 def _without_zeros(grow: Growth, forest: Forest, x: str, given: Literal["FP32", "FP64"]) -> str:
     """Put NaN for zeros in the columns in which they are missing values."""
-    dtype = np.float32 if given == "FP32" else np.float64
-    zero = grow.node("LessOrEqual", grow.node("Abs", x), grow.constant(ZERO, dtype))
+    zero = grow.node("LessOrEqual", grow.node("Abs", x), grow.constant(ZERO, dtype_of(given)))
     missing = grow.node("And", zero, _chosen(grow, forest, forest.zeros))
-    return grow.node("Where", missing, grow.constant(np.nan, dtype), x)
+    return grow.node("Where", missing, grow.constant(np.nan, dtype_of(given)), x)
+
+
+def _without_fractions(grow: Growth, forest: Forest, x: str, given: Literal["FP32", "FP64"]) -> str:
+    """Put NaN for numbers that are not whole in the columns in which only those are known."""
+    broken = grow.node("Not", grow.node("Equal", x, grow.node("Floor", x)))
+    missing = grow.node("And", broken, _chosen(grow, forest, forest.whole))
+    return grow.node("Where", missing, grow.constant(np.nan, dtype_of(given)), x)
 
 
 def _chosen(grow: Growth, forest: Forest, columns: tuple[int, ...]) -> str:

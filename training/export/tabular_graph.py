@@ -25,8 +25,12 @@ def tabular_graph(original: Original, target: Target) -> ModelProto:
     if forest is None:
         raise TrainingError("not yet")
     # Codes are whole numbers already.
-    numbers = tuple(column for column in forest.truncated if column < len(tabular.numbers))
-    forest = replace(forest, truncated=numbers)
+    numbers = range(len(tabular.numbers))
+    forest = replace(
+        forest,
+        truncated=tuple(of for of in forest.truncated if of in numbers),
+        whole=tuple(of for of in forest.whole if of in numbers),
+    )
     target = replace(target, ml_opset=ml_opset_of(forest, target))
     sums = sums_graph(grow, forest, matrix, "FP32", target)
     scores = link_graph(grow, forest.link, forest.slope, sums)

@@ -62,7 +62,9 @@ def around_thresholds(original: Original, arrays: Arrays, most: int = 4000) -> A
     rows: list[tuple[str, int, np.float32]] = []
     for one in original.thresholds:
         nearest = one.values.astype(np.float32)
-        for values in (nearest, np.nextafter(nearest, -np.inf), np.nextafter(nearest, np.inf)):
+        with np.errstate(over="ignore"):
+            beside = (nearest, np.nextafter(nearest, -np.inf), np.nextafter(nearest, np.inf))
+        for values in (of[np.isfinite(of)] for of in beside):
             rows += [(one.input, one.column, value) for value in values]
     assert rows
     order = np.random.default_rng(1).permutation(len(rows))[:most]
