@@ -1,0 +1,175 @@
+"""The nodes of a graph's tree ensembles, and which rows come to them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import onnx
+
+TREES = ("TreeEnsembleClassifier", "TreeEnsembleRegressor")
+_ALL_TREES = (*TREES, "TreeEnsemble")
+_SUMMED = 512  # rows of which leaves are summed to know how large the sums become
+Ints = NDArray[np.int64]
+Matrix = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class TreeNodes:
+    """One ensemble. Nodes are rows of all arrays but `roots`, whatever tree they are of.
+
+    Attributes:
+        tensor: What the ensemble takes, by its name in the graph: a matrix of features.
+        feature: INT64: which column a node compares.
+        value: FP64: with what.
+        mode: INT8: how, as a place in MODES.
+        yes, no: INT64: the nodes where a row goes on; of leaves themselves.
+        missing_yes: BOOL: where a row without a value goes on.
+        roots: INT64 [trees].
+        weights: FP64 [nodes, targets]: what leaves add.
+    """
+
+    tensor: str
+    feature: Ints
+    value: NDArray[np.float64]
+    mode: NDArray[np.int8]
+    yes: Ints
+    no: Ints
+    missing_yes: NDArray[np.bool_]
+    roots: Ints
+    weights: NDArray[np.float64]
+
+    @property
+    def branches(self) -> Ints:
+        """The nodes that compare."""
+        return np.flatnonzero(self.mode != LEAF)
+
+    @cached_property
+    def _modes(self) -> list[int]:
+        return sorted({int(mode) for mode in np.unique(self.mode)} - {LEAF})
+
+    def next_nodes(self, nodes: Ints, values: Matrix) -> Ints:
+        """Return where rows at nodes go, by the values that the nodes look at."""
+        value = self.value[nodes].astype(values.dtype)
+        goes = np.isnan(values) & self.missing_yes[nodes]
+        for mode in self._modes:
+            by_mode = _COMPARISONS[mode](values, value)
+            goes |= by_mode if len(self._modes) == 1 else by_mode & (self.mode[nodes] == mode)
+        return np.where(goes, self.yes[nodes], self.no[nodes])
+
+    def paths(self, features: Matrix, tree: int) -> list[Ints]:
+        """Return the nodes at which each row of a matrix of features is, level by level, in one tree."""
+        every, at = np.arange(features.shape[0]), np.full(features.shape[0], self.roots[tree])
+        levels = [at]
+        while True:
+            after = self.next_nodes(at, features[every, self.feature[at]])
+            if np.array_equal(after, at):
+                return levels
+            levels.append(after)
+            at = after
+
+    def visitors(self, features: Matrix, rng: np.random.Generator) -> Ints:
+        """Return for each node two rows that come to it, [nodes, 2]; one twice where no other does, and -1
+        where none of the matrix does."""
+        found = np.full((self.feature.size, 2), -1, np.int64)
+        order = rng.permutation(features.shape[0])
+        mixed = features[order]
+        for tree in range(self.roots.size):
+            for level in self.paths(mixed, tree):
+                found[level, 0] = order
+                found[level[::-1], 1] = order[::-1]
+        return found
+
+    def largest_sum(self, features: Matrix) -> float:
+        """Return how large the sums of leaves become on the way from tree to tree, in some rows."""
+        some = features[:_SUMMED]
+        total, largest = np.zeros((some.shape[0], self.weights.shape[1])), 0.0
+        for tree in range(self.roots.size):
+            total += self.weights[self.paths(some, tree)[-1]]
+            largest = max(largest, float(np.abs(total).max(initial=0.0)))
+        return largest
+
+
+MODES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ", "LEAF")
+LEAF = MODES.index("LEAF")
+_COMPARISONS = (np.less_equal, np.less, np.greater_equal, np.greater, np.equal, np.not_equal)
+
+
+def tree_ensembles(model: "onnx.ModelProto") -> list[TreeNodes]:
+    """Return the ensembles of a graph, of ai.onnx.ml 1 to 3 and outside of inner graphs."""
+    return [_read(node) for node in model.graph.node if node.op_type in TREES]
+
+
+def only_compares(model: "onnx.ModelProto") -> bool:
+    """Whether numbers reach the outputs through trees alone, so that answers change in steps."""
+    reached = {
+        info.name for info in model.graph.input if info.type.tensor_type.elem_type not in _NOT_NUMBERS
+    } - {weight.name for weight in model.graph.initializer}
+    seen_trees = False
+    for node in model.graph.node:  # in the order in which they run
+        if node.op_type in _ALL_TREES and node.domain == "ai.onnx.ml":
+            seen_trees = True
+        elif reached.intersection(node.input):
+            reached.update(node.output)
+    return seen_trees and not reached.intersection(info.name for info in model.graph.output)
+
+
+_NOT_NUMBERS = (8, 9)  # STRING and BOOL of TensorProto
+
+
+def _read(node: "onnx.NodeProto") -> TreeNodes:
+    given = _attributes(node)
+    tree = np.asarray(given["nodes_treeids"], np.int64)
+    span = int(max(given["nodes_nodeids"])) + 1
+    key = tree * span + np.asarray(given["nodes_nodeids"], np.int64)
+    order = np.argsort(key, kind="stable")
+
+    def place(nodes: Any, trees: Ints = tree) -> Ints:
+        wanted = trees * span + np.asarray(nodes, np.int64)
+        return order[np.minimum(np.searchsorted(key[order], wanted), key.size - 1)]
+
+    mode = np.array([MODES.index(name.decode()) for name in given["nodes_modes"]], np.int8)
+    every, leaf = np.arange(key.size), mode == LEAF
+    yes = np.where(leaf, every, place(given["nodes_truenodeids"]))
+    no = np.where(leaf, every, place(given["nodes_falsenodeids"]))
+    child = np.zeros(key.size, bool)
+    child[yes[~leaf]] = child[no[~leaf]] = True
+    missing = np.asarray(given.get("nodes_missing_value_tracks_true") or np.zeros(key.size), bool)
+    value = np.asarray(given.get("nodes_values_as_tensor", given.get("nodes_values")), np.float64)
+    feature = np.asarray(given["nodes_featureids"], np.int64)
+    return TreeNodes(
+        tensor=node.input[0],
+        feature=np.where(leaf, 0, feature),
+        value=value,
+        mode=mode,
+        yes=yes,
+        no=no,
+        missing_yes=missing & ~leaf,
+        roots=np.flatnonzero(~child),
+        weights=_weights(given, place, key.size),
+    )
+
+
+def _weights(given: dict[str, Any], place: Any, nodes: int) -> NDArray[np.float64]:
+    kind = "class" if "class_ids" in given else "target"
+    targets = np.asarray(given[f"{kind}_ids"], np.int64)
+    weight = np.asarray(given.get(f"{kind}_weights_as_tensor", given.get(f"{kind}_weights")), np.float64)
+    at = place(given[f"{kind}_nodeids"], np.asarray(given[f"{kind}_treeids"], np.int64))
+    dense = np.zeros((nodes, int(targets.max(initial=0)) + 1))
+    np.add.at(dense, (at, targets), weight)
+    if given.get("aggregate_function", b"SUM") == b"AVERAGE":
+        dense /= max(1, len(set(given["nodes_treeids"])))
+    return dense
+
+
+def _attributes(node: "onnx.NodeProto") -> dict[str, Any]:
+    from onnx import helper, numpy_helper
+
+    read = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+    return {
+        name: numpy_helper.to_array(value) if name.endswith("_as_tensor") else value
+        for name, value in read.items()
+    }
