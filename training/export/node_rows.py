@@ -5,7 +5,6 @@ computed by ONNX Runtime, and rows are sent down the trees. Nothing about right 
 """
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +28,8 @@ def node_windows(
 ) -> tuple[list[RowSet], Tried]:
     """Return at most so many rows at the nodes of a graph's trees, each made of a row that comes to it.
 
-    Each node of a number has windows in two such rows, and one without the value; each of a category has two
-    rows with categories that go different ways, and ones with none and with an unknown one.
+    Each node of a number has windows in two such rows, and one without the value; each of a category has one
+    with every category, with none and with an unknown one.
     """
     sources = graph.sources(rows, rng)
     trees = max(1, sum(each.roots.size for each in graph.ensembles))
@@ -40,8 +39,8 @@ def node_windows(
     made: list[RowSet] = []
     there = tried = 0
     for each in graph.ensembles:
-        crossings = _Crossings(graph, each, sources[each.tensor], original)
-        crossings.visit(seen, rng)
+        crossings = _Crossings(graph, each, sources[each.tensor], original, rng, most // 4)
+        crossings.visit(seen)
         reached = each.branches[crossings.visitors[each.branches, 0] >= 0]
         there += reached.size
         if share < 1:
@@ -56,6 +55,7 @@ class _Crossings:
     """One ensemble's nodes, and the rows that are made for them.
 
     Attributes:
+        most: Rows for one input of categories; if there would be more, nodes are a random choice.
         seen: Rows, of which `visitors` [nodes, 2] come to the nodes.
     """
 
@@ -63,23 +63,25 @@ class _Crossings:
     trees: TreeNodes
     sources: dict[int, Source]
     original: Original
+    rng: np.random.Generator
+    most: int
     seen: Arrays = field(default_factory=dict)
     visitors: Indices = field(default_factory=lambda: np.empty((0, 2), np.int64))
     numbers: list[Edit] = field(default_factory=list)
     pairs: list[Edit] = field(default_factory=list)
     blanks: list[Edit] = field(default_factory=list)
 
-    def visit(self, rows: Arrays, rng: np.random.Generator) -> None:
+    def visit(self, rows: Arrays) -> None:
         """Find who comes to each node; where no row does, change one that comes to the node above."""
         self.seen = rows
-        self.visitors = self.trees.visitors(self.graph.features(rows)[self.trees.tensor], rng)
+        self.visitors = self.trees.visitors(self.graph.features(rows)[self.trees.tensor], self.rng)
         made = 0
         while made < _MADE:
             edits = self._led_down(_MADE - made)
             if not edits:
                 return
             new = concatenated([edit.rows(self.seen) for edit in edits])
-            found = self.trees.visitors(self.graph.features(new)[self.trees.tensor], rng)
+            found = self.trees.visitors(self.graph.features(new)[self.trees.tensor], self.rng)
             missing = (self.visitors[:, 0] < 0) & (found[:, 0] >= 0)
             if not missing.any():
                 return
@@ -129,9 +131,11 @@ class _Crossings:
         dtype = self.seen[source.input].dtype
         self.blanks.append(Edit(source.input, first, column, np.full(nodes.size, np.nan, dtype)))
         if source.direct:
-            bases = self.visitors[nodes].ravel()
-            points = np.repeat(windows(self.trees.value[nodes], dtype), 2, axis=0)
-            self.numbers.append(window_edit(source.input, bases, np.repeat(column, 2), points))
+            node, value = self.trees.compared_with(nodes)
+            bases = self.visitors[node].ravel()
+            points = np.repeat(windows(value, dtype), 2, axis=0)
+            columns = np.full(bases.size, source.column)
+            self.numbers.append(window_edit(source.input, bases, columns, points))
             return int(nodes.size)
         edit, found = _bisected(self.graph, self.trees, source, self.seen, nodes, first)
         self.numbers += [edit] if edit is not None else []
@@ -143,9 +147,17 @@ class _Crossings:
         for value in ("", UNSEEN[0]):
             self.blanks.append(Edit(source.input, first, column, np.full(nodes.size, value, object)))
         known = np.array(self.original.categories.get(source.input, ()), object)
-        edit = _category_pairs(self.graph, self.trees, source, known, self.seen, nodes, self.visitors)
-        self.pairs += [edit] if edit is not None else []
-        return int(nodes.size) if edit is not None else 0
+        if known.size < 2:
+            return 0
+        if nodes.size * known.size * 2 > self.most:
+            nodes = np.sort(self.rng.choice(nodes, max(1, self.most // (known.size * 2)), replace=False))
+            first = self.visitors[nodes, 0]
+        # One category after the other: each step between two is one that both models take, or neither.
+        steps = np.stack([known[:-1], known[1:]], axis=1).ravel()
+        base = np.repeat(first, steps.size)
+        values = np.tile(steps, nodes.size)
+        self.pairs.append(Edit(source.input, base, np.full(base.size, source.column), values))
+        return int(nodes.size)
 
     def sets(self) -> list[RowSet]:
         """Return the rows that were made."""
@@ -158,36 +170,6 @@ class _Crossings:
             rows = concatenated([edit.rows(self.seen) for edit in self.blanks])
             wanted.append(RowSet("nodes without a value", rows, groups))
         return [each for each in wanted if each is not None]
-
-
-def _category_pairs(
-    graph: Graph,
-    trees: TreeNodes,
-    source: Source,
-    known: NDArray[Any],
-    seen: Arrays,
-    nodes: Indices,
-    visitors: Indices,
-) -> Edit | None:
-    """Rows that come to a node, with two categories that go different ways, the nearest of each."""
-    if not known.size:
-        return None
-    column = np.full(known.size, source.column)
-    every = Edit(source.input, np.zeros(known.size, np.int64), column, known)
-    codes = graph.features(every.rows(seen))[trees.tensor]
-    base, value = [], []
-    for node in nodes.tolist():
-        code = codes[:, trees.feature[node]]
-        yes = trees.next_nodes(np.full(known.size, node), code) == trees.yes[node]
-        if yes.any() and not yes.all():
-            distance = np.nan_to_num(np.abs(code - trees.value[node]), nan=np.inf)
-            ways = [np.flatnonzero(way) for way in (yes, ~yes)]
-            for row in visitors[node].tolist():
-                base += [row, row]
-                value += [known[way[np.argmin(distance[way])]] for way in ways]
-    if not base:
-        return None
-    return Edit(source.input, np.array(base), np.full(len(base), source.column), np.array(value, object))
 
 
 def _bisected(

@@ -1,6 +1,7 @@
 """The nodes of a graph's tree ensembles, and which rows come to them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import onnx
 
-TREES = ("TreeEnsembleClassifier", "TreeEnsembleRegressor")
-_ALL_TREES = (*TREES, "TreeEnsemble")
+TREES = ("TreeEnsembleClassifier", "TreeEnsembleRegressor", "TreeEnsemble")
 _SUMMED = 512  # rows of which leaves are summed to know how large the sums become
 Ints = NDArray[np.int64]
 Matrix = NDArray[Any]
@@ -30,6 +30,7 @@ class TreeNodes:
         missing_yes: BOOL: where a row without a value goes on.
         roots: INT64 [trees].
         weights: FP64 [nodes, targets]: what leaves add.
+        members: What a node of BRANCH_MEMBER looks for.
     """
 
     tensor: str
@@ -41,6 +42,7 @@ class TreeNodes:
     missing_yes: NDArray[np.bool_]
     roots: Ints
     weights: NDArray[np.float64]
+    members: Mapping[int, NDArray[np.float32]] = field(default_factory=dict)
 
     @property
     def branches(self) -> Ints:
@@ -56,9 +58,25 @@ class TreeNodes:
         value = self.value[nodes].astype(values.dtype)
         goes = np.isnan(values) & self.missing_yes[nodes]
         for mode in self._modes:
-            by_mode = _COMPARISONS[mode](values, value)
+            by_mode = self._is_member(nodes, values) if mode == MEMBER else _COMPARISONS[mode](values, value)
             goes |= by_mode if len(self._modes) == 1 else by_mode & (self.mode[nodes] == mode)
         return np.where(goes, self.yes[nodes], self.no[nodes])
+
+    @cached_property
+    def _member_keys(self) -> Ints:
+        found = [_keys(np.full(some.size, node), some) for node, some in self.members.items()]
+        return np.sort(np.concatenate(found)) if found else np.empty(0, np.int64)
+
+    def _is_member(self, nodes: Ints, values: Matrix) -> NDArray[np.bool_]:
+        keys = _keys(nodes, values.astype(np.float32))
+        place = np.minimum(np.searchsorted(self._member_keys, keys), self._member_keys.size - 1)
+        return np.asarray(self._member_keys[place] == keys)
+
+    def compared_with(self, nodes: Ints) -> tuple[Ints, NDArray[np.float64]]:
+        """Return nodes with the numbers that they compare with, a node once for each of its members."""
+        numbers = [self.members.get(node, self.value[node : node + 1]) for node in nodes.tolist()]
+        sizes = [each.size for each in numbers]
+        return np.repeat(nodes, sizes), np.concatenate([np.empty(0), *numbers])
 
     def paths(self, features: Matrix, tree: int) -> list[Ints]:
         """Return the nodes at which each row of a matrix of features is, level by level, in one tree."""
@@ -93,13 +111,29 @@ class TreeNodes:
         return largest
 
 
-MODES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ", "LEAF")
-LEAF = MODES.index("LEAF")
+# In the order of TreeEnsemble's numbers; LEAF is ours.
+MODES = (
+    "BRANCH_LEQ",
+    "BRANCH_LT",
+    "BRANCH_GTE",
+    "BRANCH_GT",
+    "BRANCH_EQ",
+    "BRANCH_NEQ",
+    "BRANCH_MEMBER",
+    "LEAF",
+)
+MEMBER, LEAF = MODES.index("BRANCH_MEMBER"), MODES.index("LEAF")
 _COMPARISONS = (np.less_equal, np.less, np.greater_equal, np.greater, np.equal, np.not_equal)
 
 
+def _keys(nodes: Ints, values: NDArray[np.float32]) -> Ints:
+    """A number for each pair of a node and a value; 0.0 and -0.0 are one value."""
+    bits = np.ascontiguousarray(values + np.float32(0)).view(np.uint32)
+    return nodes * np.int64(2**32) + bits.astype(np.int64)
+
+
 def tree_ensembles(model: "onnx.ModelProto") -> list[TreeNodes]:
-    """Return the ensembles of a graph, of ai.onnx.ml 1 to 3 and outside of inner graphs."""
+    """Return the ensembles of a graph, outside of inner graphs."""
     return [_read(node) for node in model.graph.node if node.op_type in TREES]
 
 
@@ -110,7 +144,7 @@ def only_compares(model: "onnx.ModelProto") -> bool:
     } - {weight.name for weight in model.graph.initializer}
     seen_trees = False
     for node in model.graph.node:  # in the order in which they run
-        if node.op_type in _ALL_TREES and node.domain == "ai.onnx.ml":
+        if node.op_type in TREES and node.domain == "ai.onnx.ml":
             seen_trees = True
         elif reached.intersection(node.input):
             reached.update(node.output)
@@ -122,6 +156,53 @@ _NOT_NUMBERS = (8, 9)  # STRING and BOOL of TensorProto
 
 def _read(node: "onnx.NodeProto") -> TreeNodes:
     given = _attributes(node)
+    return _read_ensemble(node, given) if node.op_type == "TreeEnsemble" else _read_older(node, given)
+
+
+def _read_ensemble(node: "onnx.NodeProto", given: dict[str, Any]) -> TreeNodes:
+    """Of version 5: its leaves come after its nodes."""
+    weight = np.asarray(given["leaf_weights"], np.float64)
+    mode = np.asarray(given["nodes_modes"], np.int8)
+    inner, every = mode.size, mode.size + weight.size
+    leaves = np.arange(inner, every)
+
+    def below(way: str) -> Ints:
+        place = np.asarray(given[f"nodes_{way}nodeids"], np.int64)
+        is_leaf = np.asarray(given[f"nodes_{way}leafs"], bool)
+        return np.concatenate([np.where(is_leaf, inner + place, place), leaves])
+
+    def padded(values: Any, dtype: Any) -> NDArray[Any]:
+        return np.concatenate([np.asarray(values, dtype), np.zeros(weight.size, dtype)])
+
+    dense = np.zeros((every, int(given["n_targets"])))
+    dense[leaves, np.asarray(given["leaf_targetids"], np.int64)] = weight
+    roots = np.asarray(given["tree_roots"], np.int64)
+    members = _members(np.flatnonzero(mode == MEMBER), given.get("membership_values"))
+    return TreeNodes(
+        tensor=node.input[0],
+        feature=padded(given["nodes_featureids"], np.int64),
+        value=padded(given["nodes_splits"], np.float64),
+        mode=np.concatenate([mode, np.full(weight.size, LEAF, np.int8)]),
+        yes=below("true"),
+        no=below("false"),
+        missing_yes=padded(given.get("nodes_missing_value_tracks_true") or np.zeros(inner), bool),
+        roots=roots,
+        weights=dense / max(1, roots.size) if given.get("aggregate_function", 1) == 0 else dense,
+        members=members,
+    )
+
+
+def _members(nodes: Ints, values: NDArray[Any] | None) -> dict[int, NDArray[np.float32]]:
+    """What nodes look for: one list after the other, with NaN between them."""
+    if values is None or not nodes.size:
+        return {}
+    ends = np.flatnonzero(np.isnan(values))
+    parts = np.split(np.asarray(values, np.float32), ends)
+    lists = [part[~np.isnan(part)] for part in parts][: nodes.size]
+    return dict(zip(nodes.tolist(), lists, strict=True))
+
+
+def _read_older(node: "onnx.NodeProto", given: dict[str, Any]) -> TreeNodes:
     tree = np.asarray(given["nodes_treeids"], np.int64)
     span = int(max(given["nodes_nodeids"])) + 1
     key = tree * span + np.asarray(given["nodes_nodeids"], np.int64)
@@ -166,10 +247,10 @@ def _weights(given: dict[str, Any], place: Any, nodes: int) -> NDArray[np.float6
 
 
 def _attributes(node: "onnx.NodeProto") -> dict[str, Any]:
-    from onnx import helper, numpy_helper
+    from onnx import TensorProto, helper, numpy_helper
 
     read = {each.name: helper.get_attribute_value(each) for each in node.attribute}
     return {
-        name: numpy_helper.to_array(value) if name.endswith("_as_tensor") else value
+        name: numpy_helper.to_array(value) if isinstance(value, TensorProto) else value
         for name, value in read.items()
     }
