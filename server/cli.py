@@ -17,6 +17,7 @@ from falaj._core import Error
 from falaj.features.cli import features
 from falaj.server.ops.log_lines import printable
 from falaj.server.serve_flags import given_flags, with_serve_flags
+from falaj.training.fit.cli import train
 
 if TYPE_CHECKING:
     from falaj.server.repository_client import RepositoryClient
@@ -29,6 +30,7 @@ app = typer.Typer(name="falaj", no_args_is_help=True, add_completion=False, pret
 models = typer.Typer(invoke_without_command=True)
 app.add_typer(models, name="models")
 app.add_typer(features, name="features")
+app.command()(train)
 
 Url = Annotated[str, typer.Option(metavar="URL", help="Of the running server.")]
 OwnUrl = Annotated[str | None, typer.Option(metavar="URL", help="Of the running server.")]
