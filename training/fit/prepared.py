@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,12 @@ from numpy.typing import NDArray
 from falaj.training.errors import TrainingError
 from falaj.training.fit.codes import coded, known_values
 from falaj.training.fit.estimators.job import Rows
+from falaj.training.fit.leaks import early_views, refuse_leaks, telling_columns
 from falaj.training.fit.spec import TrainSpec
 from falaj.training.fit.split import PARTS, Part, Split, split_table
 from falaj.training.fit.table import Table, read_table
 
+_MOST_LOOKED_AT = 50_000  # rows, for columns that tell the target
 _FITTED: tuple[Part, Part] = ("train", "validation")
 
 
@@ -42,10 +45,15 @@ class Prepared:
 
 
 def prepare(spec: TrainSpec) -> Prepared:
-    """Read and divide the data. Raises TrainingError, see `read_table` and `split_table`."""
+    """Read and divide the data.
+
+    Raises:
+        TrainingError: See `read_table` and `split_table`; or it has what is not known when a model is asked.
+    """
     table = read_table(spec.data)
     split = split_table(table, spec.split, spec.seed)
     parts = {part: table.take(split.rows(part)) for part in PARTS}
+    _refuse_leaks(spec, parts["train"])
     known = known_values(parts["train"])
     weights = _class_weights(spec, parts["train"])
     rows: dict[Part, Rows] = {}
@@ -54,6 +62,17 @@ def prepare(spec: TrainSpec) -> Prepared:
         weight = np.array(weights)[of.target] if weights else np.ones(len(of))
         rows[part] = Rows(coded(of.matrix, of.categories, known), of.target, weight)
     return Prepared(spec, table, split, parts, known, rows, weights)
+
+
+def _refuse_leaks(spec: TrainSpec, train: Table) -> None:
+    every = max(1, len(train) // _MOST_LOOKED_AT)
+    some = train.take(np.arange(0, len(train), every))
+    numbers = {name: some.matrix[:, i] for i, name in enumerate(some.numbers)}
+    leaks = telling_columns(numbers, some.categories, some.target, some.task)
+    manifest = train.source.manifest
+    if manifest is not None:
+        leaks += early_views(Path(manifest.path))
+    refuse_leaks(leaks, spec.data.allow_leaks)
 
 
 def frame_of(table: Table) -> Any:

@@ -40,10 +40,13 @@ class DataSpec:
         group: Rows of one value of it never come apart.
         features: The columns that the model takes; by default all that nothing else is said of.
         exclude: Columns that it does not take.
-        categories: Columns of numbers that are names all the same; text always is.
+        categories: Columns of numbers that are names all the same; text always is. A key of a feature export
+            that is one is a feature, too.
         segments: Columns by whose values metrics are told apart.
         on_missing: Of a feature export: as the model will be bound. By `reject`, rows whose request would be
             refused are left out.
+        allow_leaks: Columns, and views as `view NAME@VERSION`, that are known when the model is asked, though
+            they look otherwise, see leaks.py.
     """
 
     path: str
@@ -56,6 +59,7 @@ class DataSpec:
     categories: tuple[str, ...] = ()
     segments: tuple[str, ...] = ()
     on_missing: OnMissing = "default"
+    allow_leaks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

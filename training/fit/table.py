@@ -297,7 +297,7 @@ def _choose(
             left_out[name] = "group"
         elif name in data.exclude:
             left_out[name] = "excluded"
-        elif export is not None and name in export.keys:
+        elif export is not None and name in export.keys and name not in data.categories:
             left_out[name] = "key"
         elif export is not None and name in export.statuses:
             left_out[name] = "status"
