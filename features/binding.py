@@ -195,7 +195,7 @@ def write_binding(version_folder: Path, binding: Binding) -> None:
     """
     if not version_folder.is_dir():
         raise DefinitionError(f"{version_folder}: no such folder of a model version")
-    bundle = _read(version_folder) or {}
+    bundle = read_parts(version_folder) or {}
     bundle["features"] = _plain(binding)
     written = version_folder / f".{BUNDLE}.new"
     written.write_text(json.dumps(bundle, ensure_ascii=False, indent=2) + "\n")
@@ -208,7 +208,7 @@ def read_binding(version_folder: Path) -> Binding | None:
     Raises:
         DefinitionError: It cannot be read, or a view in it is not what its hash says.
     """
-    bundle = _read(version_folder)
+    bundle = read_parts(version_folder)
     if bundle is None or bundle.get("features") is None:
         return None
     try:
@@ -217,7 +217,12 @@ def read_binding(version_folder: Path) -> Binding | None:
         raise DefinitionError(f"{version_folder / BUNDLE}: features: cannot be read: {error!r}") from error
 
 
-def _read(version_folder: Path) -> dict[str, Any] | None:
+def read_parts(version_folder: Path) -> dict[str, Any] | None:
+    """Return all of the version's `bundle.json`; None where there is none.
+
+    Raises:
+        DefinitionError: It cannot be read, or is no object.
+    """
     path = version_folder / BUNDLE
     try:
         bundle = json.loads(path.read_bytes())

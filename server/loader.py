@@ -21,6 +21,8 @@ from falaj.server.probe import Probe, probe, sample
 from falaj.server.python_model import model_factory
 from falaj.server.tensors import Tensor, check_configured, of_backend
 from falaj.server.tune import Choice, tune
+from falaj.training.errors import TrainingError
+from falaj.training.export.bundle_files import verify_bundle
 
 # Largest request of a model whose max_batch_size was not configured: more rows than a batch run alone.
 _MAX_REQUEST_ROWS = 1 << 20
@@ -72,6 +74,7 @@ def load_version(
     """
     begin = time.monotonic()
     path = model_file(source)
+    _check_files(source)
     if path.suffix == ".py":
         backend, choice, found = _load_python(source, path)
     else:
@@ -99,6 +102,18 @@ def model_file(source: Source) -> Path:
         f"model '{source.name}' version {source.version}: expected {' or '.join(names)} in its folder, "
         f"found {', '.join(sorted(p.name for p in folder.iterdir())) or 'nothing'}"
     )
+
+
+def _check_files(source: Source) -> None:
+    """Raise ConfigError where a file is not the one that was exported: its answers were not proven."""
+    where = f"{source.name}: {BUNDLE}"
+    try:
+        differ = verify_bundle(source.folder)
+    except TrainingError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    if differ:
+        told = "; ".join(map(str, differ))
+        raise ConfigError(f"{where}: version {source.version} is not what was exported: {told}")
 
 
 def _load_onnx(
