@@ -3,7 +3,7 @@
 import platform
 
 from falaj import _core
-from falaj.server.onnxruntime_library import find_onnxruntime
+from falaj.training.onnxruntime_library import find_onnxruntime
 
 
 def versions() -> dict[str, str]:

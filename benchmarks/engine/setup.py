@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from falaj.server.onnxruntime_library import find_onnxruntime
+from falaj.training.onnxruntime_library import find_onnxruntime
 from tests import zoo
 from tests.zoo.model import Arrays, ZooModel
 

@@ -4,7 +4,7 @@ are, as settings for a shell's `export`."""
 import sys
 from pathlib import Path
 
-from falaj.server.onnxruntime_library import find_onnxruntime
+from falaj.training.onnxruntime_library import find_onnxruntime
 from tests import zoo
 
 folder = zoo.save(zoo.mlp(), Path(sys.argv[1]).resolve())

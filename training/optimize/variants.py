@@ -1,0 +1,189 @@
+"""How each variant is made of a model."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from falaj.training.errors import TrainingError
+from falaj.training.export.original import Arrays
+from falaj.training.optimize.calibration import quantise_statically
+from falaj.training.optimize.quiet import quantiser_quiet
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+_INT8 = {"DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QAttention", "DynamicQuantizeLSTM"}
+# What INT8 and FP16 are for, where one of the factors is constant.
+_PRODUCTS = {"MatMul", "Gemm", "Conv", "ConvTranspose", "Attention", "LSTM", "GRU"}
+# Products with constants: what dynamic INT8 makes faster. Its convolutions are slower than those of FP32.
+_DYNAMIC = ["MatMul", "Gemm", "Attention", "LSTM"]
+
+
+class NotApplicable(Exception):
+    """A variant that cannot be made of this model; the message says why."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What variants are made of.
+
+    Attributes:
+        source: The model.
+        prepared: The same with constants folded, batch normalisation merged into convolutions, and shapes.
+        calibration: Rows that are like those to be served.
+        answers: The original's to them.
+        folder: For files in between.
+    """
+
+    source: Path
+    prepared: Path
+    calibration: Arrays
+    answers: Mapping[str, NDArray[Any]]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A kind of variant.
+
+    Attributes:
+        make: Writes it to a path and returns how it was made; raises NotApplicable.
+        portable: Whether it is right on machines with another processor.
+    """
+
+    name: str
+    told: str
+    make: Callable[[Start, Path], str]
+    portable: bool = True
+
+
+def prepare(source: Path, folder: Path) -> Path:
+    """Write the model as conversions want it, and return where.
+
+    Raises:
+        TrainingError: It cannot be optimised at all.
+    """
+    with quantiser_quiet():
+        from onnxruntime.quantization.shape_inference import quant_pre_process
+
+        prepared = folder / "prepared.onnx"
+        try:
+            quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+        except Exception as error:
+            raise TrainingError(f"{source.name}: cannot be prepared for variants: {error}") from error
+    return prepared
+
+
+def chosen_variants(names: tuple[str, ...] | None) -> tuple[Variant, ...]:
+    """Return the variants of these names; by default those that are portable.
+
+    Raises:
+        TrainingError: There is none of a name.
+    """
+    if names is None:
+        return tuple(variant for variant in VARIANTS if variant.portable)
+    known = {variant.name: variant for variant in VARIANTS}
+    for name in names:
+        if name not in known:
+            raise TrainingError(f"variants: expected some of {', '.join(known)}, got {name!r}")
+    return tuple(known[name] for name in dict.fromkeys(names))
+
+
+def _graph(level: str) -> Callable[[Start, Path], str]:
+    def make(start: Start, out: Path) -> str:
+        with quantiser_quiet():
+            import onnxruntime
+
+            options = onnxruntime.SessionOptions()
+            options.graph_optimization_level = getattr(
+                onnxruntime.GraphOptimizationLevel, f"ORT_ENABLE_{level.upper()}"
+            )
+            options.optimized_model_filepath = str(out)
+            options.log_severity_level = 3  # that the level is for this machine is told by the variant
+            onnxruntime.InferenceSession(str(start.source), options, providers=["CPUExecutionProvider"])
+        return f"saved by ONNX Runtime {onnxruntime.__version__} after its optimisations of level {level}"
+
+    return make
+
+
+def _half(start: Start, out: Path) -> str:
+    import onnx
+
+    _check_products(start.prepared)
+    with quantiser_quiet():
+        from onnxruntime.transformers.float16 import convert_float_to_float16
+
+        made = convert_float_to_float16(onnx.load(start.prepared), keep_io_types=True)
+    if not _has_half(made):
+        raise NotApplicable("nothing in it became FP16")
+    onnx.save(made, out)
+    return "weights and arithmetic in FP16; inputs and outputs as they were"
+
+
+def _dynamic(per_channel: bool) -> Callable[[Start, Path], str]:
+    def make(start: Start, out: Path) -> str:
+        _check_products(start.prepared)
+        with quantiser_quiet():
+            from onnxruntime.quantization import QuantType, quantize_dynamic
+
+            quantize_dynamic(
+                str(start.prepared),
+                str(out),
+                op_types_to_quantize=_DYNAMIC,
+                per_channel=per_channel,
+                weight_type=QuantType.QInt8,
+            )
+        _check_quantised(out)
+        scale = "channel" if per_channel else "tensor"
+        return f"weights INT8 by {scale}; activations UINT8, by the range of each batch"
+
+    return make
+
+
+def _static(weights_only: bool) -> Callable[[Start, Path], str]:
+    def make(start: Start, out: Path) -> str:
+        _check_products(start.prepared)
+        how = quantise_statically(
+            start.prepared, out, start.calibration, start.answers, start.folder, weights_only=weights_only
+        )
+        _check_quantised(out)
+        return how
+
+    return make
+
+
+def _check_products(prepared: Path) -> None:
+    import onnx
+
+    graph = onnx.load(prepared).graph
+    constant = {tensor.name for tensor in graph.initializer}
+    if not any(node.op_type in _PRODUCTS and constant.intersection(node.input) for node in graph.node):
+        raise NotApplicable("no product or convolution with constants in it")
+
+
+def _check_quantised(path: Path) -> None:
+    import onnx
+
+    if not any(node.op_type in _INT8 for node in onnx.load(path).graph.node):
+        raise NotApplicable("nothing in it became INT8")
+
+
+def _has_half(model: "ModelProto") -> bool:
+    from onnx import TensorProto
+
+    return any(tensor.data_type == TensorProto.FLOAT16 for tensor in model.graph.initializer)
+
+
+VARIANTS: tuple[Variant, ...] = (
+    Variant("graph-basic", "standard operators, optimised once", _graph("basic")),
+    Variant("graph-extended", "with ONNX Runtime's own operators", _graph("extended")),
+    Variant("graph-all", "laid out for this machine's processor", _graph("all"), portable=False),
+    Variant("fp16", "16-bit floats", _half),
+    Variant("int8-dynamic", "INT8, activations scaled by batch", _dynamic(per_channel=False)),
+    Variant("int8-dynamic-channel", "the same, weights scaled by channel", _dynamic(per_channel=True)),
+    Variant("int8-static", "INT8, activations scaled by calibration", _static(weights_only=False)),
+    Variant("int8-static-weights", "the same, of products with weights alone", _static(weights_only=True)),
+)
