@@ -18,6 +18,7 @@ from falaj.features.cli import features
 from falaj.server.ops.log_lines import printable
 from falaj.server.serve_flags import given_flags, with_serve_flags
 from falaj.training.fit.cli import train
+from falaj.training.optimize.cli import optimize
 
 if TYPE_CHECKING:
     from falaj.server.repository_client import RepositoryClient
@@ -31,6 +32,7 @@ models = typer.Typer(invoke_without_command=True)
 app.add_typer(models, name="models")
 app.add_typer(features, name="features")
 app.command()(train)
+app.command()(optimize)
 
 Url = Annotated[str, typer.Option(metavar="URL", help="Of the running server.")]
 OwnUrl = Annotated[str | None, typer.Option(metavar="URL", help="Of the running server.")]

@@ -1,0 +1,150 @@
+"""Where a model lies, and the version that a variant of it becomes."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from falaj.features.binding import BUNDLE
+from falaj.features.durable import put, sync
+from falaj.training.errors import TrainingError
+from falaj.training.optimize.report import Report
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+_MODEL = "model.onnx"
+_VERSION = re.compile(r"[1-9][0-9]*")  # as the server tells a version's folder
+
+
+@dataclass(frozen=True)
+class Target:
+    """A model's file; `version` is its folder where it is one of a repository."""
+
+    file: Path
+    version: Path | None
+
+    def bundle(self) -> dict[str, Any] | None:
+        """Read its `bundle.json`; None where it has none. Raises TrainingError."""
+        if self.version is None:
+            return None
+        path = self.version / BUNDLE
+        try:
+            told = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise TrainingError(f"{path}: cannot be read: {error}") from error
+        if not isinstance(told, dict):
+            raise TrainingError(f"{path}: expected an object, got {type(told).__name__}")
+        return told
+
+
+def target_at(path: Path) -> Target:
+    """Find the model: a file, a version's folder, or a model's, whose highest version it is.
+
+    Raises:
+        TrainingError: There is none.
+    """
+    if path.is_file():
+        in_version = path.name == _MODEL and _VERSION.fullmatch(path.absolute().parent.name)
+        return Target(path, path.absolute().parent if in_version else None)
+    versions = [int(each.name) for each in _versions(path)]
+    folder = path / str(max(versions)) if versions else path
+    if not (folder / _MODEL).is_file():
+        raise TrainingError(
+            f"{path}: expected a file of a model, a version's folder with {_MODEL}, or a model's folder"
+        )
+    in_version = _VERSION.fullmatch(folder.absolute().name)
+    return Target(folder / _MODEL, folder.absolute() if in_version else None)
+
+
+def write_file(model: "ModelProto", path: Path) -> None:
+    """Write a model to a file that is not there yet, whole or not at all. Raises TrainingError."""
+    if path.exists():
+        raise TrainingError(f"{path}: is there already")
+    made = path.with_name(f".{path.name}.new")
+    try:
+        made.write_bytes(model.SerializeToString())
+        put(made, path)
+    except OSError as error:
+        raise TrainingError(f"{path}: cannot be written: {error}") from error
+
+
+def write_version(target: Target, model: "ModelProto", report: Report) -> Path:
+    """Write the variant as the version after the highest, and return its folder.
+
+    It has every file of the version that it was made of, and a `bundle.json`, where that has one, which also
+    tells the model's new hash and the whole report. The folder is there whole or not at all.
+
+    Raises:
+        TrainingError: The target is no version, or the disk refuses.
+    """
+    if target.version is None:
+        raise TrainingError(f"{target.file}: is in no version's folder of a repository")
+    root = target.version.parent
+    try:
+        made = Path(tempfile.mkdtemp(prefix=".optimize-", dir=root))
+        try:
+            _fill(made, target, model, report)
+            return _named(made, root)
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise TrainingError(f"{root}: cannot be written: {error}") from error
+
+
+def _fill(folder: Path, target: Target, model: "ModelProto", report: Report) -> None:
+    assert target.version is not None
+    folder.chmod(0o755)  # made for this user alone, while it was no version yet
+    content = model.SerializeToString()
+    (folder / _MODEL).write_bytes(content)
+    for path in target.version.iterdir():
+        if path.is_file() and path.name not in (_MODEL, BUNDLE):
+            shutil.copyfile(path, folder / path.name)
+    bundle = target.bundle()
+    if bundle is not None:
+        told = _updated(bundle, model, content)
+        told["optimized"] = {"of_version": int(target.version.name), **report.plain()}
+        text = json.dumps(told, ensure_ascii=False, indent=2, allow_nan=False)
+        (folder / BUNDLE).write_text(text + "\n", encoding="utf-8")
+    for path in folder.iterdir():
+        sync(path)
+    sync(folder)
+
+
+def _updated(bundle: Mapping[str, Any], model: "ModelProto", content: bytes) -> dict[str, Any]:
+    told = dict(bundle)
+    if isinstance(told.get("files"), dict):
+        told["files"] = {**told["files"], _MODEL: hashlib.sha256(content).hexdigest()}
+    if isinstance(told.get("model"), dict):
+        opsets = {opset.domain or "ai.onnx": opset.version for opset in model.opset_import}
+        told["model"] = {**told["model"], "opset": opsets.get("ai.onnx"), "ir": model.ir_version}
+    return told
+
+
+def _named(made: Path, root: Path) -> Path:
+    """Give a complete folder the number after the highest."""
+    while True:
+        folder = root / str(max((int(each.name) for each in _versions(root)), default=0) + 1)
+        try:
+            os.rename(made, folder)
+        except OSError:
+            if not folder.exists():
+                raise
+            continue  # another took the number
+        sync(root)
+        return folder
+
+
+def _versions(root: Path) -> list[Path]:
+    if not root.is_dir():
+        return []
+    return [each for each in root.iterdir() if _VERSION.fullmatch(each.name) and each.is_dir()]
