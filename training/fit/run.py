@@ -209,6 +209,11 @@ def _fit(prepared: Prepared, folder: Path | None, jobs: int, scale: str, tell: T
     spec = prepared.spec
     tuned = None
     params = dict(spec.model.params)
+    if spec.tuning.trials and folder is not None:
+        from falaj.training.fit.tune import tune
+
+        tuned = tune(prepared, folder, jobs, scale, lambda share: tell("tuning", share))
+        params |= tuned.params
     threads = spec.threads or default_threads(spec.model.kind)
     rounds = spec.model.rounds or 0
 
