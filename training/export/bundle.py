@@ -101,8 +101,7 @@ def write_bundle(
     Raises:
         TrainingError: The name cannot be a folder's, the proof is no JSON, or the disk refuses.
     """
-    if not name or name.startswith(".") or Path(name).name != name or "\0" in name:
-        raise TrainingError(f"model name: expected one that a folder can have, got {name!r}")
+    check_model_name(name)
     told = {
         "format": FORMAT,
         "name": name,
@@ -131,6 +130,12 @@ def write_bundle(
             raise
     except OSError as error:
         raise TrainingError(f"{repository / name}: cannot be written: {error}") from error
+
+
+def check_model_name(name: str) -> None:
+    """Raise TrainingError where no folder of a repository can be called so."""
+    if not name or name.startswith(".") or Path(name).name != name or "\0" in name:
+        raise TrainingError(f"model name: expected one that a folder can have, got {name!r}")
 
 
 def read_bundle(version_folder: Path) -> Bundle:

@@ -28,6 +28,7 @@ from falaj.training.fit.bootstrap import Measured, Measures
 from falaj.training.fit.metrics import default_metric, metrics_of
 
 _MOST_ROWS = 60  # of a table
+_MOST_DRAWN = 24  # values of a segment, in a plot
 
 
 @dataclass(frozen=True)
@@ -168,13 +169,15 @@ def _by_value(evaluation: Evaluation, of: Mapping[str, Measures], title: str) ->
     if not of:
         return
     task = evaluation.asked.predicted.task
-    shown = default_metric(task)
     metrics = metrics_of(task)[:3]
-    if any(each.metrics[shown].value is not None for each in of.values()):
-        overall = evaluation.overall.metrics[shown].value
-        told = f"{shown} by {title}; the line is that of all rows."
-        width = int(max(3.4, 1.6 + 0.42 * len(of)) * 93)
-        yield Picture(card_plots.by_value(of, shown, overall, f"by {title}"), width, told)
+    for shown in dict.fromkeys((default_metric(task), metrics[0])):
+        drawn = {value: each for value, each in of.items() if each.metrics[shown].value is not None}
+        if len(drawn) > 1:
+            drawn = dict(list(drawn.items())[:_MOST_DRAWN])
+            overall = evaluation.overall.metrics[shown].value
+            told = f"{shown} by {title}; the line is that of all rows."
+            picture = card_plots.by_value(drawn, shown, overall, f"by {title}")
+            yield Picture(picture, int(card_plots.width_of(len(drawn)) * 93), told)
     rows = [
         [value or "(none)", f"{each.rows:,}", *(_with_interval(each.metrics[name]) for name in metrics)]
         for value, each in of.items()

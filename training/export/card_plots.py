@@ -95,23 +95,28 @@ def importance(columns: Mapping[str, tuple[float, float]], metric: str) -> bytes
 
 
 def by_value(measures: Mapping[str, Measures], metric: str, overall: float | None, title: str) -> bytes:
-    """Draw a metric of each month or of each value of a segment, with its interval and that of all rows."""
-    names = [name for name, each in measures.items() if each.metrics[metric].value is not None]
-    found = [measures[name].metrics[metric] for name in names]
+    """Draw a metric, where it is defined, of each month or value of a segment, and that of all rows."""
+    names = list(measures)
+    found = [each.metrics[metric] for each in measures.values()]
     values = np.array([each.value for each in found], np.float64)
     low = np.array([each.value if each.low is None else each.low for each in found], np.float64)
     high = np.array([each.value if each.high is None else each.high for each in found], np.float64)
     spread = np.maximum([values - low, high - values], 0)
-    figure, axes = _figure(max(3.4, 1.6 + 0.42 * len(names)), 3.4)
+    figure, axes = _figure(width_of(len(names)), 3.4)
     axes.errorbar(range(len(names)), values, yerr=spread, color=_BLUE, marker="o", markersize=4,
                   linestyle="none", linewidth=1.2, capsize=2)  # fmt: skip
     if overall is not None:
         axes.axhline(overall, color=_ORANGE, linewidth=1)
-    _label(axes.set_xticks, range(len(names)), names, rotation=60, ha="right")
+    _label(axes.set_xticks, range(len(names)), [name or "(none)" for name in names], rotation=60, ha="right")
     axes.set_xlim(-0.6, len(names) - 0.4)
     axes.set_ylabel(metric)
     axes.set_title(_short(title), fontsize=9, parse_math=False)
     return _png(figure)
+
+
+def width_of(values: int) -> float:
+    """Return how wide a plot of so many values is, in inches."""
+    return max(3.4, 1.6 + 0.42 * values)
 
 
 def roc_curve(

@@ -118,8 +118,9 @@ def test_card_tells_the_model_when_it_is_written(text: CardText, card: Card) -> 
             assert told in part
         for title in ("Data", "Quality", "Importance", "Parity", "Features", "Limits", "Versions"):
             assert title in part
-    assert text.html.count("<img") == 5  # ROC, calibration, months, a segment, importance
-    assert text.markdown.count("](card.html)") == 5
+    # ROC, calibration, log loss and AUC by month and by segment, importance
+    assert text.html.count("<img") == 7
+    assert text.markdown.count("](card.html)") == 7
 
 
 def test_card_is_the_same_when_it_is_written_again(text: CardText, card: Card) -> None:

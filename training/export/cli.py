@@ -1,0 +1,179 @@
+"""The command `falaj export`. What it needs is imported when it runs."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from falaj.training.errors import ExportRefused, TrainingError
+
+if TYPE_CHECKING:
+    from falaj.features.binding import BoundView
+    from falaj.features.registry import Registered
+    from falaj.features.transform import Transform
+    from falaj.training.export.card import Steward
+    from falaj.training.export.export import Exported, Subject
+    from falaj.training.export.wanted import Wanted
+
+_RUN = "run.json"  # by which the folder of a run is known
+_DATA_DIR = Path(".falaj")
+
+
+def export(
+    what: Annotated[Path, typer.Argument(metavar="WHAT", help="A run of `falaj train`.")],
+    name: Annotated[str, typer.Option(metavar="NAME", help="Of the model in the repository.")],
+    repository: Annotated[Path, typer.Option(metavar="DIR", help="Is made where it is not there.")] = Path(
+        "models"
+    ),
+    views: Annotated[
+        str | None,
+        typer.Option(metavar="A@1,B", help="Whose columns are looked up; by default those of the export."),
+    ] = None,
+    bind: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="X=A__INCOME,AMOUNT:FP32",
+            help="The columns of an input: features, and values of requests; repeatable. By default columns "
+            "called VIEW__COLUMN are features.",
+        ),
+    ] = None,
+    on_missing: Annotated[
+        str | None,
+        typer.Option(
+            metavar="default|nan|reject", help="For entities that are missing; by default as trained."
+        ),
+    ] = None,
+    transform: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE.py:NAME",
+            help="Runs before the model, in its graph; repeatable. By default those of the feature export.",
+        ),
+    ] = None,
+    purpose: Annotated[str, typer.Option(metavar="TEXT", help="For the model card.")] = "",
+    owner: Annotated[str, typer.Option(metavar="TEXT", help="For the model card.")] = "",
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the rows that are tried.")] = 0,
+    data_dir: Annotated[Path, typer.Option(metavar="FOLDER", help="Of what Falaj keeps.")] = _DATA_DIR,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> int:
+    """Write a model as a bundle that serves, if the exported graph answers as the model does.
+
+    The graph is run by Falaj's own engine on the training rows and on hostile ones. Where it answers
+    otherwise, nothing is written, the rows are shown, and the exit code is 1.
+    """
+    from falaj.training.export.export import export as make
+
+    wanted = _wanted(views, bind or [], on_missing, transform, data_dir)
+    wanted = replace(wanted, purpose=purpose, owner=owner)
+    with _progress() as tell:
+        tell("reading")
+        if (what / _RUN).is_file():
+            subject = _of_run(what, wanted)
+        else:
+            raise TrainingError(f"{what}: is no run of `falaj train`")
+        subject = replace(subject, stewards=_stewards(subject, data_dir))
+        try:
+            made = make(subject, repository, name, seed=seed, tell=tell)
+        except ExportRefused as error:
+            refusal = str(error)
+        else:
+            refusal = ""
+    if refusal:
+        if as_json:
+            print(json.dumps({"exported": None, "refused": refusal}, ensure_ascii=False))
+        sys.stderr.write(f"falaj: refused: {refusal}\n")
+        return 1
+    _show(made, subject, as_json)
+    return 0
+
+
+def _wanted(
+    views: str | None, bind: list[str], on_missing: str | None, transform: list[str] | None, data_dir: Path
+) -> "Wanted":
+    from falaj.features.binding import as_on_missing
+    from falaj.training.export.wanted import Wanted
+
+    missing = None if on_missing is None else as_on_missing(on_missing)
+    return Wanted(
+        views=None if views is None else _views(views, on_missing or "default", data_dir),
+        inputs=bind,
+        on_missing=missing,
+        transforms=None if transform is None else _transforms(transform),
+    )
+
+
+def _views(names: str, on_missing: str, data_dir: Path) -> "list[BoundView]":
+    from falaj.features.binding import BoundView, as_on_missing
+    from falaj.features.identity import view_of
+    from falaj.features.registry import Registry
+
+    registry = Registry(data_dir / "features.db")
+    found = [registry.named(name.strip()) for name in names.split(",")]
+    return [BoundView(view_of(each.meaning), as_on_missing(on_missing)) for each in found]
+
+
+def _transforms(references: Sequence[str]) -> "tuple[Transform, ...]":
+    from falaj.features.transform.load import load_transform
+
+    return tuple(map(load_transform, references))
+
+
+def _stewards(subject: "Subject", data_dir: Path) -> "dict[str, Steward]":
+    """Who answers for the views that are looked up, where their registry is at hand."""
+    from falaj.features.registry import Registry
+
+    path = data_dir / "features.db"
+    if subject.binding is None or not path.is_file():
+        return {}
+    wanted = {(each.view.name, each.view.version) for each in subject.binding.views}
+    return {
+        found.name: _steward(found)
+        for found in Registry(path).versions()
+        if (found.name, found.version) in wanted
+    }
+
+
+def _steward(found: "Registered") -> "Steward":
+    from falaj.features.view import Tags
+    from falaj.training.export.card import Steward
+
+    told = found.stewardship
+    return Steward(told["owner"], Tags(told["purpose"], told["sensitivity"], told["jurisdiction"]))
+
+
+def _of_run(folder: Path, wanted: "Wanted") -> "Subject":
+    from falaj.training.export.run_subject import subject_of_run
+
+    return subject_of_run(folder, wanted)
+
+
+def _show(made: "Exported", subject: "Subject", as_json: bool) -> None:
+    if as_json:
+        from falaj.training.export.bundle import read_bundle
+
+        bundle = read_bundle(made.folder)
+        told = {"exported": str(made.folder), "files": dict(bundle.files), "parity": dict(bundle.parity)}
+        print(json.dumps({**told, "metrics": list(bundle.metrics)}, ensure_ascii=False))
+        return
+    print("\n".join(made.parity.lines()))
+    for bound in () if subject.binding is None else subject.binding.inputs:
+        print(f"{bound.name}: {', '.join(map(str, bound.columns))}")
+    print(f"exported: {made.folder}")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """A line on standard error that says what is done; none where that is no terminal."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda what: None
+        return
+    with console.status("") as status:
+        yield lambda what: status.update(what)
