@@ -52,6 +52,7 @@ def catboost_forest(model: Any) -> Forest:
         features=1 + max(flat.values(), default=-1),
         outputs=len(base),
         base=base,
+        compares="FP32",
         link=_LINKS.get(loss_of(model), "identity"),
     )
 

@@ -30,4 +30,8 @@ def to_onnx(original: Original, target: Target | None = None) -> "ModelProto":
         from falaj.training.export.tabular_graph import tabular_graph
 
         return tabular_graph(original, target)
+    if original.family == "torch":
+        from falaj.training.export.torch_graph import module_graph
+
+        return module_graph(original, target)
     raise TrainingError(f"export: no graph of a {type(original.model).__name__}")

@@ -77,24 +77,9 @@ def _catboost(model: Any, classes: int) -> Scores:
 
 
 def _torch(module: Any, classes: int) -> Scores:
-    """A module gives logits: one of the second class of two, or one of each."""
-    import torch
+    from falaj.training.export.torch_original import probabilities, run
 
-    def compute(matrix: NDArray[np.float32]) -> NDArray[np.float64]:
-        training = module.training
-        module.eval()
-        with torch.no_grad():
-            answered = module(torch.from_numpy(np.ascontiguousarray(matrix)))
-        module.train(training)
-        logits = answered.numpy().astype(np.float64).reshape(len(matrix), -1)
-        if not classes:
-            return np.asarray(logits)
-        if logits.shape[1] == 1:
-            return np.asarray(1.0 / (1.0 + np.exp(-logits)))
-        raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(raised / raised.sum(axis=1, keepdims=True))
-
-    return compute
+    return lambda matrix: probabilities(run(module, {"x": matrix})[0], classes)
 
 
 def _sklearn(estimator: Any, classes: int) -> Scores:

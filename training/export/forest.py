@@ -57,7 +57,8 @@ class Forest:
         outputs: Number of sums.
         base: FP64 [outputs].
         divisor: By which the sums are divided.
-        sums: The datatype that the library sums in.
+        compares: The datatype that the library makes of x before it compares it.
+        sums: The datatype that it sums in.
         link, slope: What makes scores of the sums; `slope` is the sigmoids'.
         truncated: Columns of which only the integer part counts, where members are looked for.
         zeros: Columns of which zeros, no further from 0 than ZERO, are NaN.
@@ -69,6 +70,7 @@ class Forest:
     outputs: int
     base: NDArray[np.float64]
     divisor: float = 1.0
+    compares: Literal["FP32", "FP64"] = "FP64"
     sums: Literal["FP32", "FP64"] = "FP64"
     link: Link = "identity"
     slope: float = 1.0

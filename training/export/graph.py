@@ -84,7 +84,7 @@ class Growth:
         self.ir_version = max(int(model.ir_version), self.ir_version or 0)
         for imported in model.opset_import:
             if imported.domain in ("", "ai.onnx"):
-                self.opset = int(imported.version)
+                self.opset = max(int(imported.version), self.opset or 0)
             elif imported.domain == ML:
                 self.ml_opset = max(int(imported.version), self.ml_opset or 0)
             else:

@@ -48,6 +48,7 @@ def _averaged(trees: list[Any], estimator: Any, ending: str) -> Forest:
         outputs=made[0].leaves.shape[1],
         base=np.zeros(made[0].leaves.shape[1]),
         divisor=float(len(made)),
+        compares="FP32",
     )
 
 
@@ -93,6 +94,7 @@ def _gradient_boosting(estimator: Any, ending: str) -> Forest:
         features=int(estimator.n_features_in_),
         outputs=outputs,
         base=base,
+        compares="FP32",
         link=link,
         slope=2.0 if loss == "exponential" else 1.0,
     )

@@ -5,12 +5,10 @@ from dataclasses import replace
 import numpy as np
 from onnx import ModelProto
 
-from falaj.training.errors import TrainingError
-from falaj.training.export.estimator_forest import forest_of
-from falaj.training.export.forest_graph import ml_opset_of, sums_graph
+from falaj.training.export.estimator_graph import matrix_scores_graph, ml_opset
 from falaj.training.export.graph import ML, Growth
 from falaj.training.export.original import Original
-from falaj.training.export.scores_graph import link_graph, outputs_graph
+from falaj.training.export.scores_graph import outputs_graph
 from falaj.training.export.tabular import Tabular
 from falaj.training.export.tabular_original import MATRIX
 from falaj.training.export.target import Target
@@ -21,22 +19,12 @@ def tabular_graph(original: Original, target: Target) -> ModelProto:
     tabular: Tabular = original.model
     grow = Growth(original.inputs)
     matrix = _matrix(grow, tabular)
-    forest = forest_of(tabular.estimator)
-    if forest is None:
-        raise TrainingError("not yet")
-    # Codes are whole numbers already.
-    numbers = range(len(tabular.numbers))
-    forest = replace(
-        forest,
-        truncated=tuple(of for of in forest.truncated if of in numbers),
-        whole=tuple(of for of in forest.whole if of in numbers),
-    )
-    target = replace(target, ml_opset=ml_opset_of(forest, target))
-    sums = sums_graph(grow, forest, matrix, "FP32", target)
-    scores = link_graph(grow, forest.link, forest.slope, sums)
-    outputs_graph(
-        grow, scores, forest.outputs, original.outputs, original.classes, tabular.calibration, target
-    )
+    numbers = len(tabular.numbers)
+    codes = range(numbers, numbers + len(tabular.categories))
+    target = replace(target, ml_opset=ml_opset(tabular.estimator, target))
+    classes = len(original.classes)
+    scores, width = matrix_scores_graph(grow, tabular.estimator, matrix, codes, target, classes)
+    outputs_graph(grow, scores, width, original.outputs, original.classes, tabular.calibration, target)
     return grow.finish(original.outputs, target)
 
 

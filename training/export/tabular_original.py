@@ -38,7 +38,7 @@ def original_of_tabular(
     Raises:
         TrainingError: They do not fit each other.
     """
-    labels = _checked_classes(task, classes)
+    labels = checked_classes(task, classes)
     inputs, outputs = _inputs(tabular), outputs_of(labels)
     _check_names(inputs, outputs)
     if tabular.calibration is not None and task != "binary":
@@ -126,7 +126,8 @@ def codes(known: Sequence[str], values: NDArray[Any]) -> NDArray[np.float32]:
     return np.array(found, np.float32).reshape(values.shape)
 
 
-def _checked_classes(task: Task, classes: Sequence[int | str]) -> tuple[int | str, ...]:
+def checked_classes(task: Task, classes: Sequence[int | str]) -> tuple[int | str, ...]:
+    """Return the classes as plain numbers or text; raise a TrainingError if they do not fit the task."""
     expected: Mapping[Task, str] = {"binary": "2", "multiclass": "2 or more", "regression": "no"}
     count = len(classes)
     fits = {"binary": count == 2, "multiclass": count >= 2, "regression": not count}

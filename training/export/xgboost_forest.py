@@ -63,6 +63,7 @@ def xgboost_forest(booster: Any) -> Forest:
         features=int(told["num_feature"]),
         outputs=outputs,
         base=np.resize(_margin(_numbers(told["base_score"]), link), outputs).astype(np.float64),
+        compares="FP32",
         sums="FP32",
         link=link,
         truncated=tuple(sorted(categorical)),

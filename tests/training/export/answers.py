@@ -30,6 +30,7 @@ def assert_alike(
     within: float = 0.0,
     target: Target | None = None,
     near: float = 0.0,
+    model: ModelProto | None = None,
 ) -> ModelProto:
     """Check the graph's answers to all rows, to the first alone and to none; return the graph.
 
@@ -39,8 +40,9 @@ def assert_alike(
         within: How far a number may be off, relative where it is above 1.
         target: Of the graph.
         near: Rows whose two highest scores differ by no more may have another label.
+        model: The graph, where it is made already.
     """
-    model = to_onnx(original, target)
+    model = model or to_onnx(original, target)
     for rows in (None, 1, 0):
         some = {name: array[:rows] for name, array in arrays.items()}
         expected, got = original.predict(some), answer(model, some)

@@ -1,0 +1,136 @@
+"""Estimators that are not trees answer as graphs what scikit-learn answers."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn import (
+    calibration,
+    discriminant_analysis,
+    ensemble,
+    linear_model,
+    naive_bayes,
+    neighbors,
+    neural_network,
+    pipeline,
+    preprocessing,
+    svm,
+)
+from sklearn.impute import SimpleImputer
+
+from falaj.training.errors import TrainingError
+from falaj.training.export.convert import to_onnx
+from falaj.training.export.original import Arrays, Original, Task
+from falaj.training.export.tabular import Calibration, Tabular
+from falaj.training.export.tabular_original import original_of_tabular
+from falaj.training.export.target import Target
+from tests.training.export import tables
+from tests.training.export.answers import assert_alike, with_extremes
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+_NAMES = ("a", "b", "c", "d")
+# How far a float is off where skl2onnx writes FP32.
+_NARROW = 5e-6
+_CLASSIFIERS: dict[str, tuple[Any, float]] = {
+    "logistic": (linear_model.LogisticRegression(), 1e-7),
+    "sgd": (linear_model.SGDClassifier(loss="log_loss", random_state=0), 1e-7),
+    "lda": (discriminant_analysis.LinearDiscriminantAnalysis(), 1e-7),
+    "qda": (discriminant_analysis.QuadraticDiscriminantAnalysis(), 1e-6),
+    "gaussian": (naive_bayes.GaussianNB(), 1e-7),
+    "neighbours": (neighbors.KNeighborsClassifier(7), 1e-7),
+    "perceptron": (neural_network.MLPClassifier((9,), max_iter=60, random_state=0), 1e-7),
+    "calibrated": (calibration.CalibratedClassifierCV(linear_model.LogisticRegression(), cv=2), 1e-7),
+    "scaled": (
+        pipeline.make_pipeline(preprocessing.StandardScaler(), linear_model.LogisticRegression()),
+        1e-7,
+    ),
+    "scaled forest": (
+        pipeline.make_pipeline(
+            preprocessing.StandardScaler(), ensemble.RandomForestClassifier(9, max_depth=5, random_state=0)
+        ),
+        1e-7,
+    ),
+    "powers": (
+        pipeline.make_pipeline(
+            preprocessing.StandardScaler(),
+            preprocessing.PolynomialFeatures(3),
+            linear_model.LogisticRegression(),
+        ),
+        1e-7,
+    ),
+}
+_REGRESSORS: dict[str, tuple[Any, float]] = {
+    "linear": (linear_model.LinearRegression(), 1e-7),
+    "ridge": (linear_model.Ridge(), 1e-7),
+    "huber": (linear_model.HuberRegressor(), 1e-7),
+    "support": (svm.SVR(), _NARROW),
+    "linear support": (svm.LinearSVR(random_state=0), 1e-7),
+    "neighbours": (neighbors.KNeighborsRegressor(7), 1e-7),
+    "perceptron": (neural_network.MLPRegressor(hidden_layer_sizes=(9,), max_iter=60, random_state=0), 1e-7),
+}
+
+
+def _filled(seed: int = 0) -> Arrays:
+    return {"x": np.nan_to_num(tables.arrays(400, seed)["x"], nan=0.7)}
+
+
+def _original(estimator: Any, task: Task, given: Arrays, target: str = "") -> Original:
+    y = tables.targets({**tables.arrays(400), **given})[target or task]
+    estimator.fit(given["x"], y)
+    classes = {"binary": (0, 1), "multiclass": ("low", "some", "high"), "regression": ()}[task]
+    return original_of_tabular(Tabular(estimator, _NAMES), task=task, classes=classes)
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+@pytest.mark.parametrize("name", _CLASSIFIERS)
+def test_probabilities_are_alike_when_converted(name: str, task: Task) -> None:
+    estimator, within = _CLASSIFIERS[name]
+    original = _original(estimator, task, _filled())
+    assert_alike(original, _filled(3), within=within, near=within)
+    assert_alike(original, _filled(3), within=within, near=within, target=Target(13, 3, 8))
+
+
+@pytest.mark.parametrize("name", _REGRESSORS)
+def test_values_are_alike_when_converted(name: str) -> None:
+    estimator, within = _REGRESSORS[name]
+    assert_alike(_original(estimator, "regression", _filled()), _filled(3), within=within)
+
+
+@pytest.mark.parametrize("estimator", [linear_model.PoissonRegressor(), linear_model.GammaRegressor()])
+def test_values_are_exponents_when_the_link_is(estimator: Any) -> None:
+    assert_alike(_original(estimator, "regression", _filled(), "positive"), _filled(3), within=2e-7)
+
+
+def test_missing_values_are_filled_when_an_imputer_comes_first() -> None:
+    given = {"x": tables.arrays(400)["x"]}
+    estimator = pipeline.make_pipeline(
+        SimpleImputer(strategy="median", add_indicator=True),
+        preprocessing.StandardScaler(),
+        linear_model.LogisticRegression(),
+    )
+    original = _original(estimator, "binary", given)
+    assert_alike(original, given, within=1e-7, near=1e-7)
+    extreme = with_extremes(given, infinite=False)
+    assert_alike(original, {"x": np.clip(extreme["x"], -1e9, 1e9)}, within=1e-7, near=1e-7)
+
+
+def test_calibration_follows_when_the_model_is_linear() -> None:
+    plain = _original(linear_model.LogisticRegression(), "binary", _filled()).model
+    made = Tabular(plain.estimator, plain.numbers, calibration=Calibration("sigmoid", 0.5, 0.3))
+    assert_alike(original_of_tabular(made, task="binary", classes=(0, 1)), _filled(3), within=1e-7, near=1e-7)
+
+
+def test_estimator_is_refused_when_nothing_writes_it() -> None:
+    original = _original(linear_model.TheilSenRegressor(random_state=0), "regression", _filled())
+    original.model.estimator.__class__ = type(
+        "Own", (linear_model.TheilSenRegressor,), {"__module__": "sklearn."}
+    )
+    del original.model.estimator.coef_
+    with pytest.raises(TrainingError, match="Own: skl2onnx does not write it for this ONNX Runtime"):
+        to_onnx(original)
+
+
+def test_estimator_is_refused_when_it_has_no_probabilities() -> None:
+    model = linear_model.RidgeClassifier().fit(_filled()["x"], np.arange(400) % 2)
+    with pytest.raises(TrainingError, match="RidgeClassifier has no predict_proba"):
+        original_of_tabular(Tabular(model, _NAMES), task="binary", classes=(0, 1))
