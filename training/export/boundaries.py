@@ -1,7 +1,7 @@
 """Rows on both sides of every place at which a model's answer changes in one column."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -72,19 +72,19 @@ def window_edit(name: str, bases: Indices, columns: Indices, points: NDArray[Any
 
 
 def window_set(kind: str, edits: Sequence[Edit], rows: Arrays, window: int = WINDOW) -> RowSet | None:
-    """Return windows as a set of rows, without those that reach beyond a type's numbers; None of none."""
-    kept = []
-    for edit in edits:
-        whole = np.ones(edit.base.size, bool)
-        if edit.value.dtype.kind == "f":
-            within = np.isfinite(edit.value).reshape(-1, window).all(axis=1)
-            whole = np.repeat(within, window)
-        if whole.any():
-            kept.append(Edit(edit.input, edit.base[whole], edit.column[whole], edit.value[whole]))
-    if not kept:
+    """Return windows as a set of rows, infinities as the largest numbers; None of no windows."""
+    edits = [_finite(edit) for edit in edits if edit.base.size]
+    if not edits:
         return None
-    made = concatenated([edit.rows(rows) for edit in kept])
-    return RowSet(kind, made, np.concatenate([edit.column for edit in kept]), window)
+    made = concatenated([edit.rows(rows) for edit in edits])
+    return RowSet(kind, made, np.concatenate([edit.column for edit in edits]), window)
+
+
+def _finite(edit: Edit) -> Edit:
+    if edit.value.dtype.kind != "f":
+        return edit
+    info = np.finfo(edit.value.dtype)
+    return replace(edit, value=np.clip(edit.value, info.min, info.max))
 
 
 def bisected_windows(

@@ -17,7 +17,7 @@ from falaj.training.export.original import Arrays, Original
 from falaj.training.export.rows import Edit, Indices, RowSet, concatenated, count, flat, take
 from falaj.training.export.tree_nodes import TreeNodes
 
-_STEPS = 4_000_000  # of rows through trees: so many rows are sent down that there are about so many
+_STEPS = 2_000_000  # of rows through trees: so many rows are sent down that there are about so many
 _LEAST = 256  # rows that are sent down at least
 _MADE = 20_000  # rows that are made for nodes to which no real row comes
 _BISECTED = 4000  # nodes of a feature whose place is found by bisection

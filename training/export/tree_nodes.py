@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from falaj.training.export.neighbours import next_above, next_below
+
 if TYPE_CHECKING:
     import onnx
 
 TREES = ("TreeEnsembleClassifier", "TreeEnsembleRegressor", "TreeEnsemble")
 _SUMMED = 512  # rows of which leaves are summed to know how large the sums become
+_CANDIDATES = 1_000_000  # rows that are looked at for the nodes of an ensemble, all together
 Ints = NDArray[np.int64]
 Matrix = NDArray[Any]
 
@@ -90,16 +93,64 @@ class TreeNodes:
             at = after
 
     def visitors(self, features: Matrix, rng: np.random.Generator) -> Ints:
-        """Return for each node two rows that come to it, [nodes, 2]; one twice where no other does, and -1
-        where none of the matrix does."""
-        found = np.full((self.feature.size, 2), -1, np.int64)
+        """Return for each node two rows that come to it, [nodes, 2]: of some, or of all where they are not
+        many, those to whose leaf it matters most on which side of the node's number their value is.
+
+        One twice where no other does, and -1 where none of the matrix comes.
+        """
         order = rng.permutation(features.shape[0])
-        mixed = features[order]
+        candidates = self._candidates(features[order], max(4, _CANDIDATES // max(1, self.feature.size)))
+        node, place = np.nonzero(candidates >= 0)
+        row = order[candidates[node, place]]
+        matters = np.zeros(candidates.shape)
+        matters[node, place] = self._differences(features, node, row)
+        best = np.argsort(-np.where(candidates >= 0, matters, -1), axis=1, kind="stable")[:, :2]
+        found = np.take_along_axis(candidates, best, axis=1)
+        found = np.where(found < 0, found[:, :1], found)
+        return np.where(found < 0, -1, order[found])
+
+    def _candidates(self, features: Matrix, most: int) -> Ints:
+        """The first rows that come to each node, [nodes, candidates], -1 behind them."""
+        most = max(2, min(most, features.shape[0]))
+        found = np.full((self.feature.size, most), -1, np.int64)
         for tree in range(self.roots.size):
-            for level in self.paths(mixed, tree):
-                found[level, 0] = order
-                found[level[::-1], 1] = order[::-1]
+            for level in self.paths(features, tree):
+                order = np.argsort(level, kind="stable")
+                nodes = level[order]
+                new = np.ones(nodes.size, bool)
+                new[1:] = nodes[1:] != nodes[:-1]
+                first = np.maximum.accumulate(np.where(new, np.arange(nodes.size), 0))
+                rank = np.arange(nodes.size) - first
+                kept = rank < most
+                found[nodes[kept], rank[kept]] = order[kept]
         return found
+
+    def _differences(self, features: Matrix, nodes: Ints, rows: Ints) -> NDArray[np.float64]:
+        """How much another leaf adds where a row's value is on the other side of its node's number."""
+        total = np.zeros(nodes.size)
+        branch = np.flatnonzero(self.mode[nodes] != LEAF)
+        node, row = nodes[branch], rows[branch]
+        value = self.value[node].astype(features.dtype)
+        for at, each in enumerate(node.tolist() if self.members else ()):
+            value[at] = self.members[each][0] if self.members.get(each, value[:0]).size else value[at]
+        beside = value + 0.5  # of what has to be equal
+        exact = np.isin(self.mode[node], _EXACT)
+        two = [next_below(next_below(value)), next_above(next_above(value))]
+        ends = []
+        for side, exactly in zip(two, (value, beside), strict=True):
+            ends.append(self._leaves_from(features, node, row, np.where(exact, exactly, side)))
+        total[branch] = np.abs(self.weights[ends[0]] - self.weights[ends[1]]).max(axis=1, initial=0.0)
+        return total
+
+    def _leaves_from(self, features: Matrix, nodes: Ints, rows: Ints, values: Matrix) -> Ints:
+        """The leaves that rows at nodes come to, with these values of what the nodes compare."""
+        moved, at = self.feature[nodes], nodes
+        while True:
+            feature = self.feature[at]
+            after = self.next_nodes(at, np.where(feature == moved, values, features[rows, feature]))
+            if np.array_equal(after, at):
+                return at
+            at = after
 
     def largest_sum(self, features: Matrix) -> float:
         """Return how large the sums of leaves become on the way from tree to tree, in some rows."""
@@ -123,6 +174,7 @@ MODES = (
     "LEAF",
 )
 MEMBER, LEAF = MODES.index("BRANCH_MEMBER"), MODES.index("LEAF")
+_EXACT = [MODES.index(name) for name in ("BRANCH_EQ", "BRANCH_NEQ", "BRANCH_MEMBER")]
 _COMPARISONS = (np.less_equal, np.less, np.greater_equal, np.greater, np.equal, np.not_equal)
 
 

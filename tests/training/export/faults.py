@@ -7,6 +7,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+_CODES = (b"BRANCH_LEQ", b"BRANCH_LT", b"BRANCH_GTE", b"BRANCH_GT", b"BRANCH_EQ", b"BRANCH_NEQ")
+_AT_MOST, _BELOW, _EQUAL = (_CODES.index(name) for name in (b"BRANCH_LEQ", b"BRANCH_LT", b"BRANCH_EQ"))
 _LEAF = b"LEAF"
 
 
@@ -16,104 +18,174 @@ def copied(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def ensembles(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    return [node for node in model.graph.node if node.op_type.startswith("TreeEnsemble")]
+def nodes_of(model: onnx.ModelProto, kind: str) -> list[onnx.NodeProto]:
+    """The nodes whose operator begins so."""
+    return [node for node in model.graph.node if node.op_type.startswith(kind)]
+
+
+def trees(model: onnx.ModelProto) -> onnx.NodeProto:
+    (found,) = nodes_of(model, "TreeEnsemble")
+    return found
 
 
 def attribute(node: onnx.NodeProto, name: str) -> onnx.AttributeProto:
     return next(each for each in node.attribute if each.name == name)
 
 
-def branches(node: onnx.NodeProto) -> list[int]:
-    """The places of nodes that compare with a number."""
-    return [
-        i
-        for i, mode in enumerate(attribute(node, "nodes_modes").strings)
-        if mode in (b"BRANCH_LEQ", b"BRANCH_LT", b"BRANCH_GT", b"BRANCH_GTE")
-    ]
+def thresholds(model: onnx.ModelProto) -> NDArray[Any]:
+    """What the nodes of the trees compare with."""
+    values = onnx.helper.get_attribute_value(_thresholds(trees(model)))
+    return numpy_helper.to_array(values) if isinstance(values, onnx.TensorProto) else np.float32(values)
 
 
-def shifted(model: onnx.ModelProto, place: int, up: bool, ensemble: int = 0) -> onnx.ModelProto:
-    """One threshold moved to the next float32."""
+def _thresholds(node: onnx.NodeProto) -> onnx.AttributeProto:
+    names = ("nodes_splits", "nodes_values", "nodes_values_as_tensor")
+    return next(each for each in node.attribute if each.name in names)
+
+
+def with_thresholds(model: onnx.ModelProto, values: NDArray[Any]) -> onnx.ModelProto:
     model = copied(model)
-    values = attribute(ensembles(model)[ensemble], "nodes_values").floats
-    values[place] = float(np.nextafter(np.float32(values[place]), np.float32(np.inf if up else -np.inf)))
+    there = _thresholds(trees(model))
+    if there.floats:
+        there.floats[:] = values.tolist()
+    else:
+        there.t.CopyFrom(numpy_helper.from_array(values))
     return model
+
+
+def shifted(model: onnx.ModelProto, place: int, up: bool) -> onnx.ModelProto:
+    """One threshold moved to the next float32."""
+    values = np.array(thresholds(model))
+    with np.errstate(over="ignore"):
+        values[place] = np.nextafter(np.float32(values[place]), np.float32(np.inf if up else -np.inf))
+    return with_thresholds(model, values)
 
 
 def other_missing(model: onnx.ModelProto, place: int) -> onnx.ModelProto:
     """One node sends rows without a value the other way."""
     model = copied(model)
-    ways = attribute(ensembles(model)[0], "nodes_missing_value_tracks_true").ints
+    ways = attribute(trees(model), "nodes_missing_value_tracks_true").ints
     ways[place] = 1 - ways[place]
-    return model
-
-
-def with_thresholds(model: onnx.ModelProto, values: NDArray[np.float32]) -> onnx.ModelProto:
-    model = copied(model)
-    attribute(ensembles(model)[0], "nodes_values").floats[:] = values.tolist()
     return model
 
 
 def columns_swapped(model: onnx.ModelProto, first: int, second: int) -> onnx.ModelProto:
     """Trees look at one column where they should at the other."""
     model = copied(model)
-    for node in ensembles(model):
-        features = attribute(node, "nodes_featureids").ints
-        swap = {first: second, second: first}
-        features[:] = [swap.get(feature, feature) for feature in features]
+    features = attribute(trees(model), "nodes_featureids").ints
+    swap = {first: second, second: first}
+    features[:] = [swap.get(feature, feature) for feature in features]
     return model
 
 
-def telling(model: onnx.ModelProto, x: NDArray[np.float32]) -> list[int]:
-    """The nodes at which a number's way matters: to some row that comes there, in one of the trees."""
-    node = ensembles(model)[0]
-    read = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
-    names = list(zip(read["nodes_treeids"], read["nodes_nodeids"], strict=True))
-    places = {name: i for i, name in enumerate(names)}
-    kind = "class" if "class_ids" in read else "target"
-    leaves: dict[int, list[tuple[int, float]]] = {}
-    told = (read[f"{kind}_treeids"], read[f"{kind}_nodeids"], read[f"{kind}_ids"], read[f"{kind}_weights"])
-    for tree, leaf, target, weight in zip(*told, strict=True):
-        leaves.setdefault(places[tree, leaf], []).append((target, weight))
-    missing = read.get("nodes_missing_value_tracks_true") or [0] * len(names)
+def categories_swapped(model: onnx.ModelProto, encoder: int, first: int, second: int) -> onnx.ModelProto:
+    """Two categories have each other's code."""
+    model = copied(model)
+    keys = attribute(nodes_of(model, "LabelEncoder")[encoder], "keys_strings").strings
+    keys[first], keys[second] = keys[second], keys[first]
+    return model
 
-    def child(at: int, goes: bool) -> int:
-        below = read["nodes_truenodeids" if goes else "nodes_falsenodeids"][at]
-        return places[read["nodes_treeids"][at], below]
 
-    def walk(at: int, row: NDArray[np.float32]) -> tuple[int, list[int]]:
-        path = []
-        while read["nodes_modes"][at] != _LEAF:
+def category_dropped(model: onnx.ModelProto, encoder: int, dropped: int) -> onnx.ModelProto:
+    """One category is unknown."""
+    model = copied(model)
+    node = nodes_of(model, "LabelEncoder")[encoder]
+    del attribute(node, "keys_strings").strings[dropped]
+    del attribute(node, "values_floats").floats[dropped]
+    return model
+
+
+class Walk:
+    """Sends rows down the trees of a graph one by one: slow, and shares no code with the gate."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        node = trees(model)
+        self._read = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+        self._threshold = thresholds(model).astype(np.float64).tolist()
+        self._newer = node.op_type == "TreeEnsemble"
+        self._leaves: dict[int, list[Any]] = {}
+        if self._newer:
+            self._mode = numpy_helper.to_array(self._read["nodes_modes"]).tolist()
+            weights = numpy_helper.to_array(self._read["leaf_weights"]).tolist()
+            targets = self._read["leaf_targetids"]
+            self._leaves = {~i: [pair] for i, pair in enumerate(zip(targets, weights, strict=True))}
+            self.roots = list(self._read["tree_roots"])
+        else:
+            self._mode = [None if each == _LEAF else _CODES.index(each) for each in self._read["nodes_modes"]]
+            names = list(zip(self._read["nodes_treeids"], self._read["nodes_nodeids"], strict=True))
+            self._places = {name: i for i, name in enumerate(names)}
+            kind = "class" if "class_ids" in self._read else "target"
+            weights = next(
+                numpy_helper.to_array(value) if name.endswith("tensor") else value
+                for name, value in self._read.items()
+                if name.startswith(f"{kind}_weights")
+            )
+            told = [*(self._read[f"{kind}_{part}"] for part in ("treeids", "nodeids", "ids")), weights]
+            for tree, leaf, target, weight in zip(*told, strict=True):
+                self._leaves.setdefault(self._places[tree, leaf], []).append((target, weight))
+            self.roots = [self._places[tree, 0] for tree in sorted(set(self._read["nodes_treeids"]))]
+
+    def compares(self, at: int) -> bool:
+        """Whether a node compares with its threshold."""
+        return self._mode[at] in (_AT_MOST, _BELOW)
+
+    def _child(self, at: int, goes: bool) -> int:
+        way = "true" if goes else "false"
+        below = self._read[f"nodes_{way}nodeids"][at]
+        if not self._newer:
+            return self._places[self._read["nodes_treeids"][at], below]
+        return ~below if self._read[f"nodes_{way}leafs"][at] else below
+
+    def path(self, root: int, row: NDArray[Any]) -> tuple[Any, list[int]]:
+        """What the leaf adds that a row comes to, and the nodes on its way; () where one takes no number."""
+        at, path = root, []
+        while at not in self._leaves:
             path.append(at)
-            value, threshold = row[read["nodes_featureids"][at]], np.float32(read["nodes_values"][at])
-            compared = {b"BRANCH_LEQ": value <= threshold, b"BRANCH_LT": value < threshold}
-            at = child(at, bool(missing[at]) if np.isnan(value) else bool(compared[read["nodes_modes"][at]]))
-        return at, path
+            value, threshold = float(row[self._read["nodes_featureids"][at]]), self._threshold[at]
+            if np.isnan(value):
+                goes = bool(self._read.get("nodes_missing_value_tracks_true", [0] * len(self._mode))[at])
+            elif self._mode[at] in (_AT_MOST, _BELOW, _EQUAL):
+                mode = self._mode[at]
+                goes = value <= threshold if mode == _AT_MOST else value < threshold
+                goes = value == threshold if mode == _EQUAL else goes
+            else:
+                return (), path
+            at = self._child(at, goes)
+        return self._leaves[at], path
 
-    found = set()
-    for root in (places[tree, 0] for tree in sorted(set(read["nodes_treeids"]))):
-        for row in x:
-            for at in walk(root, row)[1]:
-                if at not in found:
+    def telling(self, rows: NDArray[np.float32], columns: int, missing: bool = False) -> list[int]:
+        """The nodes at which the way matters to some row that comes there: of what a number is on either
+        side of the threshold, or of whether it is missing.
+
+        Args:
+            columns: Nodes of the first so many features are looked at.
+        """
+        found: set[int] = set()
+        feature = self._read["nodes_featureids"]
+        for root in self.roots:
+            for row in rows:
+                for at in self.path(root, row)[1]:
+                    if at in found or feature[at] >= columns or not self.compares(at):
+                        continue
+                    if missing:
+                        found |= self._missing_matters(root, row, at)
+                        continue
                     ends = []
                     for step in (-np.inf, np.inf):
                         moved = row.copy()
-                        threshold = np.float32(read["nodes_values"][at])
-                        moved[read["nodes_featureids"][at]] = np.nextafter(threshold, np.float32(step))
-                        ends.append(leaves[walk(root, moved)[0]])
+                        with np.errstate(over="ignore"):  # beside the largest number there is infinity
+                            beside = np.nextafter(np.float32(self._threshold[at]), np.float32(step))
+                        moved[feature[at]] = beside
+                        ends.append(self.path(root, moved)[0])
                     found |= {at} if ends[0] != ends[1] else set()
-    return sorted(found)
+        return sorted(found)
 
-
-def initializer(model: onnx.ModelProto, name: str) -> NDArray[Any]:
-    found = next(each for each in model.graph.initializer if each.name == name)
-    return np.array(numpy_helper.to_array(found))
-
-
-def with_initializer(model: onnx.ModelProto, name: str, value: NDArray[Any]) -> onnx.ModelProto:
-    model = copied(model)
-    for each in model.graph.initializer:
-        if each.name == name:
-            each.CopyFrom(numpy_helper.from_array(value, name))
-    return model
+    def _missing_matters(self, root: int, row: NDArray[np.float32], at: int) -> set[int]:
+        moved = row.copy()
+        moved[self._read["nodes_featureids"][at]] = np.nan
+        leaf, path = self.path(root, moved)
+        if at not in path:
+            return set()
+        # The other way on, from the node's other child.
+        goes = bool(self._read["nodes_missing_value_tracks_true"][at])
+        return {at} if self.path(self._child(at, not goes), moved)[0] != leaf else set()

@@ -70,8 +70,8 @@ def test_export_passes_when_it_answers_as_its_original(name: str, request: pytes
     assert all(each is not None and each > 0.999 for each in correlations)
 
 
-def each_branch(case: Case, most: int) -> Iterator[int]:
-    places = faults.telling(case.model, case.rows["X"])
+def each_branch(case: Case, most: int, missing: bool = False) -> Iterator[int]:
+    places = faults.Walk(case.model).telling(case.rows["X"], case.rows["X"].shape[1], missing)
     assert len(places) >= most
     yield from np.random.default_rng(1).permutation(places)[:most].tolist()
 
@@ -95,7 +95,7 @@ def test_threshold_one_ulp_off_is_caught_when_its_leaves_are_nearer_than_the_bou
 
 
 def test_default_direction_is_caught_when_it_is_the_other(with_missing: Case) -> None:
-    for place in each_branch(with_missing, 6):
+    for place in each_branch(with_missing, 6, missing=True):
         assert not checked(with_missing, faults.other_missing(with_missing.model, place)).passed, place
 
 
