@@ -17,16 +17,14 @@ from tests.training.export.boosted_combinations import ISOTONIC, SIGMOID, catboo
 from tests.training.export.combinations import Exported
 from tests.training.export.matrix_data import Table, table
 from tests.training.export.sklearn_combinations import estimator
+from tests.training.export.threads import one_thread
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Threads of libraries wait for each other longer than they work on rows so few."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1):
+def _threads() -> Iterator[None]:
+    with one_thread():
         yield
 
 
