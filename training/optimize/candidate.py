@@ -13,6 +13,7 @@ from falaj import _core
 from falaj.training.errors import TrainingError
 from falaj.training.export.original import Arrays
 from falaj.training.onnxruntime_library import find_onnxruntime
+from falaj.training.optimize.quiet import without_folder
 
 _NAME = "candidate"
 # The server tries instances and threads; here every candidate has one of each.
@@ -79,7 +80,7 @@ def open_candidate(model: Path, folder: Path) -> Candidate:
         with Engine(folder, cores=1, strict=True) as engine:
             told = engine.describe(_NAME)
     except _core.Error as error:
-        why = str(error).replace(f"{version}/", "")
+        why = without_folder(str(error), version)
         raise TrainingError(f"{model.name}: the engine does not load it: {why}") from error
     return Candidate(
         path=version / "model.onnx",

@@ -13,13 +13,22 @@ from numpy.typing import NDArray
 from falaj.training.errors import TrainingError
 from falaj.training.export.original import Arrays
 from falaj.training.optimize.bounds import Bounds, SpeedRules
-from falaj.training.optimize.candidate import Candidate, check_rows, chosen, open_candidate, rows_of
+from falaj.training.optimize.candidate import (
+    Candidate,
+    check_rows,
+    chosen,
+    open_candidate,
+    rows_of,
+    taken,
+)
 from falaj.training.optimize.decision import decide, merit
 from falaj.training.optimize.machine import machine
 from falaj.training.optimize.metric import Metric, answer_for, loss_of
 from falaj.training.optimize.quality import Quality, agreement_of, failures
+from falaj.training.optimize.quiet import without_folder
 from falaj.training.optimize.report import OriginalReport, Report, VariantReport
 from falaj.training.optimize.speed import Samples, measure, rules_for, speeds_alone, speeds_of
+from falaj.training.optimize.trial import try_apart
 from falaj.training.optimize.variants import NotApplicable, Start, Variant, chosen_variants, prepare
 
 if TYPE_CHECKING:
@@ -27,7 +36,7 @@ if TYPE_CHECKING:
 
 Tell = Callable[[float], None]
 _MOST_CALIBRATION, _MOST_EVALUATION = 256, 10_000
-_LEAST_ROWS = 64
+_LEAST_ROWS, _TRIAL_ROWS = 64, 8
 _MAKING = 0.6  # share of the time, about
 _ORIGINAL = "original"
 
@@ -186,9 +195,8 @@ def _made(kind: Variant, start: Start) -> VariantReport:
     except NotApplicable as error:
         return VariantReport(kind.name, "not applicable", (str(error),), portable=kind.portable)
     except Exception as error:  # whatever the libraries raise of a model that they cannot convert
-        return VariantReport(
-            kind.name, "failed", (f"{type(error).__name__}: {error}",), portable=kind.portable
-        )
+        why = f"{type(error).__name__}: {without_folder(str(error), start.folder)}"
+        return VariantReport(kind.name, "failed", (why,), portable=kind.portable)
     content = path.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
     return VariantReport(
@@ -197,8 +205,10 @@ def _made(kind: Variant, start: Start) -> VariantReport:
 
 
 def _opened(found: VariantReport, start: Start) -> tuple[Candidate | None, VariantReport]:
+    path = start.folder / f"{found.name}.onnx"
     try:
-        opened = open_candidate(start.folder / f"{found.name}.onnx", start.folder / found.name)
+        try_apart(path, taken(start.calibration, 0, _TRIAL_ROWS), start.folder)
+        opened = open_candidate(path, start.folder / found.name)
     except TrainingError as error:
         return None, replace(found, outcome="failed", reasons=(str(error),))
     return opened, replace(found, batchable=opened.batchable, load_ms=opened.load_ms)

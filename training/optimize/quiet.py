@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 
 _WARNINGS, _ERRORS = 2, 3  # ONNX Runtime's severities; the first is what it begins with
 
@@ -31,6 +32,11 @@ def quantiser_quiet() -> Iterator[None]:
         onnxruntime.set_default_logger_severity(_WARNINGS)
         root.removeFilter(_is_foreign)
         sys.path[:] = path  # onnxruntime.transformers adds its own folder
+
+
+def without_folder(message: str, folder: Path) -> str:
+    """Return what a library says without the folder that its files are in for a while: reports stay."""
+    return message.replace(f"{folder}{os.sep}", "")
 
 
 def _is_foreign(record: logging.LogRecord) -> bool:

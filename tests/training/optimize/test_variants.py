@@ -1,5 +1,6 @@
 """Every variant of every kind of model: it loads, has the original's interface, and answers any batch."""
 
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,10 @@ import numpy as np
 import onnx
 import pytest
 
+from falaj.training.errors import TrainingError
 from falaj.training.optimize.candidate import Candidate, as_given, open_candidate
 from falaj.training.optimize.quality import agreement_of
+from falaj.training.optimize.trial import try_apart
 from falaj.training.optimize.variants import VARIANTS, NotApplicable, Start, Variant, prepare
 from tests.zoo.model import ZooModel, parse
 from tests.zoo.nets import conv_net, mlp
@@ -125,3 +128,28 @@ def test_variant_is_smaller_when_weights_have_fewer_bits(cases: dict[str, Case],
     for kind, share in (("fp16", 0.55), ("int8-static", 0.32)):
         _BY_NAME[kind].make(start, tmp_path / f"{kind}.onnx")
         assert (tmp_path / f"{kind}.onnx").stat().st_size < share * whole
+
+
+def test_failure_is_told_when_a_model_ends_the_process_or_is_refused(
+    cases: dict[str, Case], tmp_path: Path
+) -> None:
+    case = cases["mlp"]
+    try_apart(case.original.path, case.rows, tmp_path)
+    with pytest.raises(TrainingError, match=r"model\.onnx: .*Got: 3 Expected: 32"):
+        try_apart(case.original.path, {"x": np.zeros((2, 3), np.float32)}, tmp_path)
+    (tmp_path / "none.onnx").write_bytes(b"none")
+    with pytest.raises(TrainingError, match=r"none\.onnx: ONNX Runtime could not load 'none\.onnx'"):
+        try_apart(tmp_path / "none.onnx", case.rows, tmp_path)
+
+
+class SelfEnding:
+    """Ends the process that unpickles it, as a wrong read does."""
+
+    def __reduce__(self) -> tuple[Any, tuple[int]]:
+        return signal.raise_signal, (signal.SIGSEGV,)
+
+
+def test_failure_names_the_signal_when_the_process_is_ended(cases: dict[str, Case], tmp_path: Path) -> None:
+    ended: Any = {"x": SelfEnding()}
+    with pytest.raises(TrainingError, match=r"model\.onnx: ONNX Runtime ended the process by signal 11"):
+        try_apart(cases["mlp"].original.path, ended, tmp_path)
