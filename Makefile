@@ -29,8 +29,8 @@ format_sources = $(shell find csrc tests/native tests/fuzz benchmarks -name '*.c
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
 
-demo: venv  ## train, export and serve a small model, and query it
-	$(PY) -m falaj.training.demo
+demo: venv  ## train on real flights, export, serve, and replay July (ARGS=--exit: stop the server at the end)
+	$(PY) -m falaj.server demo build/demo $(ARGS)
 
 test: native-release venv  ## run the native tests and the Python tests
 	settings=$$($(PY) -m tests.zoo build/zoo) && export $$settings && ctest --preset release

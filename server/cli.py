@@ -17,6 +17,7 @@ from falaj._core import Error
 from falaj.features.cli import features
 from falaj.server.ops.log_lines import printable
 from falaj.server.serve_flags import given_flags, with_serve_flags
+from falaj.training.demo.cli import demo
 from falaj.training.export.cli import export
 from falaj.training.fit.cli import train
 from falaj.training.optimize.cli import optimize
@@ -35,6 +36,7 @@ app.add_typer(features, name="features")
 app.command()(train)
 app.command()(export)
 app.command()(optimize)
+app.command()(demo)
 
 Url = Annotated[str, typer.Option(metavar="URL", help="Of the running server.")]
 OwnUrl = Annotated[str | None, typer.Option(metavar="URL", help="Of the running server.")]
