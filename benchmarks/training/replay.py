@@ -22,7 +22,7 @@ from benchmarks.engine.machine import stamp
 from benchmarks.engine.report import Section, Target
 from falaj.training.demo import server
 from falaj.training.demo.data import TRAINED_AT
-from falaj.training.demo.outcome import BOUND, months_of, predictions_of
+from falaj.training.demo.outcome import BOUND, months_of, predictions_of, run_of
 from falaj.training.demo.replay import Pusher, Replayed, Transport, replay, waves
 from falaj.training.demo.screen import latencies, shown
 from falaj.training.demo.steps import MODEL, VIEWS, serve_flags
@@ -68,7 +68,8 @@ def _replayed(
 
 
 def _report(folder: Path, done: Replayed, transports: list[Transport], seconds: float) -> int:
-    expected = predictions_of(folder).scores[: len(done.late)]
+    run = run_of(folder)
+    expected = predictions_of(run).scores[: len(done.late)]
     title = f"{len(expected):,} flights, {done.pushed:,} rows pushed, {seconds:.0f} s"
     section = Section(title, ["by", "differ", "largest difference", "requests"])
     for place, each in enumerate(transports):
@@ -83,7 +84,7 @@ def _report(folder: Path, done: Replayed, transports: list[Transport], seconds: 
     months.notes.append(
         "without: scikit-learn's gradient boosting on the same rows, without the rolling features"
     )
-    for month in months_of(folder):
+    for month in months_of(folder, run):
         figures = [f"{month.flights:,}", f"{month.late:.1%}", f"{month.auc:.4f}", f"{month.plain_auc:.4f}"]
         months.rows.append([f"{month.month:02d}", *figures])
     print(months.text())
