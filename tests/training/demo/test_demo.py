@@ -59,11 +59,13 @@ def test_months_of_the_test_period_are_told_beside_a_plain_model(done: Done) -> 
 def test_server_stays_and_is_asked_by_key_until_it_is_stopped(done: Done) -> None:
     found = re.search(r"The server stays: (http://127\.0\.0\.1:\d+)/v2/models/late", done.said)
     assert found is not None
-    texts = {"carrier": "UA", "origin": "EWR", "dest": "IAH", "tailnum": "N14228"}
-    inputs = [{"name": k, "datatype": "BYTES", "shape": [1, 1], "data": [v]} for k, v in texts.items()]
-    inputs.append({"name": "scheduled", "datatype": "INT64", "shape": [1, 1], "data": [22877115]})
-    body = json.dumps({"inputs": inputs}).encode()
-    with urllib.request.urlopen(f"{found[1]}/v2/models/late/infer", body) as answer:
+    page = (_ROOT / "docs" / "demo.md").read_text(encoding="utf-8")
+    (body,) = re.findall(r"infer -d '(.*?)'", page, re.DOTALL)
+    (as_of,) = re.findall(r'add `(\{"name": "features_as_of".*?\})`', page, re.DOTALL)
+    asked = json.loads(body)
+    asked["inputs"].append(json.loads(as_of))
+    request = json.dumps(asked).encode()
+    with urllib.request.urlopen(f"{found[1]}/v2/models/late/infer", request) as answer:
         outputs = {each["name"]: each["data"] for each in json.load(answer)["outputs"]}
     assert sum(outputs["probabilities"]) == pytest.approx(1, abs=1e-6)
     server.stop(done.folder)
