@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from falaj.training.errors import TrainingError
 from falaj.training.export.library import require
 from falaj.training.export.original import Original
+from falaj.training.export.pipeline_original import Fitted
 from falaj.training.export.tabular import Tabular
 from falaj.training.export.target import Target, target_here
 
@@ -30,6 +31,10 @@ def to_onnx(original: Original, target: Target | None = None) -> "ModelProto":
         from falaj.training.export.tabular_graph import tabular_graph
 
         return tabular_graph(original, target)
+    if isinstance(original.model, Fitted):
+        from falaj.training.export.pipeline_graph import pipeline_graph
+
+        return pipeline_graph(original, target)
     if original.family == "torch":
         from falaj.training.export.torch_graph import module_graph
 

@@ -45,6 +45,8 @@ class Growth:
     ) -> str:
         """Add a node of one output; return the output's name."""
         name = output or self._name(operator)
+        if domain not in ("", ML):
+            self._domains.append(domain)
         self._graph.node.append(
             helper.make_node(operator, list(inputs), [name], domain=domain, name=f"{name}_", **attributes)
         )

@@ -24,12 +24,14 @@ def place_graph(grow: Growth, part: Part, known: Sequence[Any], where: str) -> s
     """
     missing = [at for at, value in enumerate(known) if value is None or value != value]
     if part.text:
-        keys = ["" if at in missing else value for at, value in enumerate(known)]
-        if not all(isinstance(key, str) for key in keys):
-            raise TrainingError(f"{where}: expected categories of text, got {keys[:5]}")
-        places = {key: at for at, key in enumerate(keys) if at not in missing or part.empty_is_missing}
-        if part.empty_is_missing and not missing:
-            places.pop("", None)
+        texts = {at: value for at, value in enumerate(known) if at not in missing}
+        if not all(isinstance(value, str) for value in texts.values()):
+            raise TrainingError(f"{where}: expected categories of text, got {list(texts.values())[:5]}")
+        # '' is text, unless it stands for a missing value.
+        places = {value: at for at, value in texts.items() if value or part.missing is None}
+        for at in missing:
+            if ("None" if known[at] is None else "NaN") == part.missing:
+                places[""] = at
         if not places:
             zero = grow.node("LabelEncoder", part.tensor, domain=ML, **_encoding({"": 0}, 0))
             return grow.node("Add", zero, grow.constant(len(known), np.int64))
@@ -92,7 +94,7 @@ def _ordinal(grow: Growth, of: Any, frame: Frame) -> Frame:
         unknown = np.nan if of.unknown_value is None else float(of.unknown_value)
         table = np.append(codes.astype(np.float64), unknown)
         for at, value in enumerate(known):
-            if value is None or value != value:
+            if value != value:  # None is a category like others to it
                 table[at] = of.encoded_missing_value
         made.append(Part(_rows_of(grow, table.reshape(-1, 1), place), 1))
     return tuple(made)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from falaj.training.errors import TrainingError
+from falaj.training.export.frame_columns import Missing
 from falaj.training.export.graph import Growth
 
 
@@ -15,13 +16,13 @@ class Part:
 
     Attributes:
         tensor: [rows, width], FP64, or BYTES of text.
-        empty_is_missing: Of text: whether '' stands for a missing value.
+        missing: Of text: the missing value that '' stands for, if it does.
     """
 
     tensor: str
     width: int
     text: bool = False
-    empty_is_missing: bool = False
+    missing: Missing | None = None
 
 
 # The columns from left to right.
@@ -46,7 +47,7 @@ def taken(grow: Growth, frame: Frame, columns: Sequence[int]) -> Frame:
         tensor = part.tensor
         if inside != list(range(part.width)):
             tensor = grow.node("Gather", tensor, grow.constant(inside, np.int64), axis=1)
-        made.append(Part(tensor, len(inside), part.text, part.empty_is_missing))
+        made.append(Part(tensor, len(inside), part.text, part.missing))
     return tuple(made)
 
 

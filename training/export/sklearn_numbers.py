@@ -55,7 +55,8 @@ def _impute(grow: Growth, of: Any, frame: Frame) -> Frame:
         if not part.text and np.isnan(float(value)):
             continue
         filled = grow.constant([[value]], np.object_ if part.text else np.float64)
-        made.append(Part(grow.node("Where", absent, filled, part.tensor), 1, part.text))
+        tensor = grow.node("Where", absent, filled, part.tensor)
+        made.append(Part(tensor, 1, part.text, None if _fills(of, part) else part.missing))
     if of.indicator_ is not None:
         told = (grow.node("Cast", missing[at], to=TensorProto.DOUBLE) for at in of.indicator_.features_)
         made += [Part(tensor, 1) for tensor in told]
@@ -65,12 +66,19 @@ def _impute(grow: Growth, of: Any, frame: Frame) -> Frame:
 def _absent(grow: Growth, of: Any, part: Part) -> str:
     marker = of.missing_values
     if part.text:
-        if not (part.empty_is_missing or marker == ""):
-            return grow.node("Equal", part.tensor, grow.constant([["\0never"]], np.object_))
-        return grow.node("Equal", part.tensor, grow.constant([[""]], np.object_))
+        empty = grow.node("Equal", part.tensor, grow.constant([[""]], np.object_))
+        if _fills(of, part) or (marker == "" and part.missing is None):
+            return empty
+        return grow.node("And", empty, grow.constant([[False]]))
     if marker is None or marker != marker:
         return grow.node("IsNaN", part.tensor)
     return grow.node("Equal", part.tensor, grow.constant([[float(marker)]], np.float64))
+
+
+def _fills(of: Any, part: Part) -> bool:
+    """Say whether an imputer fills what '' stands for; NaN is not None to it."""
+    marker = of.missing_values
+    return part.missing == ("None" if marker is None else "NaN" if marker != marker else "")
 
 
 def _merged(grow: Growth, parts: list[Part]) -> Frame:
