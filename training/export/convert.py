@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from falaj.training.errors import TrainingError
 from falaj.training.export.library import require
+from falaj.training.export.onnx_original import Graph
 from falaj.training.export.original import Original
 from falaj.training.export.pipeline_original import Fitted
 from falaj.training.export.tabular import Tabular
@@ -35,6 +36,10 @@ def to_onnx(original: Original, target: Target | None = None) -> "ModelProto":
         from falaj.training.export.pipeline_graph import pipeline_graph
 
         return pipeline_graph(original, target)
+    if isinstance(original.model, Graph):
+        from onnx import load_from_string
+
+        return load_from_string(original.model.content)
     if original.family == "torch":
         from falaj.training.export.torch_graph import module_graph
 

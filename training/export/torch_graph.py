@@ -14,6 +14,7 @@ from falaj.training.export.datatypes import dtype_of
 from falaj.training.export.library import require
 from falaj.training.export.original import Original
 from falaj.training.export.target import Target
+from falaj.training.export.torch_original import evaluated, run
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -45,7 +46,7 @@ def exported(
         for array in inputs.values()
     )
     try:
-        with _evaluated(module), _quiet():
+        with evaluated(module), _quiet():
             program = torch.onnx.export(
                 module,
                 examples,
@@ -96,8 +97,6 @@ def module_graph(original: Original, target: Target) -> "ModelProto":
 
 def width_of_scores(original: Original) -> int:
     """Return how many numbers a row a classifying or regressing module gives, asked with one row."""
-    from falaj.training.export.torch_original import run
-
     zeros = {one.name: np.zeros((1, *one.shape), dtype_of(one.datatype)) for one in original.inputs}
     (values,) = run(original.model, zeros)
     return int(values.size)
@@ -122,16 +121,6 @@ def _check(model: "ModelProto", inputs: Mapping[str, Any], outputs: Sequence[str
         dims = info.type.tensor_type.shape.dim
         if not dims or not dims[0].dim_param:
             raise TrainingError(f"torch: output {info.name!r}: expected [rows, ...], got a fixed length")
-
-
-@contextmanager
-def _evaluated(module: Any) -> Iterator[None]:
-    training = module.training
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train(training)
 
 
 @contextmanager

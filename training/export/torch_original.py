@@ -1,6 +1,7 @@
 """PyTorch modules as what an export must answer like."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -80,17 +81,26 @@ def run(module: Any, arrays: Arrays) -> list[NDArray[Any]]:
     """Return what a module gives for arrays, in evaluation mode, on the CPU."""
     import torch
 
-    training = module.training
-    module.eval()
-    try:
-        with torch.no_grad():
-            tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays.values()]
-            given = module(*tensors)
-    finally:
-        module.train(training)
+    with evaluated(module), torch.no_grad():
+        tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays.values()]
+        given = module(*tensors)
     values = list(given.values()) if isinstance(given, dict) else given
     values = list(values) if isinstance(values, list | tuple) else [values]
     return [value.numpy() for value in values]
+
+
+@contextmanager
+def evaluated(module: Any) -> Iterator[None]:
+    """Put a module and what is in it into evaluation mode for a while."""
+    modes = [(one, one.training) for one in module.modules()]
+    # What torch.export made has one mode, and refuses to be asked for another.
+    with suppress(NotImplementedError):
+        module.eval()
+    try:
+        yield
+    finally:
+        for one, training in modes:
+            one.training = training
 
 
 def probabilities(logits: NDArray[Any], classes: int) -> NDArray[np.float64]:
