@@ -1,11 +1,13 @@
 """Scikit-learn's linear models as nodes of a graph."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from falaj.training.export.forest import Link
-from falaj.training.export.graph import Growth
+
+if TYPE_CHECKING:
+    from falaj.training.export.graph import Growth
 
 # By the name of the class: what makes scores of its sums.
 _CLASSIFIERS: dict[str, Link] = {
@@ -39,7 +41,7 @@ def decides(estimator: Any) -> bool:
     )
 
 
-def linear_graph(grow: Growth, estimator: Any, x: str) -> tuple[str, int]:
+def linear_graph(grow: "Growth", estimator: Any, x: str) -> tuple[str, int]:
     """Add x · coefficients + intercepts; return the sums, FP64 [rows, width], and the width."""
     weights = np.atleast_2d(np.asarray(estimator.coef_, np.float64))
     sums = grow.node("MatMul", x, grow.constant(np.ascontiguousarray(weights.T)))
