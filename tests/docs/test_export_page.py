@@ -1,0 +1,9 @@
+"""docs/export.md is followed: its files are written, its commands run, and what they say is compared."""
+
+from pathlib import Path
+
+from tests.docs.follow import PAGES, follow
+
+
+def test_page_tells_what_really_happens_when_it_is_followed(tmp_path: Path) -> None:
+    assert follow(PAGES / "export.md", tmp_path, {}) == 12
