@@ -71,7 +71,8 @@ class TreeNodes:
         return np.sort(np.concatenate(found)) if found else np.empty(0, np.int64)
 
     def _is_member(self, nodes: Ints, values: Matrix) -> NDArray[np.bool_]:
-        keys = _keys(nodes, values.astype(np.float32))
+        with np.errstate(over="ignore"):  # what FP32 cannot have is a member of nothing
+            keys = _keys(nodes, values.astype(np.float32))
         place = np.minimum(np.searchsorted(self._member_keys, keys), self._member_keys.size - 1)
         return np.asarray(self._member_keys[place] == keys)
 
