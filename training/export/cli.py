@@ -57,6 +57,10 @@ def export(
     ] = None,
     purpose: Annotated[str, typer.Option(metavar="TEXT", help="For the model card.")] = "",
     owner: Annotated[str, typer.Option(metavar="TEXT", help="For the model card.")] = "",
+    rows: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Training rows that are compared; by default all."),
+    ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the rows that are tried.")] = 0,
     data_dir: Annotated[Path, typer.Option(metavar="FOLDER", help="Of what Falaj keeps.")] = _DATA_DIR,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
@@ -78,7 +82,7 @@ def export(
             raise TrainingError(f"{what}: is no run of `falaj train`")
         subject = replace(subject, stewards=_stewards(subject, data_dir))
         try:
-            made = make(subject, repository, name, seed=seed, tell=tell)
+            made = make(subject, repository, name, most_rows=rows, seed=seed, tell=tell)
         except ExportRefused as error:
             refusal = str(error)
         else:

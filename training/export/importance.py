@@ -53,16 +53,22 @@ def importance_of(original: Original, rows: Arrays, target: NDArray[Any], seed: 
     for each in original.inputs:
         has_columns = each.shape == (len(each.columns),)
         for place, name in enumerate(each.columns if has_columns else (each.name,)):
-            rises = []
-            for _ in range(_TIMES):
-                changed = taken[each.name].copy()
-                order = random.permutation(len(chosen))
-                if has_columns:
-                    changed[:, place] = changed[order, place]
-                else:
-                    changed = changed[order]
-                asked = {**taken, each.name: changed}
-                rises.append(value_of(metric, predicted_of(original, asked, answers)) - before)
+            column = place if has_columns else None
+            orders = [random.permutation(len(chosen)) for _ in range(_TIMES)]
+            changed = np.concatenate([_permuted(taken[each.name], order, column) for order in orders])
+            # At once: libraries take a while to begin.
+            asked = {of: np.concatenate([array] * _TIMES) for of, array in taken.items() if of != each.name}
+            said = predicted_of(original, {**asked, each.name: changed}, np.tile(answers, _TIMES))
+            parts = np.split(np.arange(len(said.target)), _TIMES)
+            rises = [value_of(metric, said.take(part)) - before for part in parts]
             found[name] = (float(np.mean(rises)), float(np.std(rises)))
     ordered = dict(sorted(found.items(), key=lambda it: -it[1][0]))
     return Importance(metric, len(chosen), _TIMES, ordered)
+
+
+def _permuted(array: NDArray[Any], order: NDArray[np.int64], column: int | None) -> NDArray[Any]:
+    if column is None:
+        return array[order]
+    changed = array.copy()
+    changed[:, column] = changed[order, column]
+    return changed

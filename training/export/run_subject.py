@@ -24,7 +24,7 @@ from falaj.training.export.stored_columns import Stored, as_served, columns_of, 
 from falaj.training.export.transformed import transformed_original
 from falaj.training.export.wanted import Wanted, bound
 from falaj.training.fit.metrics import Predicted
-from falaj.training.fit.prepared import Prepared, labels_of, prepare
+from falaj.training.fit.prepared import Prepared, frame_of, labels_of, prepare
 from falaj.training.fit.run import Run
 from falaj.training.fit.run_folder import read_run
 from falaj.training.fit.table import Table
@@ -79,7 +79,9 @@ def original_of_run(run: Run, origin: str) -> Original:
         from falaj.training.export.tabular_original import original_of_tabular
 
         return original_of_tabular(run.tabular, task=run.task, classes=run.classes, origin=origin)
-    raise TrainingError(f"{origin}: is a pipeline, which cannot be exported yet")
+    from falaj.training.export.pipeline_original import original_of_pipeline
+
+    return original_of_pipeline(run.pipeline, frame_of(run.training), origin=origin)
 
 
 def transforms_of(manifest: Manifest, original: Original) -> tuple[Transform, ...]:

@@ -55,11 +55,35 @@ _PLAIN = """
 path = "plain.csv"
 target = "paid"
 task = "regression"
+exclude = ["level"]
 [model]
 kind = "lightgbm"
 rounds = 20
 [metrics]
 resamples = 40
+"""
+# A pipeline of scikit-learn, of three classes.
+_PIPELINE = """
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from falaj.training.fit.spec import DataSpec, MetricsSpec, ModelSpec, TrainSpec
+
+
+def build(params):
+    text = ("text", OneHotEncoder(handle_unknown="ignore"), ["kind"])
+    columns = ColumnTransformer([text, ("number", StandardScaler(), ["Amount Due"])])
+    return make_pipeline(columns, LogisticRegression(max_iter=200))
+
+
+spec = TrainSpec(
+    DataSpec("plain.csv", "level", exclude=("paid",), segments=("kind",)),
+    model=ModelSpec("pipeline"),
+    metrics=MetricsSpec(resamples=40),
+    build=build,
+)
 """
 CUSTOMERS = 120
 
@@ -88,12 +112,13 @@ def done(folder: Path, *arguments: str) -> str:
 
 
 def make_loans(folder: Path) -> None:
-    """Define and export features, materialise them, and train two models: runs/late and runs/paid."""
+    """Define and export features, materialise them, and train three models: runs/late, paid and level."""
     (folder / "definitions").mkdir()
     (folder / "definitions" / "account.py").write_text(_VIEW)
     (folder / "share.py").write_text(_SHARE)
     (folder / "late.toml").write_text(_LATE)
     (folder / "paid.toml").write_text(_PLAIN)
+    (folder / "level.py").write_text(_PIPELINE)
     _write_rows(folder)
     done(folder, "features", "apply", "definitions")
     spine = ("--spine", "loans.csv", "--time", "asked_at", "--views", "account")
@@ -102,6 +127,7 @@ def make_loans(folder: Path) -> None:
     done(folder, "features", "materialize")
     done(folder, "train", "late.toml", "--out", "runs/late")
     done(folder, "train", "paid.toml", "--out", "runs/paid")
+    done(folder, "train", "level.py", "--out", "runs/level")
 
 
 def _write_rows(folder: Path) -> None:
@@ -120,10 +146,13 @@ def _write_rows(folder: Path) -> None:
             at = f"2026-0{1 + i // 300}-{1 + i % 28:02}T00:{i % 60:02}:00Z"
             file.write(f"{customer},{at},{amount:.2f},{late}\n")
     with open(folder / "plain.csv", "w", encoding="utf-8") as file:
-        file.write("Amount Due,kind,paid\n")
+        file.write("Amount Due,kind,paid,level\n")
         for i in range(400):
             due = random.uniform(0, 10)
-            file.write(f"{due:.3f},{'abc'[i % 3]},{2 * due + i % 3 + random.normal(0, 0.1):.4f}\n")
+            paid = 2 * due + i % 3 + random.normal(0, 0.1)
+            noisy = paid + random.normal(0, 4)
+            level = "low" if noisy < 7 else "middle" if noisy < 14 else "high"
+            file.write(f"{due:.3f},{'abc'[i % 3]},{paid:.4f},{level}\n")
 
 
 @contextlib.contextmanager

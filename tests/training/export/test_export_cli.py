@@ -166,6 +166,13 @@ def test_export_tells_programs_when_asked(made: Path) -> None:
     assert {line["metric"] for line in told["metrics"]} == {"rmse", "mae", "r2"}
 
 
+def test_fewer_rows_are_compared_when_told(made: Path) -> None:
+    arguments = ("export", "runs/paid", "--name", "paid", "--repository", "fewer", "--rows", "50", "--json")
+    told = json.loads(done(made, *arguments))
+    assert told["parity"]["sets"][0]["compared"] == 50
+    assert read_baseline(made / told["exported"] / "baseline.json").inputs[0].rows > 200
+
+
 def test_requests_bring_all_when_no_column_is_a_features(made: Path) -> None:
     done(made, "export", "runs/paid", "--name", "paid", "--repository", "plain")
     folder = made / "plain" / "paid" / "1"
@@ -184,6 +191,28 @@ def test_requests_bring_all_when_no_column_is_a_features(made: Path) -> None:
     np.testing.assert_allclose(answer["prediction"][:, 0], run.predictions["score"][is_test], rtol=1e-5)
 
 
+def test_a_pipeline_takes_a_column_an_input_when_it_is_exported(made: Path) -> None:
+    done(made, "export", "runs/level", "--name", "level", "--repository", "pipelines")
+    folder = made / "pipelines" / "level" / "1"
+    bundle, run = read_bundle(folder), read_run(made / "runs" / "level")
+    assert {each["name"] for each in bundle.model["inputs"]} == {"Amount Due", "kind"}
+    assert bundle.model["classes"] == ["high", "low", "middle"]
+    is_test = run.predictions["split"] == "test"
+    rows = run.predictions["row"][is_test]
+    data = duckdb.sql(f"SELECT * FROM '{made / 'plain.csv'}'").fetchnumpy()
+    asked = {
+        "Amount Due": np.asarray(data["Amount Due"], np.float32)[rows].reshape(-1, 1),
+        "kind": np.asarray(data["kind"], object)[rows].reshape(-1, 1),
+    }
+    with served.Engine(made / "pipelines", cores=1, strict=True) as engine:
+        answer = engine.infer("level", asked)
+    for place, name in enumerate(bundle.model["classes"]):
+        expected = run.predictions[f"score_{name}"][is_test]
+        np.testing.assert_allclose(answer["probabilities"][:, place], expected, atol=1e-5)
+    by = {line["by"] for line in bundle.metrics}
+    assert by == {None, "kind"}
+
+
 def test_a_binding_is_as_told_when_it_is_told(made: Path) -> None:
     export = ("export", "runs/late", "--name", "late", "--repository", "told", "--views", "account")
     done(made, *export, "--bind", "x=account__visits")
@@ -196,7 +225,7 @@ def test_a_binding_is_as_told_when_it_is_told(made: Path) -> None:
 
 
 def test_rows_that_the_run_kept_stand_for_the_data_when_these_have_changed(loans: Path) -> None:
-    (loans / "plain.csv").write_text((loans / "plain.csv").read_text() + "1,a,2\n")
+    (loans / "plain.csv").write_text((loans / "plain.csv").read_text() + "1,a,2,low\n")
     done(loans, "export", "runs/paid", "--name", "paid")
     folder = loans / "models" / "paid" / "1"
     assert sum(1 for _ in (loans / "models").glob("paid/*")) == 1
