@@ -1,6 +1,8 @@
 """When an answer of an export is that of its original."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,7 @@ class Bounds:
 
 
 DEFAULT = Bounds()
+NOTHING: Mapping[str, Floats] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -53,38 +56,48 @@ class OutputParity:
 
 
 def compare(
-    original: Original, bounds: Bounds, was: Arrays, now: Arrays
+    original: Original,
+    bounds: Bounds,
+    was: Arrays,
+    now: Arrays,
+    allowed: Mapping[str, Floats] = NOTHING,
 ) -> tuple[tuple[OutputParity, ...], dict[str, Mask]]:
     """Hold answers against the original's answers to the same rows.
+
+    Args:
+        allowed: By output, FP64 [rows, columns]: how much further than the bounds numbers may be.
 
     Returns:
         The figures of each output, and by an output's name which rows are wrong.
     """
-    tied = near_ties(original, bounds, was)
+    tied = near_ties(original, bounds, was, allowed)
     told, wrong = [], {}
     for output in original.outputs:
         a, b = was[output.name], now[output.name]
         if output.role == "label":
             figures, rows = _labels(output, a, b, tied)
         else:
-            figures, rows = _numbers(output, bounds, a, b)
+            figures, rows = _numbers(output, bounds, a, b, allowed.get(output.name))
         told.append(figures)
         wrong[output.name] = rows
     return tuple(told), wrong
 
 
-def near_ties(original: Original, bounds: Bounds, answers: Arrays) -> Mask | None:
+def near_ties(
+    original: Original, bounds: Bounds, answers: Arrays, allowed: Mapping[str, Floats] = NOTHING
+) -> Mask | None:
     """Return in which rows the two best scores are so near that the bound lets either win.
 
     Each of the two may be off by the absolute bound, so they are when they are no further apart than twice
     that. None where the model gives no scores: then no row is.
     """
-    scores = next((flat(answers[o.name]) for o in original.outputs if o.role == "scores"), None)
-    if scores is None or scores.shape[1] < 2:
+    name = next((output.name for output in original.outputs if output.role == "scores"), None)
+    if name is None or (scores := flat(answers[name])).shape[1] < 2:
         return None
+    more = allowed[name].max(axis=1, initial=0.0) if name in allowed else 0.0
     best = np.sort(scores.astype(np.float64), axis=1)[:, -2:]
     with np.errstate(invalid="ignore"):
-        return np.asarray(best[:, 1] - best[:, 0] <= 2 * bounds.abs)
+        return np.asarray(best[:, 1] - best[:, 0] <= 2 * (bounds.abs + more))
 
 
 def _labels(
@@ -98,7 +111,11 @@ def _labels(
 
 
 def _numbers(
-    output: ModelOutput, bounds: Bounds, was: NDArray[np.generic], now: NDArray[np.generic]
+    output: ModelOutput,
+    bounds: Bounds,
+    was: NDArray[np.generic],
+    now: NDArray[np.generic],
+    more: Floats | None,
 ) -> tuple[OutputParity, Mask]:
     a, b = flat(was).astype(np.float64), flat(now).astype(np.float64)
     finite = np.isfinite(a) & np.isfinite(b)
@@ -107,6 +124,7 @@ def _numbers(
         size = np.where(finite, np.abs(a), 0.0)
         same = finite | (a == b) | (np.isnan(a) & np.isnan(b))
         allowed = bounds.abs + (bounds.rel * size if output.role == "value" else 0.0)
+        allowed = allowed if more is None else allowed + more
         beyond = (off > allowed) | ~same
         relative = np.divide(off, size, out=np.zeros_like(off), where=size > bounds.abs)
     wrong = beyond.any(axis=1)

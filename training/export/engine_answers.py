@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import falaj
+from falaj.training.export.datatypes import dtype_of
+from falaj.training.export.no_rows import why_not_answered
 from falaj.training.export.original import Arrays, Original
 from falaj.training.export.rows import Indices, count, take
 
@@ -22,21 +24,6 @@ if TYPE_CHECKING:
 _BATCHED, _ALONE = "batched", "alone"
 _CHUNK = 8192  # rows of a request
 _IN_FLIGHT = 1024  # requests handed over at once; the engine's queue takes 4096
-NUMPY_TYPES: dict[str, Any] = {
-    "BOOL": np.bool_,
-    "INT8": np.int8,
-    "INT16": np.int16,
-    "INT32": np.int32,
-    "INT64": np.int64,
-    "UINT8": np.uint8,
-    "UINT16": np.uint16,
-    "UINT32": np.uint32,
-    "UINT64": np.uint64,
-    "FP16": np.float16,
-    "FP32": np.float32,
-    "FP64": np.float64,
-    "BYTES": np.object_,
-}
 _SETTINGS = {_BATCHED: "tune_ms = 0\n", _ALONE: "tune_ms = 0\nmax_batch_size = 0\n"}
 
 
@@ -58,13 +45,18 @@ class Answers:
 class ServedExport:
     """The export in an engine, once as it would be served and once with every request run by itself."""
 
-    def __init__(self, engine: falaj.Engine, original: Original) -> None:
+    def __init__(self, engine: falaj.Engine, original: Original, repository: str) -> None:
         self._engine, self._original = engine, original
+        self._repository = repository
         self.told: dict[str, Any] = engine.describe(_BATCHED)
 
     def batch(self, rows: Arrays) -> dict[str, NDArray[Any]]:
         """Answer all rows in one request. Raises falaj.Error."""
         return self._decoded(self._engine.infer(_BATCHED, dict(rows)))
+
+    def why_no_rows(self) -> str:
+        """Ask for no rows in another process; return what went wrong there, '' where nothing did."""
+        return why_not_answered(self._repository, _BATCHED, self._original)
 
     def requests(self, rows: Arrays, sizes: Sequence[int]) -> dict[str, NDArray[Any]]:
         """Answer the rows in requests of these sizes, which the engine puts together as it does.
@@ -121,7 +113,7 @@ def served(original: Original, model: "onnx.ModelProto") -> Iterator[ServedExpor
             (folder / "model.onnx").write_bytes(data)
             (folder.parent / "model.toml").write_text(settings, encoding="utf-8")
         with falaj.Engine(root, strict=True) as engine:
-            yield ServedExport(engine, original)
+            yield ServedExport(engine, original, root)
 
 
 def ask_original(original: Original, rows: Arrays, group: Indices) -> Answers:
@@ -173,7 +165,7 @@ class _Asking:
 
 def empty(original: Original, rows: int) -> dict[str, NDArray[Any]]:
     """Return arrays in place of answers that are not there."""
-    return {o.name: np.zeros((rows, *o.shape), NUMPY_TYPES[o.datatype]) for o in original.outputs}
+    return {o.name: np.zeros((rows, *o.shape), dtype_of(o.datatype)) for o in original.outputs}
 
 
 def _text(array: NDArray[Any]) -> NDArray[Any]:

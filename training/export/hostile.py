@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from falaj.training.export.datatypes import dtype_of
 from falaj.training.export.original import Arrays, ModelInput, Original
 from falaj.training.export.rows import Edit, Indices, RowSet, concatenated, count, flat, take
 
@@ -17,6 +18,7 @@ _CHANGED = 0.3  # of a combined row's columns
 _LONG = 20_000  # characters
 _VARIED = 16  # known texts of an input of which variants are made
 _EXTREME = frozenset({"infinite", "float16 limits", "float32 limits", "float64 limits"})
+_FAR = _EXTREME | {"large integers"}
 UNSEEN = ("never seen before", "nan", "None", "\u05d0\u65e5\U0001f600", "0", "a\nb\tc")
 
 
@@ -44,7 +46,7 @@ def _values(original: Original, given: ModelInput, rows: Arrays) -> dict[str, ND
         known = original.categories.get(given.name, ())
         return _texts(known or _common(rows[given.name]), bool(known))
     if given.datatype in ("FP32", "FP64", "FP16"):
-        return _floats(np.dtype({"FP32": "f4", "FP64": "f8", "FP16": "f2"}[given.datatype]))
+        return _floats(dtype_of(given.datatype))
     if given.datatype == "BOOL":
         return {"both truth values": np.array([False, True])}
     return _integers(rows[given.name])
@@ -136,7 +138,7 @@ def _set_of(kind: str, edits: Sequence[Edit], rows: Arrays, binding: bool) -> Ro
         groups.append(first + np.cumsum(new))
         first = int(groups[-1][-1])
     made = concatenated([edit.rows(rows) for edit in edits])
-    return RowSet(kind, made, np.concatenate(groups), binding=binding)
+    return RowSet(kind, made, np.concatenate(groups), binding=binding, far=kind in _FAR)
 
 
 def _missing_sets(original: Original, rows: Arrays, rng: np.random.Generator) -> list[RowSet]:
@@ -165,7 +167,7 @@ def _combined_sets(
             short = np.array([not isinstance(v, str) or len(v) < 1000 for v in pool.tolist()])
             change = rng.random(array.shape) < max(_CHANGED, 1 / (2 * array.shape[1]))
             array[change] = rng.choice(pool[short], int(change.sum()))
-        return RowSet(kind, made, np.arange(_COMBINED))
+        return RowSet(kind, made, np.arange(_COMBINED), far=True)
 
     return [
         combine("combinations", lambda kind: kind not in _EXTREME | {"missing"}),

@@ -49,6 +49,7 @@ class SetParity:
         alone: Rows that were also answered by a run of their own; `alone_differs`: those with another answer.
         places: Steps from a number to the next over which the answers were held against each other, and
             `misplaced`: those over which only one of the two changes.
+        excused: Rows beyond the bounds that do not count: so much the original's answer moves by rounding.
         binding: Whether a difference refuses the export.
     """
 
@@ -64,6 +65,7 @@ class SetParity:
     alone_differs: int = 0
     places: int = 0
     misplaced: int = 0
+    excused: int = 0
     binding: bool = True
 
     @property

@@ -64,6 +64,7 @@ class RowSet:
         group: INT64 [rows]: rows of one group are refused by the original for one cause, if any is.
         window: Of boundaries: so many rows, one after the other, differ in one column by a step; else 1.
         binding: Whether a difference refuses the export, or is only told.
+        far: Whether numbers are so far from real ones that calculations lose what they do not there.
     """
 
     kind: str
@@ -71,3 +72,4 @@ class RowSet:
     group: Indices
     window: int = 1
     binding: bool = True
+    far: bool = False

@@ -37,5 +37,6 @@ def combinations() -> tuple[Combination, ...]:
     """Return all, in the order of the table."""
     from tests.training.export.boosted_combinations import boosted
     from tests.training.export.sklearn_combinations import sklearn_models
+    from tests.training.export.torch_combinations import modules
 
-    return (*boosted(), *sklearn_models())
+    return (*boosted(), *sklearn_models(), *modules())

@@ -1,7 +1,9 @@
 """Estimators of scikit-learn, on tables of numbers and categories."""
 
+import warnings
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 from tests.training.export.boosted_combinations import tabular
@@ -9,16 +11,17 @@ from tests.training.export.combinations import Combination
 from tests.training.export.matrix_data import Table
 
 
-def estimator(of: Table, *, name: str, **settings: Any) -> Any:
-    """Fit one by its name in sklearn; its module first."""
-    from importlib import import_module
-
+def estimator(of: Table, *given: Any, name: str, **settings: Any) -> Any:
+    """Fit one by its name in sklearn, behind its module's."""
     module, kind = name.split(".")
-    return getattr(import_module(f"sklearn.{module}"), kind)(**settings).fit(of.matrix, of.target)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on so few rows some do not converge
+        model = getattr(import_module(f"sklearn.{module}"), kind)(*given, **settings)
+        return model.fit(of.matrix, of.target)
 
 
-def _of(name: str, **settings: Any) -> Callable[[Table], Any]:
-    return partial(estimator, name=name, **settings)
+def _of(name: str, *given: Any, **settings: Any) -> Callable[[Table], Any]:
+    return lambda of: estimator(of, *given, name=name, **settings)
 
 
 _TREES: tuple[tuple[str, Callable[[Table], Any], tuple[str, ...]], ...] = (
@@ -62,7 +65,36 @@ _TREES: tuple[tuple[str, Callable[[Table], Any], tuple[str, ...]], ...] = (
 )
 
 
+_SCALED = ("breast_cancer", "wine")
+_OTHERS: tuple[tuple[str, Callable[[Table], Any], tuple[str, ...]], ...] = (
+    ("logistic regression", _of("linear_model.LogisticRegression", max_iter=5000), _SCALED),
+    ("linear regression", _of("linear_model.LinearRegression"), ("diabetes",)),
+    ("ridge", _of("linear_model.Ridge"), ("diabetes",)),
+    ("lasso", _of("linear_model.Lasso", alpha=0.1), ("diabetes",)),
+    ("stochastic gradient", _of("linear_model.SGDClassifier", loss="log_loss", random_state=0), ("digits",)),
+    ("support vectors", _of("svm.SVC", probability=True, random_state=0), ("wine",)),
+    ("support vectors", _of("svm.SVR"), ("diabetes",)),
+    ("nearest neighbours", _of("neighbors.KNeighborsClassifier"), ("wine",)),
+    ("nearest neighbours", _of("neighbors.KNeighborsRegressor", weights="distance"), ("diabetes",)),
+    ("naive Bayes", _of("naive_bayes.GaussianNB"), ("wine", "breast_cancer")),
+    (
+        "perceptron",
+        _of("neural_network.MLPClassifier", hidden_layer_sizes=(16,), max_iter=300, random_state=0),
+        ("wine",),
+    ),
+    (
+        "perceptron",
+        _of("neural_network.MLPRegressor", hidden_layer_sizes=(16,), max_iter=300, random_state=0),
+        ("diabetes",),
+    ),
+    ("discriminant", _of("discriminant_analysis.LinearDiscriminantAnalysis"), ("wine",)),
+    ("Poisson regression", _of("linear_model.PoissonRegressor", alpha=1e-3), ("diabetes",)),
+)
+
+
 def sklearn_models() -> tuple[Combination, ...]:
     return tuple(
-        Combination(name, data, partial(tabular, fit, data)) for name, fit, on in _TREES for data in on
+        Combination(name, data, partial(tabular, fit, data))
+        for name, fit, on in (*_TREES, *_OTHERS)
+        for data in on
     )
