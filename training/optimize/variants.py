@@ -76,7 +76,28 @@ def prepare(source: Path, folder: Path) -> Path:
             quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
         except Exception as error:
             raise TrainingError(f"{source.name}: cannot be prepared for variants: {error}") from error
+    _flatten_biases(prepared)
     return prepared
+
+
+def _flatten_biases(path: Path) -> None:
+    """Make [1, n] constants that are added in a Gemm [n], which is the same; quantisers know only these."""
+    import onnx
+
+    model = onnx.load(path)
+    biases = {node.input[2] for node in model.graph.node if node.op_type == "Gemm" and len(node.input) > 2}
+    others = {
+        name
+        for node in model.graph.node
+        for place, name in enumerate(node.input)
+        if node.op_type != "Gemm" or place != 2
+    }
+    for tensor in model.graph.initializer:
+        if tensor.name in biases - others and len(tensor.dims) == 2 and tensor.dims[0] == 1:
+            del tensor.dims[0]
+    for told in [info for info in model.graph.value_info if info.name in biases]:
+        model.graph.value_info.remove(told)  # shapes that hold no more
+    onnx.save(model, path)
 
 
 def chosen_variants(names: tuple[str, ...] | None) -> tuple[Variant, ...]:

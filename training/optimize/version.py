@@ -53,16 +53,14 @@ def target_at(path: Path) -> Target:
         TrainingError: There is none.
     """
     if path.is_file():
-        in_version = path.name == _MODEL and _VERSION.fullmatch(path.absolute().parent.name)
-        return Target(path, path.absolute().parent if in_version else None)
+        return Target(path, _version(path.parent) if path.name == _MODEL else None)
     versions = [int(each.name) for each in _versions(path)]
     folder = path / str(max(versions)) if versions else path
     if not (folder / _MODEL).is_file():
         raise TrainingError(
             f"{path}: expected a file of a model, a version's folder with {_MODEL}, or a model's folder"
         )
-    in_version = _VERSION.fullmatch(folder.absolute().name)
-    return Target(folder / _MODEL, folder.absolute() if in_version else None)
+    return Target(folder / _MODEL, _version(folder))
 
 
 def write_file(model: "ModelProto", path: Path) -> None:
@@ -142,6 +140,12 @@ def _named(made: Path, root: Path) -> Path:
             continue  # another took the number
         sync(root)
         return folder
+
+
+def _version(folder: Path) -> Path | None:
+    """The folder, if it is a version's by its name; told from the root where a relative path hides that."""
+    named = folder if folder.name else folder.absolute()
+    return named if _VERSION.fullmatch(named.name) else None
 
 
 def _versions(root: Path) -> list[Path]:

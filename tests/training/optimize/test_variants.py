@@ -104,6 +104,23 @@ def test_variant_is_not_applicable_when_a_model_has_no_products(
         np.testing.assert_array_equal(array, case.answers[name])
 
 
+def test_static_int8_is_made_when_biases_are_rows(cases: dict[str, Case], tmp_path: Path) -> None:
+    """As scikit-learn's nets are exported: [1, n] where a product has [n]."""
+    case = cases["mlp"]
+    model = onnx.load(case.original.path)
+    for tensor in model.graph.initializer:
+        if len(tensor.dims) == 1:
+            tensor.dims.insert(0, 1)
+    source = tmp_path / "rows.onnx"
+    onnx.save(model, source)
+    start = Start(source, prepare(source, tmp_path), case.rows, case.answers, tmp_path)
+    assert _BY_NAME["int8-static"].make(start, tmp_path / "variant.onnx")
+    given = open_candidate(tmp_path / "variant.onnx", tmp_path / "repository").answers(case.rows)
+    (of,) = agreement_of(case.answers, given, scores_decide=False)
+    assert of.mean_error is not None
+    assert of.mean_error < 0.1
+
+
 def test_variant_answers_alone_when_its_rows_depend_on_each_other(
     cases: dict[str, Case], tmp_path: Path
 ) -> None:
