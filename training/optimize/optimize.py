@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from falaj import _core
 from falaj.training.errors import TrainingError
 from falaj.training.export.original import Arrays
 from falaj.training.optimize.bounds import Bounds, SpeedRules
@@ -23,11 +23,12 @@ from falaj.training.optimize.candidate import (
 )
 from falaj.training.optimize.decision import decide, merit
 from falaj.training.optimize.machine import machine
-from falaj.training.optimize.metric import Metric, answer_for, loss_of
+from falaj.training.optimize.metric import Loss, Metric, answer_for, loss_of
 from falaj.training.optimize.quality import Quality, agreement_of, failures
 from falaj.training.optimize.quiet import without_folder
 from falaj.training.optimize.report import OriginalReport, Report, VariantReport
 from falaj.training.optimize.speed import Samples, measure, rules_for, speeds_alone, speeds_of
+from falaj.training.optimize.split import split
 from falaj.training.optimize.trial import try_apart
 from falaj.training.optimize.variants import NotApplicable, Start, Variant, chosen_variants, prepare
 
@@ -35,8 +36,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 Tell = Callable[[float], None]
-_MOST_CALIBRATION, _MOST_EVALUATION = 256, 10_000
-_LEAST_ROWS, _TRIAL_ROWS = 64, 8
+_TRIAL_ROWS = 8
 _MAKING = 0.6  # share of the time, about
 _ORIGINAL = "original"
 
@@ -94,43 +94,31 @@ def optimize(
     Raises:
         TrainingError: The model does not load, the rows are not its, are too few, or their answers have
             nothing that the metric is of.
+        falaj errors: The model fails on them.
     """
     bounds, rules = bounds or Bounds(), rules or SpeedRules()
     report_share = tell or (lambda share: None)
     kinds = chosen_variants(variants)
     with tempfile.TemporaryDirectory(prefix="falaj-optimize-") as name:
-        folder = Path(name)
-        source, sha256, size = _saved(model, folder)
-        original = open_candidate(source, folder / _ORIGINAL)
-        check_rows(original, rows)
-        learn, held, held_truth = _split(rows, truth, calibration)
-        check_rows(original, learn)
-        start = Start(source, prepare(source, folder), learn, original.answers(learn), folder)
-        answers = original.answers(held)
-        candidates: dict[str, Candidate] = {_ORIGINAL: original}
-        reports: list[VariantReport] = []
-        for place, kind in enumerate(kinds):
-            found = _made(kind, start)
-            if found.sha256:
-                opened, found = _opened(found, start)
-                if opened is not None:
-                    found = _compared(found, opened, answers, held, held_truth)
-                    candidates[kind.name] = opened
-            reports.append(found)
-            report_share(_MAKING * (place + 1) / len(kinds))
+        source, sha256, size = _saved(model, Path(name))
+        original = open_candidate(source, Path(name) / _ORIGINAL)
+        start, held = _begun(original, source, rows, truth, calibration)
+        tried = _tried(kinds, start, held, lambda share: report_share(_MAKING * share))
+        candidates = {_ORIGINAL: original}
+        candidates |= {found.name: opened for found, opened in tried if opened is not None}
         rules = rules_for(original, rules)
         samples = measure(
-            candidates, held, rules, lambda share: report_share(_MAKING + (1 - _MAKING) * share)
+            candidates, held.rows, rules, lambda share: report_share(_MAKING + (1 - _MAKING) * share)
         )
-        judged = _judged(reports, samples, bounds, rules)
+        judged = _judged([found for found, _ in tried], samples, bounds, rules)
         told = Report(
             kept=next((of.name for of in judged if of.outcome == "kept"), None),
             original=OriginalReport(
                 size, sha256, original.batchable, original.load_ms, speeds_alone(samples[_ORIGINAL])
             ),
             variants=judged,
-            calibration_rows=rows_of(learn),
-            evaluation_rows=rows_of(held),
+            calibration_rows=rows_of(start.calibration),
+            evaluation_rows=rows_of(held.rows),
             bounds=bounds,
             rules=rules,
             machine=machine(),
@@ -138,10 +126,53 @@ def optimize(
         return Optimized(None if told.kept is None else _kept(candidates[told.kept], told), told)
 
 
+@dataclass(frozen=True)
+class _Held:
+    """What variants are compared on: rows, the original's answers, and what is true of them."""
+
+    rows: Arrays
+    answers: Mapping[str, NDArray[Any]]
+    truth: Truth | None
+
+
+def _begun(
+    original: Candidate, source: Path, rows: Arrays, truth: Truth | None, calibration: Arrays | None
+) -> tuple[Start, _Held]:
+    check_rows(original, rows)
+    if truth is not None and truth.labels.shape != (rows_of(rows),):
+        raise TrainingError(f"labels: expected [{rows_of(rows)}], one a row, got {list(truth.labels.shape)}")
+    learn, places = split(rows, calibration)
+    check_rows(original, learn)
+    held = chosen(rows, places)
+    answers = original.answers(held)
+    if truth is not None:
+        truth = replace(truth, labels=truth.labels[places])
+        _loss(truth, answers, answers)  # refused now rather than when variants were made
+    folder = source.parent
+    start = Start(source, prepare(source, folder), learn, original.answers(learn), folder)
+    return start, _Held(held, answers, truth)
+
+
+def _tried(
+    kinds: tuple[Variant, ...], start: Start, held: _Held, tell: Tell
+) -> list[tuple[VariantReport, Candidate | None]]:
+    """Of each kind what was found up to its speed, and the candidate, if it is one."""
+    tried: list[tuple[VariantReport, Candidate | None]] = []
+    for place, kind in enumerate(kinds):
+        found, opened = _made(kind, start), None
+        if found.outcome == "passed":
+            found, opened = _opened(found, start, held)
+        tried.append((found, opened))
+        tell((place + 1) / len(kinds))
+    return tried
+
+
 def _saved(model: "ModelProto | Path", folder: Path) -> tuple[Path, str, int]:
     """(where it is as one file, the SHA-256 of what was given, its bytes)."""
-    import onnx
-
+    try:
+        import onnx
+    except ImportError as error:
+        raise TrainingError("optimizing needs onnx: pip install 'falaj[training]'") from error
     path = folder / "model.onnx"
     try:
         if isinstance(model, Path):
@@ -154,38 +185,6 @@ def _saved(model: "ModelProto | Path", folder: Path) -> tuple[Path, str, int]:
         where = model if isinstance(model, Path) else "model"
         raise TrainingError(f"{where}: expected an ONNX model of at most 2 GB: {error}") from error
     return path, hashlib.sha256(given).hexdigest(), len(given)
-
-
-def _split(
-    rows: Arrays, truth: Truth | None, calibration: Arrays | None
-) -> tuple[Arrays, Arrays, Truth | None]:
-    """(rows to calibrate with, rows to compare on, what is true of these)."""
-    total = rows_of(rows)
-    if total < _LEAST_ROWS:
-        raise TrainingError(f"rows: expected {_LEAST_ROWS} at least, got {total}")
-    if truth is not None and truth.labels.shape != (total,):
-        raise TrainingError(f"labels: expected [{total}], one a row, got {list(truth.labels.shape)}")
-    drawn = np.random.default_rng(0).permutation(total)
-    count = 0 if calibration is not None else min(_MOST_CALIBRATION, total // 4)
-    count -= count % 32 if count >= 32 else 0
-    held = np.sort(drawn[count : count + _MOST_EVALUATION])
-    if calibration is None:
-        learn: Arrays = chosen(rows, np.sort(drawn[:count]))
-    else:
-        learn = _whole_strides(calibration)
-    if truth is not None:
-        truth = replace(truth, labels=truth.labels[held])
-    return learn, chosen(rows, held), truth
-
-
-def _whole_strides(calibration: Arrays) -> Arrays:
-    """As many rows as the calibration reads without a rest, drawn from all."""
-    total = rows_of(calibration)
-    count = min(_MOST_CALIBRATION, total)
-    count -= count % 32 if count >= 32 else 0
-    if count < 1:
-        raise TrainingError("calibration: expected rows, got none")
-    return chosen(calibration, np.sort(np.random.default_rng(0).permutation(total)[:count]))
 
 
 def _made(kind: Variant, start: Start) -> VariantReport:
@@ -204,31 +203,26 @@ def _made(kind: Variant, start: Start) -> VariantReport:
     )
 
 
-def _opened(found: VariantReport, start: Start) -> tuple[Candidate | None, VariantReport]:
+def _opened(found: VariantReport, start: Start, held: _Held) -> tuple[VariantReport, Candidate | None]:
+    """Load a variant and compare its answers."""
     path = start.folder / f"{found.name}.onnx"
     try:
         try_apart(path, taken(start.calibration, 0, _TRIAL_ROWS), start.folder)
         opened = open_candidate(path, start.folder / found.name)
-    except TrainingError as error:
-        return None, replace(found, outcome="failed", reasons=(str(error),))
-    return opened, replace(found, batchable=opened.batchable, load_ms=opened.load_ms)
+        given = opened.answers(held.rows)
+        agreement = agreement_of(
+            held.answers, given, scores_decide=held.truth is None or held.truth.metric != "rmse"
+        )
+    except (_core.Error, ValueError) as error:  # the engine's, or shapes that differ
+        return replace(found, outcome="failed", reasons=(without_folder(str(error), start.folder),)), None
+    loss = None if held.truth is None else _loss(held.truth, held.answers, given)
+    quality = Quality(rows_of(held.rows), agreement, loss)
+    return replace(found, batchable=opened.batchable, load_ms=opened.load_ms, quality=quality), opened
 
 
-def _compared(
-    found: VariantReport,
-    variant: Candidate,
-    answers: Mapping[str, NDArray[Any]],
-    held: Arrays,
-    truth: Truth | None,
-) -> VariantReport:
-    given = variant.answers(held)
-    scores_decide = truth is None or truth.metric != "rmse"
-    agreement = agreement_of(answers, given, scores_decide)
-    loss = None
-    if truth is not None:
-        first, second = (answer_for(truth.metric, each, truth.output) for each in (answers, given))
-        loss = loss_of(truth.metric, truth.labels, first, second)
-    return replace(found, quality=Quality(rows_of(held), agreement, loss))
+def _loss(truth: Truth, original: Mapping[str, NDArray[Any]], variant: Mapping[str, NDArray[Any]]) -> Loss:
+    first, second = (answer_for(truth.metric, each, truth.output) for each in (original, variant))
+    return loss_of(truth.metric, truth.labels, first, second)
 
 
 def _judged(
@@ -240,12 +234,12 @@ def _judged(
     judged: list[VariantReport] = []
     merits: dict[str, float] = {}
     for found in reports:
-        if found.name not in samples or found.quality is None:
+        if found.name not in samples:
             judged.append(found)
             continue
         speeds = speeds_of(samples[found.name], samples[_ORIGINAL], found.batchable, rules.confidence)
         ratios = {speed.rows: speed.served for speed in speeds if speed.served is not None}
-        verdict = decide(failures(found.quality, bounds), ratios, rules)
+        verdict = decide(failures(found.quality, bounds) if found.quality else (), ratios, rules)
         if verdict.passes:
             merits[found.name] = merit(ratios, rules)
         outcome = replace(found, speeds=speeds, reasons=verdict.reasons)

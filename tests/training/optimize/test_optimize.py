@@ -1,6 +1,7 @@
 """The whole way with real models. What decides about speed is tested apart; here its rules let all pass."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +174,33 @@ def test_rows_are_refused_when_they_are_not_the_models() -> None:
         optimize(model, {"x": x}, Truth(np.zeros(3), "accuracy"))
     with pytest.raises(TrainingError, match="variants: expected some of graph-basic"):
         optimize(model, {"x": x}, variants=("int4",))
+
+
+def test_variant_is_rejected_when_it_makes_numbers_of_what_is_none() -> None:
+    """INT8 has no NaN: where the original says that it does not know, the variant makes something up."""
+    rows = mlp().sample(np.random.default_rng(0), 96)
+    rows["x"][::3, 0] = np.nan
+    found = optimize(parse(mlp().proto), rows, bounds=_WIDE, rules=_ANY_SPEED, variants=("int8-static",))
+    (static,) = found.report.variants
+    assert static.outcome == "rejected"
+    assert "y: max_error inf, expected 1000 at most" in static.reasons
+    json.dumps(found.report.plain(), allow_nan=False)
+
+
+def test_metric_is_refused_before_variants_are_made_when_no_output_is_the_one() -> None:
+    rows = mlp(sizes=(32, 64, 3)).sample(np.random.default_rng(0), 64)
+    shares: list[float] = []
+    with pytest.raises(TrainingError, match="metric auc: expected one output that it can be of"):
+        optimize(
+            parse(mlp(sizes=(32, 64, 3)).proto), rows, Truth(np.arange(64) % 2, "auc"), tell=shares.append
+        )
+    assert shares == []
+
+
+def test_missing_package_is_named_when_it_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(TrainingError, match=r"pip install 'falaj\[training\]'"):
+        optimize(Path("model.onnx"), {})
 
 
 def test_model_is_refused_when_it_has_no_rows_or_is_none(tmp_path: Path) -> None:
