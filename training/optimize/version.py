@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from falaj.features.binding import BUNDLE
+from falaj.features.binding import BUNDLE, read_parts
 from falaj.features.durable import put, sync
+from falaj.features.errors import DefinitionError
 from falaj.training.errors import TrainingError
 from falaj.training.optimize.report import Report
 
@@ -34,16 +35,10 @@ class Target:
         """Read its `bundle.json`; None where it has none. Raises TrainingError."""
         if self.version is None:
             return None
-        path = self.version / BUNDLE
         try:
-            told = json.loads(path.read_bytes())
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            raise TrainingError(f"{path}: cannot be read: {error}") from error
-        if not isinstance(told, dict):
-            raise TrainingError(f"{path}: expected an object, got {type(told).__name__}")
-        return told
+            return read_parts(self.version)
+        except DefinitionError as error:
+            raise TrainingError(str(error)) from error
 
 
 def target_at(path: Path) -> Target:
@@ -124,7 +119,12 @@ def _updated(bundle: Mapping[str, Any], model: "ModelProto", content: bytes) -> 
         told["files"] = {**told["files"], _MODEL: hashlib.sha256(content).hexdigest()}
     if isinstance(told.get("model"), dict):
         opsets = {opset.domain or "ai.onnx": opset.version for opset in model.opset_import}
-        told["model"] = {**told["model"], "opset": opsets.get("ai.onnx"), "ir": model.ir_version}
+        told["model"] = {
+            **told["model"],
+            "opset": opsets.get("ai.onnx"),
+            "ml_opset": opsets.get("ai.onnx.ml"),
+            "ir": model.ir_version,
+        }
     return told
 
 

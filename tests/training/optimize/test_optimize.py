@@ -103,7 +103,8 @@ def test_variant_is_rejected_for_quality_when_its_calibration_is_far_off() -> No
 
 
 def test_no_variant_is_kept_when_none_is_fast_enough() -> None:
-    found = optimize(parse(mlp().proto), mlp().sample(np.random.default_rng(0), 64), rules=_NO_SPEED)
+    rows = mlp().sample(np.random.default_rng(0), 64)
+    found = optimize(parse(mlp().proto), rows, rules=_NO_SPEED, variants=("fp16", "int8-static"))
     assert found.model is None
     assert found.report.kept is None
     assert {of.outcome for of in found.report.variants} == {"rejected"}
