@@ -78,7 +78,13 @@ def test_variant_is_rejected_when_it_is_faster_in_the_median_but_not_for_certain
 def test_variant_passes_when_it_is_slower_only_where_that_does_not_decide() -> None:
     fast, slow = Ratio(2.0, 1.9, 2.1), Ratio(0.5, 0.4, 0.6)
     assert decide((), {1: fast, 8: fast, 128: slow}, _RULES).passes
-    assert merit({1: fast, 8: fast, 128: slow}, _RULES) == pytest.approx(1.9)
+
+
+def test_variant_is_better_when_it_is_faster_for_certain_at_the_most_rows_that_decide() -> None:
+    alone = {1: Ratio(1.75, 1.67, 1.79), 8: Ratio(1.42, 1.3, 1.64), 128: Ratio(9, 9, 9)}
+    batched = {1: Ratio(1.24, 1.15, 1.36), 8: Ratio(1.69, 1.45, 1.75), 128: Ratio(1, 1, 1)}
+    assert merit(alone, _RULES) < merit(batched, _RULES) == 1.45
+    assert merit({1: Ratio(2.0, 1.9, 2.1)}, _RULES) == 1.9  # where the model is not batched
 
 
 def test_variant_is_rejected_when_it_is_much_faster_and_outside_a_bound() -> None:
