@@ -7,12 +7,14 @@ from onnx import TensorProto
 
 from falaj.training.errors import TrainingError
 from falaj.training.export.converter_graph import converted_graph
-from falaj.training.export.estimator_forest import forest_of
+from falaj.training.export.estimator_forest import booster_of, forest_of
 from falaj.training.export.forest import Forest
 from falaj.training.export.forest_graph import ml_opset_of, sums_graph
 from falaj.training.export.graph import Growth
 from falaj.training.export.library import family_of
 from falaj.training.export.scores_graph import link_graph
+from falaj.training.export.sklearn_encoders import code_graph
+from falaj.training.export.sklearn_ensembles import ensemble_graph
 from falaj.training.export.sklearn_frame import Frame, Part, matrix, width
 from falaj.training.export.sklearn_linear import is_linear, linear_graph, linear_link
 from falaj.training.export.sklearn_steps import transform_graph
@@ -53,11 +55,21 @@ def scores_graph(grow: Growth, estimator: Any, frame: Frame, target: Target, cla
     forest = forest_of(estimator)
     name = type(estimator).__name__
     if forest is not None:
-        return forest_scores_graph(grow, forest, matrix(grow, frame, name), "FP64", target)
+        x = matrix(grow, _coded(grow, estimator, frame), name)
+        return forest_scores_graph(grow, forest, x, "FP64", target)
     if name == "Pipeline":
         for _, step in estimator.steps[:-1]:
             frame = transform_graph(grow, step, frame, target)
         return scores_graph(grow, estimator.steps[-1][1], frame, target, classes)
+    made = ensemble_graph(
+        grow,
+        estimator,
+        frame,
+        classes,
+        lambda one, columns, count: scores_graph(grow, one, columns, target, count),
+    )
+    if made is not None:
+        return made
     if is_linear(estimator, classes):
         sums, count = linear_graph(grow, estimator, matrix(grow, frame, name))
         link = linear_link(estimator, classes, count)
@@ -68,6 +80,21 @@ def scores_graph(grow: Growth, estimator: Any, frame: Frame, target: Target, cla
     if family_of(estimator) != "sklearn":
         raise TrainingError(f"{name}: expected an estimator of scikit-learn behind columns, got {name}")
     return converted_graph(grow, estimator, matrix(grow, frame, name), width(frame), target, classes)
+
+
+def _coded(grow: Growth, estimator: Any, frame: Frame) -> Frame:
+    """Return columns with codes in place of text, which LightGBM has from a DataFrame's categories."""
+    texts = [part for part in frame if part.text]
+    if not texts or family_of(estimator) != "lightgbm":
+        return frame
+    known = booster_of(estimator).pandas_categorical or []
+    if len(known) != len(texts):
+        raise TrainingError(
+            f"{type(estimator).__name__}: expected {len(known)} columns of text, as it was fitted, got "
+            f"{len(texts)}"
+        )
+    codes = iter(known)
+    return tuple(code_graph(grow, part, next(codes)) if part.text else part for part in frame)
 
 
 def forest_scores_graph(grow: Growth, forest: Forest, x: str, given: Any, target: Target) -> tuple[str, int]:

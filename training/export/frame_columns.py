@@ -23,11 +23,13 @@ class FrameColumns:
         inputs: One a column, in order, of shape (1,), with its name.
         missing: Of columns of text in which '' stands for a missing value: None or NaN, as in the DataFrame.
         categories: The texts of columns that have few.
+        categorical: The texts of columns that have pandas' type for categories.
     """
 
     inputs: tuple[ModelInput, ...]
     missing: Mapping[str, Missing] = field(default_factory=lambda: MappingProxyType({}))
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    categorical: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
     def frame(self, arrays: Arrays) -> Any:
         """Return the DataFrame that a pipeline is given: FP32 as float64, text as str or NaN."""
@@ -43,6 +45,10 @@ class FrameColumns:
             elif one.name in self.missing:
                 absent = None if self.missing[one.name] == "None" else np.nan
                 column = np.array([absent if of == "" else of for of in column], object)
+            if one.name in self.categorical:
+                # What is not known is no missing value: whoever fitted on it decides what it is.
+                known = [*self.categorical[one.name], *(of for of in column if isinstance(of, str))]
+                column = pandas.Categorical(column, categories=list(dict.fromkeys(known)))
             columns[one.name] = column
         return pandas.DataFrame(columns)
 
@@ -76,8 +82,12 @@ def columns_of(sample: Any, names: Sequence[str]) -> FrameColumns:
     inputs = tuple(ModelInput(str(name), _datatype(sample[name]), (1,), (str(name),)) for name in names)
     texts = {one.name: sample[one.name].dropna() for one in inputs if one.datatype == "BYTES"}
     missing = {name: _missing(sample[name]) for name in texts if sample[name].isna().any()}
+    categorical = {
+        name: tuple(sample[name].cat.categories) for name in texts if sample[name].dtype.name == "category"
+    }
+    categories = dict(_categories(texts, missing))
     return FrameColumns(
-        inputs, MappingProxyType(missing), MappingProxyType(dict(_categories(texts, missing)))
+        inputs, MappingProxyType(missing), MappingProxyType(categories), MappingProxyType(categorical)
     )
 
 

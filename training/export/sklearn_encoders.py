@@ -52,6 +52,13 @@ def _encoding(places: Mapping[str, int], default: int) -> dict[str, Any]:
     return {"keys_strings": [*places], "values_int64s": [*places.values()], "default_int64": default}
 
 
+def code_graph(grow: Growth, part: Part, known: Sequence[Any]) -> Part:
+    """Add what finds each text's place in a list; return it in FP64, NaN if it is not there."""
+    place = place_graph(grow, part, known, "categories")
+    table = np.append(np.arange(len(known), dtype=np.float64), np.nan).reshape(-1, 1)
+    return Part(_rows_of(grow, table, place), 1)
+
+
 def _one_hot(grow: Growth, of: Any, frame: Frame) -> Frame:
     made: list[Part] = []
     for column, part in enumerate(single(grow, frame)):

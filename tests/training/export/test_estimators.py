@@ -59,6 +59,16 @@ _CLASSIFIERS: dict[str, tuple[Any, float]] = {
         1e-7,
     ),
 }
+_PARTS = [
+    ("forest", ensemble.RandomForestClassifier(9, max_depth=5, random_state=0)),
+    ("linear", linear_model.LogisticRegression()),
+    ("hist", ensemble.HistGradientBoostingClassifier(max_iter=9)),
+]
+_CLASSIFIERS |= {
+    "voting": (ensemble.VotingClassifier(_PARTS, voting="soft", weights=[1, 2, 1.5]), 1e-7),
+    "stacking": (ensemble.StackingClassifier(_PARTS, cv=2, passthrough=True), 2e-7),
+    "bagging": (ensemble.BaggingClassifier(n_estimators=5, max_features=0.6, random_state=0), 1e-7),
+}
 _REGRESSORS: dict[str, tuple[Any, float]] = {
     "linear": (linear_model.LinearRegression(), 1e-7),
     "ridge": (linear_model.Ridge(), 1e-7),

@@ -206,6 +206,17 @@ def test_forest_of_a_matrix_has_its_thresholds_when_it_is_no_pipeline() -> None:
     assert_alike(original, {"x": x.astype(np.float32)}, within=2e-7)
 
 
+def test_categories_are_coded_when_lightgbm_has_them_from_a_dataframe() -> None:
+    frame = _rows()[["age", "city", "visits", "plan"]].astype({"city": "category", "plan": "category"})
+    model = lightgbm.LGBMRegressor(n_estimators=15, verbose=-1, n_jobs=1, min_child_samples=3)
+    original = original_of_pipeline(model.fit(frame, _target(_rows())), frame)
+    unseen = original.model.columns.arrays(_rows(seed=3, unseen=True))
+    assert_alike(original, unseen)
+    given = original.model.columns.arrays(frame)
+    right = model.predict(frame)
+    np.testing.assert_array_equal(original.predict(given)["prediction"][:, 0], right.astype(np.float32))
+
+
 def test_best_of_a_search_is_converted_when_a_search_is_given() -> None:
     frame = _rows()[["income", "visits"]]
     search = model_selection.GridSearchCV(linear_model.Ridge(), {"alpha": [0.1, 10.0]}, cv=2)
