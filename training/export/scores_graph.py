@@ -18,7 +18,8 @@ def link_graph(grow: Growth, link: Link, slope: float, sums: str) -> str:
     """Add what makes scores of sums, FP64 [rows, outputs]; return the scores, of the same shape.
 
     `sigmoid`, `sigmoids`: 1 / (1 + exp(-slope * s)); `softmax`: over the outputs; `exp`; `signed_square`:
-    s * |s|; `log1pexp`: log(1 + exp(s)); `shares`: divided by their sum.
+    s * |s|; `log1pexp`: log(1 + exp(s)); `shares`: divided by their sum, alike
+    where all are 0.
     """
     if link in ("sigmoid", "sigmoids"):
         scaled = sums if slope == 1.0 else grow.node("Mul", sums, grow.constant(slope, np.float64))
@@ -33,9 +34,17 @@ def link_graph(grow: Growth, link: Link, slope: float, sums: str) -> str:
         one = grow.constant(1.0, np.float64)
         return grow.node("Log", grow.node("Add", one, grow.node("Exp", sums)))
     if link == "shares":
-        total = grow.node("ReduceSum", sums, grow.constant([1], np.int64), keepdims=1)
-        return grow.node("Div", sums, total)
+        return _shares(grow, sums)
     return sums
+
+
+def _shares(grow: Growth, scores: str) -> str:
+    """Divide scores by their sum; where all are 0, each gets as much."""
+    axis = grow.constant([1], np.int64)
+    total = grow.node("ReduceSum", scores, axis, keepdims=1)
+    none = grow.node("Equal", total, grow.constant(0.0, np.float64))
+    some = grow.node("Where", none, grow.constant(1.0, np.float64), scores)
+    return grow.node("Div", some, grow.node("ReduceSum", some, axis, keepdims=1))
 
 
 def outputs_graph(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn import (
     calibration,
+    compose,
     discriminant_analysis,
     ensemble,
     linear_model,
@@ -122,6 +123,31 @@ def test_missing_values_are_filled_when_an_imputer_comes_first() -> None:
     assert_alike(original, given, within=1e-7, near=1e-7)
     extreme = with_extremes(given, infinite=False)
     assert_alike(original, {"x": np.clip(extreme["x"], -1e9, 1e9)}, within=1e-7, near=1e-7)
+
+
+def test_codes_have_a_column_each_when_columns_are_chosen_by_their_places() -> None:
+    given = tables.arrays(400)
+    known = [np.arange(len(values), dtype=np.float32) for values in tables.CATEGORIES.values()]
+    numbers = pipeline.make_pipeline(SimpleImputer(strategy="median"), preprocessing.StandardScaler())
+    codes = pipeline.make_pipeline(
+        SimpleImputer(strategy="constant", fill_value=-1.0),
+        preprocessing.OneHotEncoder(categories=known, handle_unknown="ignore", dtype=np.float32),
+    )
+    columns = compose.ColumnTransformer([("numbers", numbers, [0, 1, 2, 3]), ("codes", codes, [4, 5])])
+    model = pipeline.make_pipeline(columns, linear_model.LogisticRegression())
+    model.fit(tables.matrix(given), tables.targets(given)["binary"])
+    tabular = Tabular(model, tables.NUMBERS, tables.CATEGORIES)
+    original = original_of_tabular(tabular, task="binary", classes=(0, 1))
+    assert_alike(original, tables.arrays(400, 3), within=1e-7, near=1e-7)
+
+
+def test_classes_have_alike_shares_when_all_scores_are_zero() -> None:
+    original = _original(linear_model.SGDClassifier(loss="log_loss", random_state=0), "multiclass", _filled())
+    weights = original.model.estimator.coef_
+    weights[:] = np.abs(weights) + 1.0  # all scores fall together
+    far = {"x": np.full((3, 4), -1e6, np.float32)}
+    assert_alike(original, far, within=1e-7)
+    np.testing.assert_allclose(original.predict(far)["probabilities"], 1 / 3, atol=1e-7)
 
 
 def test_calibration_follows_when_the_model_is_linear() -> None:
