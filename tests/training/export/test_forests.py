@@ -1,12 +1,13 @@
 """Trees of XGBoost, CatBoost and scikit-learn answer as graphs what their libraries answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import catboost
 import numpy as np
 import pytest
+import threadpoolctl
 import xgboost
 from numpy.typing import NDArray
 from sklearn import ensemble, tree
@@ -136,6 +137,12 @@ def _original(case: Case, x: NDArray[np.float32], targets: dict[str, NDArray[Any
     categories = tables.CATEGORIES if x.shape[1] > len(tables.NUMBERS) else {}
     tabular = Tabular(model, tables.NUMBERS, categories)
     return original_of_tabular(tabular, task=case.task, classes=_CLASSES[case.task])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    with threadpoolctl.threadpool_limits(1):
+        yield
 
 
 @pytest.fixture(scope="module")
