@@ -19,6 +19,7 @@ _BISECTED_ROWS = 4
 _GRID = 9  # quantiles of a column between which an answer may change
 _BISECTED_MOST = 600  # changes that are followed to their place
 FLOATS = ("FP16", "FP32", "FP64")
+_NUMBERS = (*FLOATS, "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32")
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def bisected_windows(
     """
     edits, found = [], 0
     for given in original.inputs:
-        if given.datatype in FLOATS:
+        if given.datatype in _NUMBERS:
             edit, changes = _bisected_edit(original, given.name, rows, rng)
             edits += [edit] if edit is not None else []
             found += changes

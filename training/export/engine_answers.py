@@ -129,7 +129,7 @@ def ask_original(original: Original, rows: Arrays, group: Indices) -> Answers:
             continue
         for value in np.unique(group[chunk]):
             some = chunk[group[chunk] == value]
-            if asking.settle(some):
+            if asking.settle(some) or some.size == 1:
                 continue
             if asking.settle(some[:1]):
                 for i in range(1, some.size):

@@ -1,7 +1,7 @@
 """Rows that a model meets only when something is wrong: made of real rows, of which little is changed."""
 
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ UNSEEN = ("never seen before", "nan", "None", "\u05d0\u65e5\U0001f600", "0", "a\
 def hostile_sets(
     original: Original, rows: Arrays, rng: np.random.Generator, *, compares: bool
 ) -> list[RowSet]:
-    """Return hostile rows by kind.
+    """Return real rows with one hostile value each, by its kind, and rows in which all is missing.
 
     Args:
         compares: Whether the model does nothing with numbers but compare them, as trees do. If it calculates,
@@ -35,9 +35,10 @@ def hostile_sets(
     edits: dict[str, list[Edit]] = {}
     for given in original.inputs:
         for kind, values in _values(original, given, rows).items():
-            edits.setdefault(kind, []).append(_edit(given, rows, values, rng))
+            if values.size:
+                edits.setdefault(kind, []).append(_edit(given, rows, values, rng))
     sets = [_set_of(kind, some, rows, compares or kind not in _EXTREME) for kind, some in edits.items()]
-    return [*sets, *_missing_sets(original, rows, rng), *_combined_sets(original, rows, edits, rng)]
+    return [*sets, *_missing_sets(original, rows, rng)]
 
 
 def _values(original: Original, given: ModelInput, rows: Arrays) -> dict[str, NDArray[Any]]:
@@ -152,24 +153,28 @@ def _missing_sets(original: Original, rows: Arrays, rng: np.random.Generator) ->
     return [RowSet("all missing", made, np.zeros(2, np.int64))] if changed else []
 
 
-def _combined_sets(
-    original: Original, rows: Arrays, edits: dict[str, list[Edit]], rng: np.random.Generator
+def combined_sets(
+    original: Original, rows: Arrays, rng: np.random.Generator, without: Collection[str]
 ) -> list[RowSet]:
-    """Rows with several hostile values at once, with and without missing ones."""
+    """Return rows with several hostile values at once, with and without missing ones.
 
-    def combine(kind: str, wanted: Callable[[str], bool]) -> RowSet:
+    Args:
+        without: Kinds of values that the original refuses: of rows with several, it would refuse nearly all.
+    """
+    left_out = {*_EXTREME, *without}
+    sets = []
+    for kind, some in (("combinations", {*left_out, "missing"}), ("combinations with missing", left_out)):
         made = take(rows, rng.integers(0, count(rows), _COMBINED))
         for given in original.inputs:
-            pools = [e.value for k, some in edits.items() if wanted(k) for e in some if e.input == given.name]
-            if not pools:
-                continue
-            pool, array = np.concatenate(pools), flat(made[given.name])
-            short = np.array([not isinstance(v, str) or len(v) < 1000 for v in pool.tolist()])
-            change = rng.random(array.shape) < max(_CHANGED, 1 / (2 * array.shape[1]))
-            array[change] = rng.choice(pool[short], int(change.sum()))
-        return RowSet(kind, made, np.arange(_COMBINED), far=True)
+            pools = [values for of, values in _values(original, given, rows).items() if of not in some]
+            if pools:
+                _scatter(flat(made[given.name]), np.concatenate(pools), rng)
+        sets.append(RowSet(kind, made, np.arange(_COMBINED), far=True))
+    return sets[:1] if "missing" in left_out else sets
 
-    return [
-        combine("combinations", lambda kind: kind not in _EXTREME | {"missing"}),
-        combine("combinations with missing", lambda kind: kind not in _EXTREME),
-    ]
+
+def _scatter(array: NDArray[Any], pool: NDArray[Any], rng: np.random.Generator) -> None:
+    """Put values of a pool at random places, none of them very long."""
+    short = np.array([not isinstance(value, str) or len(value) < 1000 for value in pool.tolist()])
+    change = rng.random(array.shape) < max(_CHANGED, 1 / (2 * array.shape[1]))
+    array[change] = rng.choice(pool[short], int(change.sum()))

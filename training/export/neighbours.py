@@ -35,26 +35,34 @@ def largest_not_above(values: NDArray[np.float64], dtype: np.dtype[Any]) -> Arra
 
 
 def next_above(values: Array) -> Array:
-    """Return the next number above each one of a type of floats."""
+    """Return the next number above each one, of a type of floats or integers."""
+    if values.dtype.kind != "f":
+        return values + np.ones((), values.dtype)
     with np.errstate(over="ignore", under="ignore"):
         return np.asarray(np.nextafter(values, np.array(np.inf, values.dtype)))
 
 
 def next_below(values: Array) -> Array:
-    """Return the next number below each one of a type of floats."""
+    """Return the next number below each one, of a type of floats or integers."""
+    if values.dtype.kind != "f":
+        return values - np.ones((), values.dtype)
     with np.errstate(over="ignore", under="ignore"):
         return np.asarray(np.nextafter(values, np.array(-np.inf, values.dtype)))
 
 
 def places(values: Array) -> NDArray[np.int64]:
-    """Return integers in the order of finite floats, so that neighbours differ by one; 0.0 and -0.0 are 0."""
+    """Return integers in the order of finite numbers, one apart for neighbours; 0.0 and -0.0 are 0."""
+    if values.dtype.kind != "f":
+        return values.astype(np.int64)
     integer = _BITS[values.dtype.str[1:]]
     bits = np.abs(values).view(integer).astype(np.int64)
     return np.asarray(np.where(np.signbit(values), -bits, bits), np.int64)
 
 
 def at_places(where: NDArray[np.int64], dtype: np.dtype[Any]) -> Array:
-    """Return the floats of a type at `places`."""
+    """Return the numbers of a type at `places`."""
+    if dtype.kind != "f":
+        return where.astype(dtype)
     integer = _BITS[dtype.str[1:]]
     size = np.abs(where).astype(integer).view(dtype)
     return np.where(where < 0, -size, size)

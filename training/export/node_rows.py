@@ -121,7 +121,7 @@ class _Crossings:
             dtype = self.seen[source.input].dtype
             if dtype.kind == "O":
                 done += self._cross_categories(source, some)
-            elif dtype.kind == "f":
+            elif dtype.kind in "fiu":
                 done += self._cross_numbers(source, some)
         return done
 
@@ -129,7 +129,8 @@ class _Crossings:
         first = self.visitors[nodes, 0]
         column = np.full(nodes.size, source.column)
         dtype = self.seen[source.input].dtype
-        self.blanks.append(Edit(source.input, first, column, np.full(nodes.size, np.nan, dtype)))
+        if dtype.kind == "f":
+            self.blanks.append(Edit(source.input, first, column, np.full(nodes.size, np.nan, dtype)))
         if source.direct:
             node, value = self.trees.compared_with(nodes)
             bases = self.visitors[node].ravel()

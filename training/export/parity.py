@@ -18,7 +18,7 @@ from falaj.training.export.conditioning import own_moves
 from falaj.training.export.datatypes import dtype_of
 from falaj.training.export.engine_answers import Answers, ServedExport, ask_original, served
 from falaj.training.export.graph_features import Graph
-from falaj.training.export.hostile import hostile_sets
+from falaj.training.export.hostile import combined_sets, hostile_sets
 from falaj.training.export.no_rows import may_end_the_process
 from falaj.training.export.node_rows import node_windows
 from falaj.training.export.original import Arrays, Original
@@ -129,6 +129,9 @@ class _Gate:
             )
         self._check_requests(export)
         for each in hostile_sets(self.original, self.rows, self.rng, compares=stepped):
+            self._compare(export, each, stepped)
+        refused = {each.kind for each in self.sets if each.refused * 4 > each.rows}
+        for each in combined_sets(self.original, self.rows, self.rng, refused):
             self._compare(export, each, stepped)
         for each in self._boundaries(graph):
             self._compare(export, each, stepped)

@@ -36,7 +36,8 @@ class Combination:
 def combinations() -> tuple[Combination, ...]:
     """Return all, in the order of the table."""
     from tests.training.export.boosted_combinations import boosted
+    from tests.training.export.pipeline_combinations import pipelines
     from tests.training.export.sklearn_combinations import sklearn_models
     from tests.training.export.torch_combinations import modules
 
-    return (*boosted(), *sklearn_models(), *modules())
+    return (*boosted(), *sklearn_models(), *pipelines(), *modules())

@@ -1,5 +1,6 @@
 """Faults that converters have, planted in graphs that had none."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -125,10 +126,6 @@ class Walk:
                 self._leaves.setdefault(self._places[tree, leaf], []).append((target, weight))
             self.roots = [self._places[tree, 0] for tree in sorted(set(self._read["nodes_treeids"]))]
 
-    def compares(self, at: int) -> bool:
-        """Whether a node compares with its threshold."""
-        return self._mode[at] in (_AT_MOST, _BELOW)
-
     def _child(self, at: int, goes: bool) -> int:
         way = "true" if goes else "false"
         below = self._read[f"nodes_{way}nodeids"][at]
@@ -153,39 +150,53 @@ class Walk:
             at = self._child(at, goes)
         return self._leaves[at], path
 
-    def telling(self, rows: NDArray[np.float32], columns: int, missing: bool = False) -> list[int]:
-        """The nodes at which the way matters to some row that comes there: of what a number is on either
-        side of the threshold, or of whether it is missing.
+    def telling(self, rows: NDArray[np.float32], columns: int, up: bool) -> list[int]:
+        """The nodes whose threshold, moved by one float32, sends some row to a leaf that adds something else.
+
+        The row comes to the node, and has there the number that is then on the other side.
 
         Args:
             columns: Nodes of the first so many features are looked at.
         """
         found: set[int] = set()
+        for root, row, at in self._visits(rows, columns):
+            if at in found:
+                continue
+            value = np.float32(self._threshold[at])
+            with np.errstate(over="ignore"):  # beside the largest number there is infinity
+                if up and self._mode[at] == _AT_MOST:
+                    value = np.nextafter(value, np.float32(np.inf))
+                elif not up and self._mode[at] == _BELOW:
+                    value = np.nextafter(value, np.float32(-np.inf))
+            if self._matters(root, row, at, value, goes=not up):
+                found.add(at)
+        return sorted(found)
+
+    def telling_missing(self, rows: NDArray[np.float32], columns: int) -> list[int]:
+        """The nodes at which it matters where some row without the value goes."""
+        ways = self._read["nodes_missing_value_tracks_true"]
+        visits = self._visits(rows, columns)
+        return sorted(
+            {at for root, row, at in visits if self._matters(root, row, at, np.nan, goes=bool(ways[at]))}
+        )
+
+    def _visits(
+        self, rows: NDArray[np.float32], columns: int
+    ) -> Iterator[tuple[int, NDArray[np.float32], int]]:
+        """Each tree's root, with each row and each node that it comes to."""
         feature = self._read["nodes_featureids"]
         for root in self.roots:
             for row in rows:
                 for at in self.path(root, row)[1]:
-                    if at in found or feature[at] >= columns or not self.compares(at):
-                        continue
-                    if missing:
-                        found |= self._missing_matters(root, row, at)
-                        continue
-                    ends = []
-                    for step in (-np.inf, np.inf):
-                        moved = row.copy()
-                        with np.errstate(over="ignore"):  # beside the largest number there is infinity
-                            beside = np.nextafter(np.float32(self._threshold[at]), np.float32(step))
-                        moved[feature[at]] = beside
-                        ends.append(self.path(root, moved)[0])
-                    found |= {at} if ends[0] != ends[1] else set()
-        return sorted(found)
+                    if feature[at] < columns and self._mode[at] in (_AT_MOST, _BELOW):
+                        yield root, row, at
 
-    def _missing_matters(self, root: int, row: NDArray[np.float32], at: int) -> set[int]:
+    def _matters(self, root: int, row: NDArray[np.float32], at: int, value: Any, goes: bool) -> bool:
+        """Whether a row that has a value at a node comes to another leaf if it goes on otherwise."""
         moved = row.copy()
-        moved[self._read["nodes_featureids"][at]] = np.nan
+        moved[self._read["nodes_featureids"][at]] = value
         leaf, path = self.path(root, moved)
         if at not in path:
-            return set()
-        # The other way on, from the node's other child.
-        goes = bool(self._read["nodes_missing_value_tracks_true"][at])
-        return {at} if self.path(self._child(at, not goes), moved)[0] != leaf else set()
+            return False
+        assert self.path(self._child(at, goes), moved)[0] == leaf
+        return bool(self.path(self._child(at, not goes), moved)[0] != leaf)

@@ -13,7 +13,7 @@ from falaj.training.export.original import Arrays, Task
 from falaj.training.export.tabular import Tabular
 from falaj.training.export.tabular_original import MATRIX, matrix_of
 
-ROWS = 500
+ROWS = 300
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def bundled(name: str) -> Table:
 
 def flights() -> Table:
     """Is a flight more than 15 minutes late? Of where, with whom and when; the names are categories."""
-    frame = read("flights.csv.zip", 40_000).dropna(subset=["dep_delay"]).iloc[::60]
+    frame = read("flights.csv.zip", 40_000).dropna(subset=["dep_delay"]).iloc[::100]
     numbers = ("sched_dep_time", "distance", "hour", "air_time", "arr_delay")
     late = (frame["dep_delay"] > 15).astype(int).to_numpy()
     return _table(frame, numbers, ("carrier", "origin", "dest"), late, "binary", ("no", "yes"))
@@ -63,7 +63,7 @@ def flights() -> Table:
 
 def delays() -> Table:
     """How many minutes late is a flight?"""
-    frame = read("flights.csv.zip", 30_000).dropna(subset=["dep_delay"]).iloc[7::60]
+    frame = read("flights.csv.zip", 30_000).dropna(subset=["dep_delay"]).iloc[7::90]
     numbers = ("sched_dep_time", "distance", "air_time")
     return _table(frame, numbers, ("carrier", "dest"), frame["dep_delay"].to_numpy(), "regression")
 
@@ -71,7 +71,7 @@ def delays() -> Table:
 def planes() -> Table:
     """What engine has a plane? Most have no speed, some no year."""
     kinds = ("Reciprocating", "Turbo-fan", "Turbo-jet")
-    frame = read("planes.csv").groupby("engine").head(200)
+    frame = read("planes.csv").groupby("engine").head(100)
     frame = frame[frame["engine"].isin(kinds)]
     code = frame["engine"].map(kinds.index).to_numpy()
     numbers = ("year", "engines", "seats", "speed")
@@ -80,7 +80,7 @@ def planes() -> Table:
 
 def weather() -> Table:
     """How warm is it? Of wind, pressure and so on, of which much is missing."""
-    frame = read("weather.csv").iloc[::55].dropna(subset=["temp"])
+    frame = read("weather.csv").iloc[::80].dropna(subset=["temp"])
     numbers = ("dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib", "hour")
     return _table(frame, numbers, ("origin",), frame["temp"].to_numpy(), "regression")
 

@@ -29,17 +29,17 @@ _TREES: tuple[tuple[str, Callable[[Table], Any], tuple[str, ...]], ...] = (
     ("decision tree", _of("tree.DecisionTreeRegressor", random_state=0, max_depth=6), ("weather",)),
     (
         "random forest",
-        _of("ensemble.RandomForestClassifier", n_estimators=15, random_state=0),
+        _of("ensemble.RandomForestClassifier", n_estimators=8, random_state=0, max_depth=9),
         ("breast_cancer", "planes"),
     ),
     (
         "random forest",
-        _of("ensemble.RandomForestRegressor", n_estimators=15, random_state=0),
+        _of("ensemble.RandomForestRegressor", n_estimators=8, random_state=0, max_depth=9),
         ("diabetes", "weather"),
     ),
     (
         "extra trees",
-        _of("ensemble.ExtraTreesClassifier", n_estimators=15, random_state=0),
+        _of("ensemble.ExtraTreesClassifier", n_estimators=8, random_state=0, max_depth=9),
         ("digits", "flights"),
     ),
     (
@@ -92,9 +92,20 @@ _OTHERS: tuple[tuple[str, Callable[[Table], Any], tuple[str, ...]], ...] = (
 )
 
 
+# What the gate is right to refuse, by model and data.
+_REFUSED = {
+    # One against the rest: far from all classes every score is 0, and the graph divides by their sum.
+    "stochastic gradient on digits": r"training rows: .* NaN or infinite",
+    # libsvm ends its iteration at a coarse bound, so that probabilities jump by 1e-3 where nothing else does.
+    "support vectors on wine": r"bisected: output 'probabilities'",
+    # A training row is at no distance from itself, and so has an infinite weight.
+    "nearest neighbours on diabetes": r"training rows: output 'prediction'",
+}
+
+
 def sklearn_models() -> tuple[Combination, ...]:
     return tuple(
-        Combination(name, data, partial(tabular, fit, data))
+        Combination(name, data, partial(tabular, fit, data), _REFUSED.get(f"{name} on {data}", ""))
         for name, fit, on in (*_TREES, *_OTHERS)
         for data in on
     )

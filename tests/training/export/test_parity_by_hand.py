@@ -15,12 +15,15 @@ from falaj.training.export.parity import check_parity, require_parity
 from falaj.training.export.parity_report import ParityReport
 from tests.training.export import faults
 from tests.training.export.by_hand import Case, case
+from tests.training.export.threads import one_thread
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
-def classes_of(x: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return x.astype(np.float32), labels
+@pytest.fixture(autouse=True, scope="module")
+def _threads() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -70,15 +73,18 @@ def test_export_passes_when_it_answers_as_its_original(name: str, request: pytes
     assert all(each is not None and each > 0.999 for each in correlations)
 
 
-def each_branch(case: Case, most: int, missing: bool = False) -> Iterator[int]:
-    places = faults.Walk(case.model).telling(case.rows["X"], case.rows["X"].shape[1], missing)
+def each_branch(case: Case, most: int, up: bool | None) -> Iterator[int]:
+    """Some nodes at which the way of a number matters to one of the rows, or of a missing one."""
+    walk, rows = faults.Walk(case.model), case.rows["X"]
+    width = rows.shape[1]
+    places = walk.telling_missing(rows, width) if up is None else walk.telling(rows, width, up)
     assert len(places) >= most
     yield from np.random.default_rng(1).permutation(places)[:most].tolist()
 
 
 @pytest.mark.parametrize("up", [True, False])
 def test_every_threshold_of_a_tree_is_caught_when_one_ulp_off(boosted: Case, up: bool) -> None:
-    for place in each_branch(boosted, 12):
+    for place in each_branch(boosted, 6, up):
         report = checked(boosted, faults.shifted(boosted.model, place, up))
         assert not report.passed, place
         assert any(each.misplaced for each in report.sets), place
@@ -87,7 +93,7 @@ def test_every_threshold_of_a_tree_is_caught_when_one_ulp_off(boosted: Case, up:
 def test_threshold_one_ulp_off_is_caught_when_its_leaves_are_nearer_than_the_bound(boosted: Case) -> None:
     loose = Bounds(abs=10.0, rel=10.0)  # no number is wrong within them
     assert check_parity(boosted.original, boosted.model, boosted.rows, bounds=loose).passed
-    for place in each_branch(boosted, 4):
+    for place in each_branch(boosted, 3, up=True):
         shifted = faults.shifted(boosted.model, place, up=True)
         report = check_parity(boosted.original, shifted, boosted.rows, bounds=loose)
         assert not report.passed
@@ -95,13 +101,13 @@ def test_threshold_one_ulp_off_is_caught_when_its_leaves_are_nearer_than_the_bou
 
 
 def test_default_direction_is_caught_when_it_is_the_other(with_missing: Case) -> None:
-    for place in each_branch(with_missing, 6, missing=True):
+    for place in each_branch(with_missing, 3, None):
         assert not checked(with_missing, faults.other_missing(with_missing.model, place)).passed, place
 
 
 @pytest.mark.parametrize("up", [True, False])
 def test_threshold_is_caught_when_one_ulp_off_beside_missing_values(with_missing: Case, up: bool) -> None:
-    for place in each_branch(with_missing, 6):
+    for place in each_branch(with_missing, 3, up):
         assert not checked(with_missing, faults.shifted(with_missing.model, place, up)).passed, place
 
 

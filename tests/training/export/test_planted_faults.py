@@ -53,10 +53,11 @@ def checked(made: Exported, model: onnx.ModelProto) -> ParityReport:
     return check_parity(made.original, model, made.rows)
 
 
-def telling(name: str, most: int, missing: bool = False) -> list[int]:
-    """Some nodes at which the way of a number matters to one of the rows."""
+def telling(name: str, most: int, up: bool | None) -> list[int]:
+    """Some nodes at which the way of a number matters to one of the rows, or of a missing one."""
     made, of = exported(name), table(FITS[name][1])
-    places = faults.Walk(made.model).telling(of.matrix[:_ROWS], len(of.numbers), missing)
+    walk, rows, columns = faults.Walk(made.model), of.matrix[:_ROWS], len(of.numbers)
+    places = walk.telling_missing(rows, columns) if up is None else walk.telling(rows, columns, up)
     assert len(places) >= most
     chosen: list[int] = np.random.default_rng(1).permutation(places)[:most].tolist()
     return chosen
@@ -72,7 +73,7 @@ def test_export_passes_when_no_fault_is_planted(name: str) -> None:
 @pytest.mark.parametrize("name", FITS)
 def test_threshold_is_caught_when_one_ulp_off(name: str, up: bool) -> None:
     made = exported(name)
-    for place in telling(name, 3):
+    for place in telling(name, 3, up):
         report = checked(made, faults.shifted(made.model, place, up))
         assert any(each.misplaced for each in report.sets), (place, list(report.lines()))
         assert not report.passed
@@ -81,7 +82,7 @@ def test_threshold_is_caught_when_one_ulp_off(name: str, up: bool) -> None:
 @pytest.mark.parametrize("name", ["lightgbm", "xgboost", "xgboost of values", "histograms"])
 def test_default_direction_is_caught_when_it_is_the_other(name: str) -> None:
     made = exported(name)
-    for place in telling(name, 3, missing=True):
+    for place in telling(name, 3, None):
         report = checked(made, faults.other_missing(made.model, place))
         assert not report.passed, place
 
@@ -130,7 +131,7 @@ def test_category_map_is_caught_when_a_category_is_dropped(name: str) -> None:
     made = exported(name)
     dropped = 0
     for encoder, (given, known) in enumerate(made.original.categories.items()):
-        for place in range(1, len(known), 12):
+        for place in range(0, len(known), 5):
             rows = {**made.rows, given: np.full_like(made.rows[given], known[place])}
             other = {**made.rows, given: np.full_like(made.rows[given], "of no list")}
             output = made.original.outputs[-1].name
