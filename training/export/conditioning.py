@@ -11,7 +11,7 @@ from falaj.training.export.original import Arrays, Original
 from falaj.training.export.rows import count, flat
 
 _TRIES = 6
-_TIMES = 4  # a calculation in another order rounds more than once
+_TIMES = 32  # a sum of n terms rounds n times, which adds up to about the root of n
 
 
 def own_moves(
@@ -20,8 +20,10 @@ def own_moves(
     """Return by output of numbers, FP64 [rows, columns], what its answers may be off by rounding alone.
 
     Every number of a row goes one step up or down at random, six times. A backward stable calculation
-    answers as exact arithmetic would for inputs that are a few steps off, so its error is a few times what
-    the answer moves by one (Higham, Accuracy and Stability of Numerical Algorithms, 1.5).
+    answers as exact arithmetic would for inputs that are some steps off (Higham, Accuracy and Stability of
+    Numerical Algorithms, 1.5): as many as it rounds one after the other, by chance about the root of that. So
+    32 times what the answer moves by one step is allowed, enough for sums of a thousand terms. The columns of
+    an output are of one calculation, so all of a row may move as far as the one that moves most.
     """
     numeric = [output.name for output in original.outputs if output.role != "label"]
     moves = {name: np.zeros(flat(answers[name]).shape) for name in numeric}
@@ -33,7 +35,10 @@ def own_moves(
                 change = np.abs(flat(told.arrays[name]).astype(np.float64) - flat(answers[name]))
             usable = np.isfinite(change) & told.answered[:, None]
             np.maximum(most, np.where(usable, change, 0.0), out=most)
-    return {name: _TIMES * most for name, most in moves.items()}
+    return {
+        name: _TIMES * np.broadcast_to(most.max(axis=1, keepdims=True, initial=0.0), most.shape)
+        for name, most in moves.items()
+    }
 
 
 def _moved(array: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:

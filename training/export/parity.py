@@ -185,7 +185,8 @@ class _Gate:
         marked["answered otherwise when alone"] = differs
         marked["the answer changes elsewhere than the original's"] = misplaced
         self._judge(found, now)
-        self._show(rows, marked, was, now)
+        if rows.binding:
+            self._show(rows, marked, was, now)
 
     def _excuse(
         self, rows: Arrays, was: Arrays, now: Arrays, outputs: Compared, wrong: Wrong
@@ -218,7 +219,7 @@ class _Gate:
         if found.excused:
             self.notes.append(
                 f"{found.kind}: {found.excused} rows beyond the bounds do not count: "
-                f"so much the original's own answer moves when its inputs move by one step"
+                f"so much the original's own answer moves by rounding"
             )
         if found.answered_anyway:
             self.notes.append(
