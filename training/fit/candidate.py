@@ -15,7 +15,7 @@ from falaj.training.fit.calibrate import calibrated, fit_calibration
 from falaj.training.fit.codes import coded
 from falaj.training.fit.estimators.job import Fitted, Job, Report, blaming, library, module_of
 from falaj.training.fit.prepared import Prepared, frame_of, labels_of
-from falaj.training.fit.spec import Build, Kind
+from falaj.training.fit.spec import Kind, TrainSpec
 from falaj.training.fit.table import Table
 
 _PATIENCE = 50
@@ -70,7 +70,7 @@ def fit_candidate(
     kind = spec.model.kind
     with blaming(kind):
         if spec.build is not None:
-            built = _built(spec.build, params, spec.seed)
+            built = built_of(spec, params)
             if not _is_module(built):
                 pipeline = _fit_pipeline(prepared, built)
                 if calibrate and spec.calibration.method != "none":
@@ -125,15 +125,18 @@ def with_calibration(kind: Kind, tabular: Tabular, prepared: Prepared) -> Tabula
     return Tabular(tabular.estimator, tabular.numbers, tabular.categories, made)
 
 
-def _built(build: Build, params: Mapping[str, Any], seed: int) -> Any:
-    """What a specification builds; a module is built where torch draws its weights from the seed."""
+def built_of(spec: TrainSpec, params: Mapping[str, Any]) -> Any:
+    """Return what a specification builds; a module's weights are drawn from the seed."""
+    build = spec.build
+    if build is None:
+        raise TrainingError("build: the specification has none")
     if "torch" not in sys.modules:
         built = build(params)
         if not _is_module(built):
             return built
     from falaj.training.fit.estimators.torch_loop import seeded
 
-    with seeded(seed, 1):
+    with seeded(spec.seed, 1):
         return build(params)
 
 

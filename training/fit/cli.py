@@ -66,7 +66,12 @@ def _fit(spec: "TrainSpec", out: Path, jobs: int, scale: str) -> "Run":
     from falaj.training.fit.run import fit
 
     with _progress() as tell:
-        return fit(spec, out=out, jobs=jobs, scale=scale, tell=tell)
+        if scale != "ray":
+            return fit(spec, out=out, jobs=jobs, tell=tell)
+        from falaj.training.fit.ray_cluster import connected
+
+        with connected():
+            return fit(spec, out=out, jobs=jobs, scale=scale, tell=tell)
 
 
 def _check(folder: Path, as_json: bool) -> int:

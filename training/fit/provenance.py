@@ -48,7 +48,7 @@ def system() -> str:
     return f"{platform.system()} {platform.machine()}" if sys.platform else ""
 
 
-def not_repeatable(kind: Kind, threads: int) -> list[str]:
+def not_repeatable(kind: Kind, threads: int, workers: int = 1) -> list[str]:
     """Return what another run may not repeat to the bit, and why; empty where there is nothing.
 
     Of the same seed, data and versions: these are checked where a run is made again.
@@ -63,6 +63,11 @@ def not_repeatable(kind: Kind, threads: int) -> list[str]:
         told.append(
             f"{kind}: sums of histograms are in an order that depends on the number of threads"
             f" (here {threads}): with another number the last bits, and then splits, may differ"
+        )
+    if workers > 1:
+        told.append(
+            f"{kind}: {workers} workers shared each batch: one process, as --check has it, comes to the same"
+            " but for the last bits, where there is no dropout"
         )
     if kind == "pipeline":
         told.append("pipeline: what `build` makes draws from seeds of its own, if it says so")

@@ -40,7 +40,9 @@ class Circumstances:
     """What a run was made with.
 
     Attributes:
+        threads: Of the fit, and of each worker.
         not_repeatable: What another run may not repeat to the bit, and why.
+        workers, nodes: That shared the batches of a fit on Ray.
     """
 
     versions: Mapping[str, str]
@@ -48,6 +50,8 @@ class Circumstances:
     system: str
     threads: int
     not_repeatable: tuple[str, ...]
+    workers: int = 1
+    nodes: int = 1
 
 
 @dataclass(frozen=True)
@@ -221,7 +225,14 @@ def _fit(prepared: Prepared, folder: Path | None, jobs: int, scale: str, tell: T
         tell("fitting", min((step + 1) / rounds, 1.0) if rounds else 0.0)
 
     tell("fitting", 0.0)
-    candidate = fit_candidate(prepared, params, report, threads, calibrate=True)
+    workers, nodes = 1, 1
+    if _is_shared(prepared, params, jobs, scale):
+        from falaj.training.fit.ray_fit import fit_on_ray
+
+        candidate, nodes = fit_on_ray(prepared, params, jobs, threads)
+        workers = jobs
+    else:
+        candidate = fit_candidate(prepared, params, report, threads, calibrate=True)
     tell("measuring", 0.0)
     scores = {part: candidate.scores(prepared.parts[part]) for part in _TOLD}
     kept = prepared.parts["train"]
@@ -245,10 +256,21 @@ def _fit(prepared: Prepared, folder: Path | None, jobs: int, scale: str, tell: T
             cpu=cpu_model(),
             system=system(),
             threads=threads,
-            not_repeatable=tuple(not_repeatable(spec.model.kind, threads)),
+            not_repeatable=tuple(not_repeatable(spec.model.kind, threads, workers)),
+            workers=workers,
+            nodes=nodes,
         ),
         tuned=tuned,
     )
+
+
+def _is_shared(prepared: Prepared, params: Mapping[str, Any], jobs: int, scale: str) -> bool:
+    """Whether a fit is made by several workers: on Ray, of torch's modules; others were tuned there alone."""
+    if scale != "ray" or jobs == 1:
+        return False
+    from falaj.training.fit.ray_fit import can_be_shared
+
+    return bool(prepared.spec.tuning.trials == 0 or can_be_shared(prepared, params))
 
 
 def _measures(prepared: Prepared, part: Part, scores: NDArray[np.float64]) -> PartMeasures:

@@ -155,7 +155,12 @@ def _identity(prepared: Prepared) -> dict[str, Any]:
 
 @contextmanager
 def _runner(prepared: Prepared, jobs: int, scale: str) -> Iterator[Runner]:
-    if jobs > 1:
+    if scale == "ray":
+        from falaj.training.fit.ray_trials import ray_runner
+
+        with ray_runner(prepared.spec, jobs) as runner:
+            yield runner
+    elif jobs > 1:
         from falaj.training.fit.workers import Workers
 
         with Workers(prepared.spec, jobs) as workers:
