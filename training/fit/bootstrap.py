@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falaj.training.fit.metrics import Predicted, weighted_metrics
+from falaj.training.fit.resampled import resampled_metrics
 from falaj.training.fit.table import Table
 
 _FEWEST_BLOCKS = 20
 _FEWEST_FOR_INTERVALS = 5
+_MOST_BLOCKS = 1500
 _MOST_UNDEFINED = 0.05
 _DAY_US = 86_400_000_000
 
@@ -69,17 +71,17 @@ def measure(
         resamples: How many; the same seed draws the same ones.
     """
     rows = len(predicted.target)
-    if blocks[1] is not None and int(blocks[1].max()) + 1 < _FEWEST_FOR_INTERVALS:
-        resamples = 0
-    of = weighted_metrics(predicted)
-    values = {name: metric(np.ones(rows)) for name, metric in of.items()}
-    drawn: dict[str, list[float]] = {name: [] for name in of}
+    values = {name: metric(np.ones(rows)) for name, metric in weighted_metrics(predicted).items()}
     random = np.random.default_rng([seed, 3])
-    for _ in range(resamples):
-        weights = _weights(predicted, blocks[1], random)
-        for name, metric in of.items():
-            drawn[name].append(metric(weights))
-    metrics = {name: _measured(values[name], np.array(drawn[name])) for name in of}
+    block, strata = _blocks(predicted, blocks[1], random)
+    if blocks[1] is not None and len(strata) < _FEWEST_FOR_INTERVALS:
+        metrics = {name: _measured(value, value, np.empty(0)) for name, value in values.items()}
+        return Measures(rows, blocks[0], metrics)
+    counts = _drawn(strata, resamples, random)
+    metrics = {}
+    for name, metric in resampled_metrics(predicted, block, len(strata)).items():
+        binned = float(metric(np.ones((1, len(strata))))[0])
+        metrics[name] = _measured(values[name], binned, metric(counts))
     return Measures(rows, blocks[0], metrics)
 
 
@@ -104,29 +106,44 @@ def by_value(
     return found
 
 
-def _weights(
-    predicted: Predicted, blocks: NDArray[np.int64] | None, random: np.random.Generator
-) -> NDArray[np.float64]:
-    """How often each row was drawn."""
-    if blocks is not None:
-        count = int(blocks.max()) + 1
-        drawn: NDArray[Any] = np.bincount(random.integers(count, size=count), minlength=count)[blocks]
-        return drawn.astype(np.float64)
-    if predicted.task == "regression":
-        rows = len(predicted.target)
-        return np.bincount(random.integers(rows, size=rows), minlength=rows).astype(np.float64)
-    weights = np.zeros(len(predicted.target))
-    for each in np.unique(predicted.target):
-        rows_of = np.flatnonzero(predicted.target == each)
-        counts = np.bincount(random.integers(len(rows_of), size=len(rows_of)), minlength=len(rows_of))
-        weights[rows_of] = counts
-    return weights
+def _blocks(
+    predicted: Predicted, block: NDArray[np.int64] | None, random: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The number of each row's block, and the stratum of each block.
+
+    Rows alone are blocks of their own, drawn within their class; many rows are dealt into _MOST_BLOCKS ones,
+    each class evenly: sums over such blocks vary from resample to resample as those over rows do.
+    """
+    rows = len(predicted.target)
+    if block is not None:
+        return block, np.zeros(int(block.max()) + 1, np.int64)
+    is_class = predicted.task != "regression"
+    if rows <= _MOST_BLOCKS:
+        strata = predicted.target if is_class else np.zeros(rows, np.int64)
+        return np.arange(rows), strata
+    order = random.permutation(rows)
+    if is_class:
+        order = order[np.argsort(predicted.target[order], kind="stable")]
+    dealt = np.empty(rows, np.int64)
+    dealt[order] = np.arange(rows) % _MOST_BLOCKS
+    return dealt, np.zeros(_MOST_BLOCKS, np.int64)
 
 
-def _measured(value: float, drawn: NDArray[np.float64]) -> Measured:
+def _drawn(strata: NDArray[np.int64], resamples: int, random: np.random.Generator) -> NDArray[np.float64]:
+    """How often each block was drawn, [resamples, blocks]; of each stratum as many as it has."""
+    counts = np.zeros((resamples, len(strata)))
+    for stratum in np.unique(strata):
+        of = np.flatnonzero(strata == stratum)
+        for i in range(resamples):
+            counts[i, of] = np.bincount(random.integers(len(of), size=len(of)), minlength=len(of))
+    return counts
+
+
+def _measured(value: float, binned: float, drawn: NDArray[np.float64]) -> Measured:
+    """The interval lies around the value as that of the binned scores lies around theirs."""
     defined = drawn[np.isfinite(drawn)]
     told = float(value) if np.isfinite(value) else None
     if told is None or not len(defined) or len(defined) < (1 - _MOST_UNDEFINED) * len(drawn):
         return Measured(told, None, None)
-    low, high = np.percentile(defined, [2.5, 97.5])
+    low, high = np.percentile(defined, [2.5, 97.5]) + (value - binned)
     return Measured(told, float(low), float(high))

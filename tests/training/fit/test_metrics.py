@@ -10,6 +10,7 @@ from sklearn import metrics as of_sklearn
 from falaj.training.errors import TrainingError
 from falaj.training.fit.bootstrap import Measured, measure
 from falaj.training.fit.metrics import Predicted, direction, metrics_of, value_of, weighted_metrics
+from falaj.training.fit.resampled import resampled_metrics
 
 Rows = NDArray[np.float64]
 
@@ -136,3 +137,45 @@ def test_direction_is_refused_when_the_task_has_no_such_metric() -> None:
     assert direction("auc", "binary") == "maximize"
     with pytest.raises(TrainingError, match="metric 'auc': a regression task has rmse, mae, r2"):
         direction("auc", "regression")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    rows=st.integers(20, 80),
+    task=st.sampled_from([0, 2, 3]),
+    blocks=st.integers(2, 9),
+)
+def test_resample_has_the_metrics_of_weighted_rows_when_blocks_are_drawn(
+    seed: int, rows: int, task: int, blocks: int
+) -> None:
+    random = np.random.default_rng(seed)
+    if task:
+        predicted, _ = drawn(seed, rows, task)
+    else:
+        target, said = random.normal(size=(2, rows))
+        predicted = Predicted("regression", target, said[:, None])
+    block = random.integers(0, blocks, rows)
+    counts = random.integers(0, 4, (5, blocks)).astype(np.float64)
+    counts[:, 0] += 1
+    found = {name: metric(counts) for name, metric in resampled_metrics(predicted, block, blocks).items()}
+    for i, each in enumerate(counts):
+        weights = each[block]
+        for name, metric in weighted_metrics(predicted).items():
+            expected = metric(weights)
+            if np.isfinite(expected) and weights.sum():
+                assert found[name][i] == pytest.approx(expected, abs=1e-9), name
+
+
+def test_interval_is_near_that_of_rows_when_there_are_many_and_scores_are_binned() -> None:
+    random = np.random.default_rng(0)
+    target = random.integers(0, 2, 20_000)
+    score = 1 / (1 + np.exp(-(target + random.normal(size=20_000))))
+    predicted = Predicted("binary", target, np.stack([1 - score, score], axis=1))
+    found = measure(predicted, ("row", None), 400, 0).metrics["auc"]
+    assert found.value == pytest.approx(of_sklearn.roc_auc_score(target, score), abs=1e-12)
+    # Hanley and McNeil 1982: the standard error of an area, here 0.003.
+    a, n = found.value or 0, 10_000
+    q1, q2 = a / (2 - a), 2 * a * a / (1 + a)
+    error = np.sqrt((a * (1 - a) + (n - 1) * (q1 - a * a + q2 - a * a)) / (n * n))
+    assert width(found) == pytest.approx(2 * 1.96 * error, rel=0.15)
