@@ -6,4 +6,4 @@ from tests.docs.follow import PAGES, follow
 
 
 def test_page_tells_what_really_happens_when_it_is_followed(tmp_path: Path) -> None:
-    assert follow(PAGES / "export.md", tmp_path, {}) == 12
+    assert follow(PAGES / "export.md", tmp_path, {}) == 15

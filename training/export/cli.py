@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -24,46 +24,91 @@ _RUN = "run.json"  # by which the folder of a run is known
 _DATA_DIR = Path(".falaj")
 
 
-def export(
-    what: Annotated[Path, typer.Argument(metavar="WHAT", help="A run of `falaj train`.")],
-    name: Annotated[str, typer.Option(metavar="NAME", help="Of the model in the repository.")],
-    repository: Annotated[Path, typer.Option(metavar="DIR", help="Is made where it is not there.")] = Path(
-        "models"
+What = Annotated[
+    Path, typer.Argument(metavar="WHAT", help="A run of `falaj train`, or a model's file beside --data.")
+]
+Name = Annotated[str, typer.Option(metavar="NAME", help="Of the model in the repository.")]
+Repository = Annotated[Path, typer.Option(metavar="DIR", help="Is made where it is not there.")]
+Data = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Of a model's file: rows as it was fitted on, .parquet, .csv or .npz."),
+]
+Target = Annotated[str | None, typer.Option(metavar="COLUMN", help="Of --data: what came of each row.")]
+Time = Annotated[str | None, typer.Option(metavar="COLUMN", help="Of --data: when each row was.")]
+LeaveOut = Annotated[
+    list[str] | None,
+    typer.Option(metavar="COLUMN", help="Of --data: the model does not take it; repeatable."),
+]
+TaskTold = Annotated[
+    Literal["binary", "multiclass", "regression", "other"] | None,
+    typer.Option(help="Of a model's file that does not tell."),
+]
+Classes = Annotated[
+    str | None, typer.Option(metavar="A,B", help="Of a model's file: its labels, in the order of the scores.")
+]
+Module = Annotated[
+    str | None, typer.Option(metavar="FILE.py:NAME", help="What makes the module of a torch state dict.")
+]
+Outputs = Annotated[
+    str | None, typer.Option(metavar="A,B", help="Of a torch module: what its outputs are called.")
+]
+Views = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A@1,B", help="Whose columns are looked up; by default those of the feature export."
     ),
-    views: Annotated[
-        str | None,
-        typer.Option(metavar="A@1,B", help="Whose columns are looked up; by default those of the export."),
-    ] = None,
-    bind: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="X=A__INCOME,AMOUNT:FP32",
-            help="The columns of an input: features, and values of requests; repeatable. By default columns "
-            "called VIEW__COLUMN are features.",
-        ),
-    ] = None,
-    on_missing: Annotated[
-        str | None,
-        typer.Option(
-            metavar="default|nan|reject", help="For entities that are missing; by default as trained."
-        ),
-    ] = None,
-    transform: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FILE.py:NAME",
-            help="Runs before the model, in its graph; repeatable. By default those of the feature export.",
-        ),
-    ] = None,
-    purpose: Annotated[str, typer.Option(metavar="TEXT", help="For the model card.")] = "",
-    owner: Annotated[str, typer.Option(metavar="TEXT", help="For the model card.")] = "",
-    rows: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Training rows that are compared; by default all."),
-    ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the rows that are tried.")] = 0,
-    data_dir: Annotated[Path, typer.Option(metavar="FOLDER", help="Of what Falaj keeps.")] = _DATA_DIR,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+]
+Bind = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="X=A__INCOME,AMOUNT:FP32",
+        help="The columns of an input: features, and values of requests; repeatable. By default columns "
+        "called VIEW__COLUMN are features.",
+    ),
+]
+OnMissing = Annotated[
+    str | None,
+    typer.Option(metavar="default|nan|reject", help="For entities that are missing; by default as trained."),
+]
+Transforms = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FILE.py:NAME",
+        help="Runs before the model, in its graph; repeatable. By default those of the feature export.",
+    ),
+]
+Purpose = Annotated[str, typer.Option(metavar="TEXT", help="For the model card.")]
+Owner = Annotated[str, typer.Option(metavar="TEXT", help="For the model card.")]
+Rows = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Training rows that are compared; by default all.")
+]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Of the rows that are tried.")]
+DataDir = Annotated[Path, typer.Option(metavar="FOLDER", help="Of what Falaj keeps.")]
+Json = Annotated[bool, typer.Option("--json", help="For programs.")]
+
+
+def export(
+    what: What,
+    name: Name,
+    repository: Repository = Path("models"),
+    data: Data = None,
+    target: Target = None,
+    time: Time = None,
+    leave_out: LeaveOut = None,
+    task: TaskTold = None,
+    classes: Classes = None,
+    module: Module = None,
+    outputs: Outputs = None,
+    views: Views = None,
+    bind: Bind = None,
+    on_missing: OnMissing = None,
+    transform: Transforms = None,
+    purpose: Purpose = "",
+    owner: Owner = "",
+    rows: Rows = None,
+    seed: Seed = 0,
+    data_dir: DataDir = _DATA_DIR,
+    as_json: Json = False,
 ) -> int:
     """Write a model as a bundle that serves, if the exported graph answers as the model does.
 
@@ -77,9 +122,27 @@ def export(
     with _progress() as tell:
         tell("reading")
         if (what / _RUN).is_file():
+            given = {"--data": data, "--target": target, "--time": time, "--leave-out": leave_out}
+            given |= {"--task": task, "--classes": classes, "--module": module, "--outputs": outputs}
+            _refuse_of_a_run(given)
             subject = _of_run(what, wanted)
+        elif data is None:
+            raise TrainingError(f"{what}: is no run of `falaj train`; a model's file needs rows, as --data")
         else:
-            raise TrainingError(f"{what}: is no run of `falaj train`")
+            from falaj.training.export.sample_subject import Brought, subject_of_file
+
+            brought = Brought(
+                what,
+                data,
+                target=target,
+                time=time,
+                leave_out=leave_out or (),
+                task=task,
+                classes=_classes(classes),
+                module=module or "",
+                outputs=_names(outputs),
+            )
+            subject = subject_of_file(brought, wanted)
         subject = replace(subject, stewards=_stewards(subject, data_dir))
         try:
             made = make(subject, repository, name, most_rows=rows, seed=seed, tell=tell)
@@ -148,6 +211,26 @@ def _steward(found: "Registered") -> "Steward":
 
     told = found.stewardship
     return Steward(told["owner"], Tags(told["purpose"], told["sensitivity"], told["jurisdiction"]))
+
+
+def _refuse_of_a_run(options: dict[str, Any]) -> None:
+    for option, value in options.items():
+        if value is not None:
+            raise TrainingError(f"{option}: is of a model that is brought; a run tells it itself")
+
+
+def _names(text: str | None) -> list[str]:
+    return [] if text is None else [name.strip() for name in text.split(",")]
+
+
+def _classes(text: str | None) -> tuple[int | str, ...]:
+    """Labels, which are numbers where all of them can be."""
+    labels = _names(text)
+    return tuple(map(int, labels)) if all(map(_is_whole, labels)) else tuple(labels)
+
+
+def _is_whole(label: str) -> bool:
+    return label.removeprefix("-").isdecimal()
 
 
 def _of_run(folder: Path, wanted: "Wanted") -> "Subject":

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falaj.training.errors import TrainingError
-from falaj.training.export.original import Arrays, Original
+from falaj.training.export.original import Arrays, ModelOutput, Original
 from falaj.training.fit.bootstrap import Measures, measure
 from falaj.training.fit.metrics import Predicted
 
@@ -76,6 +76,11 @@ def evaluate(asked: Asked, seed: int = 0) -> Evaluation:
     return Evaluation(asked, overall, months, segments)
 
 
+def has_scores(original: Original) -> bool:
+    """Whether a model gives what metrics are of: a score for each class, or one value of a regression."""
+    return len(_measured(original)) == 1
+
+
 def predicted_of(original: Original, rows: Arrays, target: NDArray[Any]) -> Predicted:
     """Ask a model, and return what it said beside the target.
 
@@ -86,15 +91,25 @@ def predicted_of(original: Original, rows: Arrays, target: NDArray[Any]) -> Pred
         TrainingError: The model has neither scores of its classes nor one value, or the target is of a class
             that it does not know.
     """
-    role = "value" if original.task == "regression" else "scores"
-    outputs = [output for output in original.outputs if output.role == role]
-    if original.task == "other" or len(outputs) != 1:
-        raise TrainingError(f"evaluation: expected one output of {role} of a {original.task} model")
+    outputs = _measured(original)
+    if len(outputs) != 1:
+        raise TrainingError(
+            f"evaluation: expected one output of scores, or of one value, of a {original.task} model"
+        )
     answers = original.predict(rows)[outputs[0].name]
     scores = answers.reshape(len(answers), -1).astype(np.float64)
     if original.task == "regression":
         return Predicted("regression", target.astype(np.float64), scores)
     return Predicted(original.task, places_of(target, original.classes), scores)
+
+
+def _measured(original: Original) -> list[ModelOutput]:
+    if original.task == "other":
+        return []
+    if original.task == "regression":
+        return [each for each in original.outputs if each.role == "value" and each.shape in ((), (1,))]
+    wide = (len(original.classes),)
+    return [each for each in original.outputs if each.role == "scores" and each.shape == wide]
 
 
 def places_of(target: NDArray[Any], classes: tuple[int | str, ...]) -> NDArray[np.int64]:

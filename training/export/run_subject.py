@@ -11,9 +11,8 @@ from falaj.features.binding import Binding, OnMissing
 from falaj.features.errors import DataError
 from falaj.features.identity import view_of
 from falaj.features.offline.manifest import Manifest, read_manifest
-from falaj.features.transform import Transform
 from falaj.training.errors import TrainingError
-from falaj.training.export.columns import column_names, inputs_from
+from falaj.training.export.columns import inputs_from
 from falaj.training.export.evaluation import Asked, Evaluation, places_of
 from falaj.training.export.export import Subject
 from falaj.training.export.importance import Importance, importance_of
@@ -22,7 +21,7 @@ from falaj.training.export.original import Arrays, Original
 from falaj.training.export.snapshot import DataFile, Snapshot
 from falaj.training.export.stored_columns import Stored, as_served, columns_of, read_stored
 from falaj.training.export.transformed import transformed_original
-from falaj.training.export.wanted import Wanted, bound
+from falaj.training.export.wanted import Wanted, bound, transforms_of
 from falaj.training.fit.metrics import Predicted
 from falaj.training.fit.prepared import Prepared, frame_of, labels_of, prepare
 from falaj.training.fit.run import Run
@@ -82,18 +81,6 @@ def original_of_run(run: Run, origin: str) -> Original:
     from falaj.training.export.pipeline_original import original_of_pipeline
 
     return original_of_pipeline(run.pipeline, frame_of(run.training), origin=origin)
-
-
-def transforms_of(manifest: Manifest, original: Original) -> tuple[Transform, ...]:
-    """Return the transforms of a feature export that give a model's columns, and those that they need."""
-    needed = set(column_names(original))
-    kept: list[Transform] = []
-    for each in reversed(manifest.transforms):
-        made = each.transform()
-        if not needed.isdisjoint(made.outputs):
-            kept.append(made)
-            needed |= made.inputs.keys()
-    return tuple(reversed(kept))
 
 
 class _Rows:

@@ -52,3 +52,15 @@ def bound(
         names = ", ".join(column_names(served))
         raise TrainingError(f"binding: no column of the model is called VIEW__COLUMN of a view: {names}")
     return made
+
+
+def transforms_of(manifest: Manifest, original: Original) -> tuple[Transform, ...]:
+    """Return the transforms of a feature export that give a model's columns, and those that they need."""
+    needed = set(column_names(original))
+    kept: list[Transform] = []
+    for each in reversed(manifest.transforms):
+        made = each.transform()
+        if not needed.isdisjoint(made.outputs):
+            kept.append(made)
+            needed |= made.inputs.keys()
+    return tuple(reversed(kept))

@@ -112,22 +112,27 @@ def done(folder: Path, *arguments: str) -> str:
 
 
 def make_loans(folder: Path) -> None:
-    """Define and export features, materialise them, and train three models: runs/late, paid and level."""
-    (folder / "definitions").mkdir()
-    (folder / "definitions" / "account.py").write_text(_VIEW)
-    (folder / "share.py").write_text(_SHARE)
+    """Make features, and train three models: runs/late, paid and level."""
+    make_features(folder)
     (folder / "late.toml").write_text(_LATE)
     (folder / "paid.toml").write_text(_PLAIN)
     (folder / "level.py").write_text(_PIPELINE)
+    done(folder, "train", "late.toml", "--out", "runs/late")
+    done(folder, "train", "paid.toml", "--out", "runs/paid")
+    done(folder, "train", "level.py", "--out", "runs/level")
+
+
+def make_features(folder: Path) -> None:
+    """Define features, make the training set train.parquet of them, and fill the online store."""
+    (folder / "definitions").mkdir()
+    (folder / "definitions" / "account.py").write_text(_VIEW)
+    (folder / "share.py").write_text(_SHARE)
     _write_rows(folder)
     done(folder, "features", "apply", "definitions")
     spine = ("--spine", "loans.csv", "--time", "asked_at", "--views", "account")
     transform = ("--transform", "share.py:share")
     done(folder, "features", "export", *spine, *transform, "--out", "train.parquet")
     done(folder, "features", "materialize")
-    done(folder, "train", "late.toml", "--out", "runs/late")
-    done(folder, "train", "paid.toml", "--out", "runs/paid")
-    done(folder, "train", "level.py", "--out", "runs/level")
 
 
 def _write_rows(folder: Path) -> None:

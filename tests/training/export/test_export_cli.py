@@ -238,6 +238,7 @@ def test_rows_that_the_run_kept_stand_for_the_data_when_these_have_changed(loans
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("runs/late", "--name", "a", "--data", "x.parquet"), "--data: is of a model that is brought"),
         (("runs/late", "--name", "a/b"), "model name: expected one that a folder can have, got 'a/b'"),
         (("runs/late", "--name", "a", "--on-missing", "nan"), "BYTES has no NaN"),
         (("runs/late", "--name", "a", "--on-missing", "never"), "expected default, nan, reject, got 'never'"),
@@ -250,7 +251,7 @@ def test_rows_that_the_run_kept_stand_for_the_data_when_these_have_changed(loans
             "columns are bound, and no views are named",
         ),
         (("runs/late", "--name", "a", "--transform", "share.py:nobody"), "expected a transform 'nobody'"),
-        (("runs", "--name", "a"), "runs: is no run of `falaj train`"),
+        (("runs", "--name", "a"), "runs: is no run of `falaj train`; a model's file needs rows, as --data"),
     ],
 )
 def test_export_is_refused_when_the_command_line_does_not_fit(
