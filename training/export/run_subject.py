@@ -1,6 +1,7 @@
 """What `falaj train` left, as what is to be exported."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,27 @@ from falaj.training.export.stored_columns import Stored, as_served, columns_of, 
 from falaj.training.export.transformed import transformed_original
 from falaj.training.export.wanted import Wanted, bound, transforms_of
 from falaj.training.fit.metrics import Predicted
-from falaj.training.fit.prepared import Prepared, frame_of, labels_of, prepare
+from falaj.training.fit.prepared import frame_of, labels_of
 from falaj.training.fit.run import Run
 from falaj.training.fit.run_folder import read_run
-from falaj.training.fit.table import Table
+from falaj.training.fit.split import Part, Split, split_table
+from falaj.training.fit.table import Table, read_table
 
 _NO_DATA = (
-    "When it was exported, its data were not what they were: what is told is of the rows that the run kept."
+    "When it was exported, its data could not be read as they were ({}): what is told of rows is of those "
+    "that the run kept."
 )
+
+
+@dataclass(frozen=True)
+class _Data:
+    """All rows of a run, as they were divided."""
+
+    table: Table
+    split: Split
+
+    def part(self, name: Part) -> Table:
+        return self.table.take(self.split.rows(name))
 
 
 def subject_of_run(folder: Path, wanted: Wanted) -> Subject:
@@ -52,17 +66,18 @@ def subject_of_run(folder: Path, wanted: Wanted) -> Subject:
     served = transformed_original(original, transforms) if transforms else original
     on_missing = wanted.on_missing or run.spec.data.on_missing
     binding = bound(served, manifest, wanted, on_missing)
-    prepared = _prepared(run)
-    rows = _Rows(run, prepared, manifest, on_missing)
-    limits = [] if prepared is not None else [_NO_DATA]
+    found = _data(run)
+    data = None if isinstance(found, str) else found
+    rows = _Rows(run, data, manifest, on_missing)
+    limits = [_NO_DATA.format(found)] if isinstance(found, str) else []
     return Subject(
         original=original,
         transforms=transforms,
         rows=inputs_from(served, rows.columns(served)),
-        answers=None if prepared is None else original.predict(_inputs(original, prepared.parts["test"])),
-        snapshot=_snapshot(run, prepared),
+        answers=None if data is None else original.predict(_inputs(original, data.part("test"))),
+        snapshot=_snapshot(run, data),
         evaluation=_evaluation(run),
-        importance=_importance(original, prepared),
+        importance=_importance(original, data),
         binding=binding,
         features=() if binding is None else feature_rows(binding, rows.stored_features(binding)),
         versions=run.circumstances.versions,
@@ -87,14 +102,14 @@ class _Rows:
     """Training rows of a run, as the files have them and as the model gets them."""
 
     def __init__(
-        self, run: Run, prepared: Prepared | None, manifest: Manifest | None, on_missing: OnMissing
+        self, run: Run, data: _Data | None, manifest: Manifest | None, on_missing: OnMissing
     ) -> None:
-        self._table = run.training if prepared is None else prepared.parts["train"]
+        self._table = run.training if data is None else data.part("train")
         self._files = [file.path for file in run.data.files]
         self._places: NDArray[np.int64] | None = None
         # Rows that were left out when the table was read have no place in the files that is known.
-        if prepared is not None and not run.data.rows_left_out:
-            self._places = prepared.split.rows("train")
+        if data is not None and not run.data.rows_left_out:
+            self._places = data.split.rows("train")
         views = [] if manifest is None else [view_of(each.meaning) for each in manifest.views]
         self._features = columns_of({view.name: view.features for view in views})
         self._on_missing = on_missing
@@ -151,14 +166,18 @@ def _manifest(run: Run) -> Manifest | None:
         raise TrainingError(f"the run's feature export: {error}") from error
 
 
-def _prepared(run: Run) -> Prepared | None:
-    """The data of a run; None where they are not what they were."""
+def _data(run: Run) -> "_Data | str":
+    """The data of a run; where they cannot be read as they were, why not."""
     try:
-        prepared = prepare(run.spec)
-    except (TrainingError, OSError):
-        return None
-    then, now = ([file.sha256 for file in of.files] for of in (run.data, prepared.table.source))
-    return prepared if then == now else None
+        table = read_table(run.spec.data)
+        then, now = ({file.path: file.sha256 for file in of.files} for of in (run.data, table.source))
+        for path in sorted({*then, *now}):
+            if then.get(path) != now.get(path):
+                return f"{path} is not what it was"
+        split = split_table(table, run.spec.split, run.spec.seed)
+    except (TrainingError, OSError) as error:
+        return str(error)
+    return _Data(table, split)
 
 
 def _inputs(original: Original, table: Table) -> Arrays:
@@ -166,20 +185,20 @@ def _inputs(original: Original, table: Table) -> Arrays:
     return inputs_from(original, {**columns, **table.categories})
 
 
-def _importance(original: Original, prepared: Prepared | None) -> Importance | None:
-    if prepared is None:
+def _importance(original: Original, data: _Data | None) -> Importance | None:
+    if data is None:
         return None
-    test = prepared.parts["test"]
+    test = data.part("test")
     return importance_of(original, _inputs(original, test), labels_of(test))
 
 
-def _snapshot(run: Run, prepared: Prepared | None) -> Snapshot:
+def _snapshot(run: Run, data: _Data | None) -> Snapshot:
     files = tuple(DataFile(file.path, file.bytes, file.sha256) for file in run.data.files)
     splits: dict[str, dict[str, Any]] = {part: {"rows": rows} for part, rows in run.split.sizes.items()}
     for border, when in run.split.borders.items():
         splits[border.removesuffix("_from")]["from"] = when
     first = last = None
-    times = None if prepared is None else prepared.parts["train"].time
+    times = None if data is None else data.part("train").time
     if times is not None:
         first, last = _iso(int(times.min())), _iso(int(times.max()))
     return Snapshot(

@@ -38,6 +38,7 @@ def share(xp, amount, account__income):
     return xp.astype(amount / (xp.astype(account__income, "FP64") + 1.0), "FP32")
 """
 _LATE = """
+threads = 1
 [data]
 path = "train.parquet"
 target = "late"
@@ -51,6 +52,7 @@ resamples = 40
 """
 # Without a feature export: no view, no binding.
 _PLAIN = """
+threads = 1
 [data]
 path = "plain.csv"
 target = "paid"
@@ -83,6 +85,7 @@ spec = TrainSpec(
     model=ModelSpec("pipeline"),
     metrics=MetricsSpec(resamples=40),
     build=build,
+    threads=1,
 )
 """
 CUSTOMERS = 120

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -99,6 +101,38 @@ def test_exports_have_versions_of_their_own_when_they_are_made_at_once(
     assert sorted(int(folder.name) for folder in made) == list(range(1, 17))
     assert all(verify_bundle(folder) == () for folder in made)
     assert sorted(path.name for path in (tmp_path / "tumours").iterdir()) == sorted(map(str, range(1, 17)))
+
+
+_EXPORTS = """
+import sys
+from pathlib import Path
+from tests.training.export.fitted import tumours
+from tests.training.export.test_bundle import export
+
+fitted = tumours()
+while True:
+    print(export(Path(sys.argv[1]), fitted).name, flush=True)
+"""
+
+
+def test_versions_are_whole_when_their_export_is_killed(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    root = Path(__file__).parents[3]
+    for _ in range(2):
+        command = [sys.executable, "-W", "ignore", "-c", _EXPORTS, str(tmp_path)]
+        with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout is not None
+            first, second = int(child.stdout.readline()), int(child.stdout.readline())
+            assert second == first + 1
+            time.sleep(random.uniform(0, 0.02))  # to be somewhere in the midst of the next
+            child.kill()
+    versions = sorted(int(path.name) for path in (tmp_path / "tumours").glob("[0-9]*"))
+    assert versions == list(range(1, len(versions) + 1))
+    assert len(versions) >= 4
+    for version in versions:
+        folder = tmp_path / "tumours" / str(version)
+        assert verify_bundle(folder) == ()
+        assert sorted(read_bundle(folder).files) == FILES
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -232,7 +232,7 @@ def test_rows_that_the_run_kept_stand_for_the_data_when_these_have_changed(loans
     baseline = read_baseline(folder / "baseline.json")
     run = read_run(loans / "runs" / "paid")
     assert baseline.inputs[0].rows == len(run.training.target)
-    assert "its data were not what they were" in (folder / "card.md").read_text()
+    assert "could not be read as they were (plain.csv is not what it was)" in (folder / "card.md").read_text()
 
 
 @pytest.mark.parametrize(
