@@ -88,7 +88,7 @@ def test_spec_is_refused_with_file_and_line_when_python_fails(tmp_path: Path) ->
     with pytest.raises(TrainingError, match=r"made.py:2: division by zero"):
         read_spec(written(tmp_path, "x = 1\n1 / 0\n", "made.py"))
     with pytest.raises(TrainingError, match=r"expected `spec = TrainSpec"):
-        read_spec(written(tmp_path, "x = 1\n", "other.py"))
+        read_spec(written(tmp_path, "x = 1\n", "without_a_spec.py"))
 
 
 def test_spec_is_refused_when_validation_and_test_are_all_rows() -> None:
