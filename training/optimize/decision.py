@@ -90,12 +90,7 @@ def decide(failures: Sequence[str], ratios: Mapping[int, Ratio], rules: SpeedRul
 def merit(ratios: Mapping[int, Ratio], rules: SpeedRules) -> float:
     """Return what variants that pass are compared by: the lower end at the most rows that decide.
 
-<<<<<<< HEAD
-    All of them are faster with few rows, too. Under load batches grow, and how fast large ones are is what
-    a server can carry.
-=======
     All of them are faster with few rows, too. Under load batches grow, and how fast the large ones are is
     what a server can carry.
->>>>>>> af0b725 (Keep the variant that carries the most under load)
     """
     return ratios[max(rows for rows in rules.decisive if rows in ratios)].low
