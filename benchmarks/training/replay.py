@@ -33,7 +33,7 @@ def main() -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("build/demo"), help="of `falaj demo`")
-    parser.add_argument("--until", default="2014-01-01T00:00:00Z", help="flights asked about before then")
+    parser.add_argument("--until", default="2014-01-02T00:00:00Z", help="flights asked about before then")
     arguments = parser.parse_args()
     folder: Path = arguments.folder.resolve()
     print(stamp())
