@@ -68,7 +68,7 @@ def push(store: OnlineStore, view: View, rows: Row | Sequence[Row], *, as_of_us:
 
     Raises:
         DataError: A row does not fit the view, or is bad by what that demands, or events would count twice as
-            they have no ids; nothing was written.
+            they have no ids, or the time is out of range; nothing was written.
         InvalidInput: The store has the view by another definition.
         Unavailable, DeadlineExceeded: The store cannot be reached, or the log not written; what was written
             is not known, and it may be pushed again.
@@ -80,6 +80,8 @@ def push(store: OnlineStore, view: View, rows: Row | Sequence[Row], *, as_of_us:
             f"{view}: has no event_id, without which an event that is pushed again, or comes from the "
             "source too, counts twice; only what is materialised can be counted"
         )
+    if as_of_us is not None and not FIRST_US <= as_of_us <= LAST_US:
+        raise DataError(f"features_as_of: expected a time of the years 1 to 9999, UTC µs, got {as_of_us}")
     if not given:
         return Pushed(0, 0, 0)
     arrays = plain_rows(view, given, now_ns) or any_rows(view, given, now_ns)

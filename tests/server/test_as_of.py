@@ -139,6 +139,8 @@ def test_windows_of_the_past_are_kept_when_a_push_says_its_time(tmp_path: Path, 
     at = 1_372_636_800_000_000  # of July 2013, UTC µs
     with Serving(tmp_path, *arguments, *(["--set", "features.as_of=true"] if allowed else [])) as serving:
         told = [_orders(at + 1, serving, at, "a"), _orders(at + 60_000_000, serving, at + 60_000_000, "b")]
+        never = _orders(2**63 - 1, serving, at, "c")
+    assert never[0] == 400
     view = open_view(open_store(f"lmdb://{tmp_path / 'data' / 'online'}"), orders)
     _, (sums,), _ = view.read([np.array([1])], at + 60_000_000)
     if allowed:
