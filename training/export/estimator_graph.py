@@ -13,10 +13,11 @@ from falaj.training.export.forest_graph import ml_opset_of, sums_graph
 from falaj.training.export.graph import Growth
 from falaj.training.export.library import family_of
 from falaj.training.export.scores_graph import link_graph
+from falaj.training.export.sklearn_calibrated import calibrated_graph
 from falaj.training.export.sklearn_encoders import code_graph
 from falaj.training.export.sklearn_ensembles import ensemble_graph
 from falaj.training.export.sklearn_frame import Frame, Part, matrix, width
-from falaj.training.export.sklearn_linear import is_linear, linear_graph, linear_link
+from falaj.training.export.sklearn_linear import decides, is_linear, linear_graph, linear_link
 from falaj.training.export.sklearn_steps import transform_graph
 from falaj.training.export.target import TREE_ENSEMBLE_ML_OPSET, Target
 
@@ -68,6 +69,14 @@ def scores_graph(grow: Growth, estimator: Any, frame: Frame, target: Target, cla
         classes,
         lambda one, columns, count: scores_graph(grow, one, columns, target, count),
     )
+    made = made or calibrated_graph(
+        grow,
+        estimator,
+        frame,
+        classes,
+        lambda one, columns: _decision(grow, one, columns, target, classes),
+        target,
+    )
     if made is not None:
         return made
     if is_linear(estimator, classes):
@@ -80,6 +89,25 @@ def scores_graph(grow: Growth, estimator: Any, frame: Frame, target: Target, cla
     if family_of(estimator) != "sklearn":
         raise TrainingError(f"{name}: expected an estimator of scikit-learn behind columns, got {name}")
     return converted_graph(grow, estimator, matrix(grow, frame, name), width(frame), target, classes)
+
+
+def _decision(
+    grow: Growth, estimator: Any, frame: Frame, target: Target, classes: int
+) -> tuple[str, int] | None:
+    """Add what a classifier decides by: its decision function if it has one, else its probabilities."""
+    if type(estimator).__name__ == "Pipeline":
+        for _, step in estimator.steps[:-1]:
+            frame = transform_graph(grow, step, frame, target)
+        return _decision(grow, estimator.steps[-1][1], frame, target, classes)
+    if not hasattr(estimator, "decision_function"):
+        return scores_graph(grow, estimator, frame, target, classes)
+    if is_linear(estimator, classes) or decides(estimator):
+        return linear_graph(grow, estimator, matrix(grow, frame, type(estimator).__name__))
+    forest = forest_of(estimator)
+    if forest is None:
+        return None
+    x = matrix(grow, frame, type(estimator).__name__)
+    return forest_scores_graph(grow, replace(forest, link="identity"), x, "FP64", target)
 
 
 def _coded(grow: Growth, estimator: Any, frame: Frame) -> Frame:

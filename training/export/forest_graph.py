@@ -63,14 +63,37 @@ def sums_graph(grow: Growth, forest: Forest, x: str, given: Literal["FP32", "FP6
     tables = _Tables(rounding=given == "FP32", dtype=dtype)
     if target.ml_opset >= TREE_ENSEMBLE_ML_OPSET:
         sums = grow.node("TreeEnsemble", x, domain=ML, **tables.ensemble(trees, forest.outputs))
-    else:
+    elif width == "FP32":
         sums = grow.node("TreeEnsembleRegressor", x, domain=ML, **tables.regressor(trees, forest.outputs))
-        width = "FP32"  # whatever it sums in
+    else:
+        # It gives FP32 whatever it sums in: so two sums, of which only the small one is rounded.
+        halves = tables.regressor(_in_halves(trees, forest.outputs), 2 * forest.outputs)
+        both = grow.node("TreeEnsembleRegressor", x, domain=ML, **halves)
+        wide = grow.node("Cast", both, to=TensorProto.DOUBLE)
+        sums = grow.node("MatMul", wide, grow.constant(np.tile(np.eye(forest.outputs), (2, 1))))
     if width == "FP32":
         sums = grow.node("Cast", sums, to=TensorProto.DOUBLE)
     if forest.divisor != 1.0:
         sums = grow.node("Div", sums, grow.constant(forest.divisor, np.float64))
     return sums
+
+
+def _in_halves(trees: tuple[Tree, ...], outputs: int) -> tuple[Tree, ...]:
+    """Return trees with two outputs for each: a coarse part of the leaves, whose sums FP32 has, and the rest.
+
+    The coarse part is in steps so large that no sum has more than 24 bits of them.
+    """
+    most = sum(float(np.abs(one.leaves).max()) for one in trees)
+    step = 2.0 ** (np.ceil(np.log2(most)) - 23) if most > 0 and np.isfinite(most) else 1.0
+    made: list[Tree] = []
+    for one in trees:
+        coarse = np.round(one.leaves / step) * step
+        # From the tree's first output to the last of the second half.
+        halves = np.zeros((len(one.leaves), outputs + one.leaves.shape[1]))
+        halves[:, : one.leaves.shape[1]] = coarse
+        halves[:, outputs:] = one.leaves - coarse
+        made.append(replace(one, leaves=halves))
+    return tuple(made)
 
 
 def _truncated(grow: Growth, forest: Forest, x: str) -> str:
@@ -139,16 +162,13 @@ class _Tables:
         trees = tuple(map(_with_one_member_a_node, trees))
         inner = [len(one.feature) for one in trees]
         total = [len(one.feature) + len(one.leaves) for one in trees]
-        widths = [one.leaves.shape[1] for one in trees]
-        leaf = [np.arange(inner[at], total[at]) for at in range(len(trees))]
         modes = [[_MODES[Rule(rule)] for rule in one.rule] + ["LEAF"] * len(one.leaves) for one in trees]
         # A node's number where it is one, the leaf's after all of them where it is not.
         yes = [np.where(one.yes < 0, inner[at] + ~one.yes, one.yes) for at, one in enumerate(trees)]
         no = [np.where(one.no < 0, inner[at] + ~one.no, one.no) for at, one in enumerate(trees)]
-        targets = [
-            np.tile(np.arange(one.output, one.output + width), len(one.leaves))
-            for one, width in zip(trees, widths, strict=True)
-        ]
+        # Zeros add nothing; but a leaf has to have a weight.
+        kept = [(one.leaves != 0.0) | (np.arange(one.leaves.shape[1]) == 0) for one in trees]
+        weighed = [np.nonzero(of) for of in kept]  # the leaf and the place in it of each weight
         numbers = range(len(trees))
         attributes = {
             "n_targets": outputs,
@@ -159,12 +179,12 @@ class _Tables:
             "nodes_missing_value_tracks_true": _joined([_longer(one.missing, one) for one in trees]),
             "nodes_truenodeids": _joined([_longer(yes[at], one) for at, one in enumerate(trees)]),
             "nodes_falsenodeids": _joined([_longer(no[at], one) for at, one in enumerate(trees)]),
-            "target_treeids": _joined([np.full(one.leaves.size, at) for at, one in enumerate(trees)]),
-            "target_nodeids": _joined([np.repeat(leaf[at], widths[at]) for at in numbers]),
-            "target_ids": _joined(targets),
+            "target_treeids": _joined([np.full(len(weighed[at][0]), at) for at in numbers]),
+            "target_nodeids": _joined([inner[at] + weighed[at][0] for at in numbers]),
+            "target_ids": _joined([one.output + weighed[at][1] for at, one in enumerate(trees)]),
         }
         values = np.concatenate([_longer(self._thresholds(one), one) for one in trees])
-        weights = np.concatenate([one.leaves.ravel() for one in trees])
+        weights = np.concatenate([one.leaves[of] for one, of in zip(trees, kept, strict=True)])
         if self.dtype is np.float32:
             floats = {"nodes_values": values.astype(np.float32), "target_weights": weights.astype(np.float32)}
             return attributes | {name: of.tolist() for name, of in floats.items()}

@@ -41,6 +41,29 @@ _CLASSIFIERS: dict[str, tuple[Any, float]] = {
     "neighbours": (neighbors.KNeighborsClassifier(7), 1e-7),
     "perceptron": (neural_network.MLPClassifier((9,), max_iter=60, random_state=0), 1e-7),
     "calibrated": (calibration.CalibratedClassifierCV(linear_model.LogisticRegression(), cv=2), 1e-7),
+    "calibrated decision": (
+        calibration.CalibratedClassifierCV(svm.LinearSVC(), cv=2, method="isotonic"),
+        1e-7,
+    ),
+    "calibrated boosting": (
+        calibration.CalibratedClassifierCV(ensemble.HistGradientBoostingClassifier(max_iter=5), cv=2),
+        1e-7,
+    ),
+    "calibrated forest": (
+        calibration.CalibratedClassifierCV(
+            pipeline.make_pipeline(
+                preprocessing.StandardScaler(),
+                ensemble.RandomForestClassifier(5, max_depth=4, random_state=0),
+            ),
+            cv=2,
+            method="isotonic",
+        ),
+        1e-7,
+    ),
+    "calibrated neighbours": (
+        calibration.CalibratedClassifierCV(neighbors.KNeighborsClassifier(7), cv=2, ensemble=False),
+        1e-7,
+    ),
     "scaled": (
         pipeline.make_pipeline(preprocessing.StandardScaler(), linear_model.LogisticRegression()),
         1e-7,
@@ -164,6 +187,13 @@ def test_estimator_is_refused_when_nothing_writes_it() -> None:
     del original.model.estimator.coef_
     with pytest.raises(TrainingError, match="Own: skl2onnx does not write it for this ONNX Runtime"):
         to_onnx(original)
+
+
+def test_calibration_is_refused_when_it_is_by_temperature() -> None:
+    logistic = linear_model.LogisticRegression()
+    model = calibration.CalibratedClassifierCV(logistic, cv=2, method="temperature")
+    with pytest.raises(TrainingError, match="expected 'sigmoid' or 'isotonic', got 'temperature'"):
+        to_onnx(_original(model, "binary", _filled()))
 
 
 def test_estimator_is_refused_when_it_has_no_probabilities() -> None:
