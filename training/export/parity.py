@@ -161,7 +161,7 @@ class _Gate:
         if rows.far and not stepped:
             outputs, wrong, excused = self._excuse(take(rows.rows, both), a, b, outputs, wrong)
         failed = np.flatnonzero(was.answered & ~now.answered)
-        alone, differs = self._alone(export, rows, now, was.answered)
+        alone, differs = self._alone(export, rows, now, was.answered, rows.far and not stepped)
         places, misplaced = self._misplaced(rows, was, now) if stepped else (0, np.zeros(0, np.int64))
         found = SetParity(
             rows.kind,
@@ -244,7 +244,9 @@ class _Gate:
                 )
             )
 
-    def _alone(self, export: ServedExport, rows: RowSet, now: Answers, wanted: Mask) -> tuple[int, Indices]:
+    def _alone(
+        self, export: ServedExport, rows: RowSet, now: Answers, wanted: Mask, rounds: bool
+    ) -> tuple[int, Indices]:
         """Answer rows one by one; return how many, and those that a batch answered otherwise."""
         which = np.flatnonzero(now.answered & wanted)
         if which.size > _ALONE:
@@ -252,7 +254,10 @@ class _Gate:
             which = np.sort(self.rng.choice(which, _ALONE, replace=False))
         alone = export.alone(take(rows.rows, which))
         batched = take(now.arrays, which)
-        _, wrong = compare(self.original, self.bounds, batched, alone.arrays)
+        outputs, wrong = compare(self.original, self.bounds, batched, alone.arrays)
+        if rounds:
+            some = take(rows.rows, which)
+            _, wrong, _ = self._excuse(some, batched, alone.arrays, outputs, wrong)
         off = ~alone.answered
         for mask in wrong.values():
             off = off | mask
