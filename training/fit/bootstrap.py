@@ -146,4 +146,6 @@ def _measured(value: float, binned: float, drawn: NDArray[np.float64]) -> Measur
     if told is None or not len(defined) or len(defined) < (1 - _MOST_UNDEFINED) * len(drawn):
         return Measured(told, None, None)
     low, high = np.percentile(defined, [2.5, 97.5]) + (value - binned)
+    if defined.min() >= 0 and defined.max() <= 1:  # as shares are
+        low, high = max(low, 0.0), min(high, 1.0)
     return Measured(told, float(low), float(high))

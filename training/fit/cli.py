@@ -12,6 +12,7 @@ import typer
 from falaj.training.errors import TrainingError
 
 if TYPE_CHECKING:
+    from falaj.training.fit.bootstrap import Measured
     from falaj.training.fit.run import Run
     from falaj.training.fit.spec import TrainSpec
 
@@ -117,9 +118,6 @@ def _told(run: "Run", folder: Path) -> dict[str, object]:
 
 
 def _show(run: "Run", folder: Path) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     sizes = ", ".join(f"{name} {size}" for name, size in run.split.sizes.items() if size)
     rounds = "" if run.rounds is None else f", {run.rounds} {'epochs' if run.family == 'torch' else 'rounds'}"
     print(f"{folder}: {run.kind}, {run.task}{rounds}")
@@ -132,18 +130,37 @@ def _show(run: "Run", folder: Path) -> None:
             f"tuned: {of.trials} trials, {of.pruned} pruned, {of.failed} failed;"
             f" best {of.best}: {of.metric} {of.value:.5g}"
         )
-    table = Table("metric", *run.metrics, box=None)
+    rows = [["metric", *run.metrics]]
     for name in run.metrics["test"].all.metrics:
-        cells = []
-        for measures in run.metrics.values():
-            each = measures.all.metrics[name]
-            value = "-" if each.value is None else f"{each.value:.4f}"
-            between = "" if each.low is None or each.high is None else f" ({each.low:.4f} to {each.high:.4f})"
-            cells.append(value + between)
-        table.add_row(name, *cells)
-    Console(width=None if Console().is_terminal else 100).print(table)
+        rows.append([name, *(_interval(of.all.metrics[name]) for of in run.metrics.values())])
+    _print_table(rows)
     for told in run.circumstances.not_repeatable:
         print(f"not repeatable elsewhere: {told}")
+
+
+def _interval(measured: "Measured") -> str:
+    if measured.value is None:
+        return "-"
+    if measured.low is None or measured.high is None:
+        return f"{measured.value:.4f}"
+    return f"{measured.value:.4f} ({measured.low:.4f} to {measured.high:.4f})"
+
+
+def _print_table(rows: list[list[str]]) -> None:
+    """For people by Rich, for pipes in plain columns."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from falaj.features.online.keys import columns_of
+
+    console = Console()
+    if not console.is_terminal:
+        print(columns_of(rows))
+        return
+    table = Table(*rows[0], box=None)
+    for row in rows[1:]:
+        table.add_row(*row)
+    console.print(table)
 
 
 @contextmanager

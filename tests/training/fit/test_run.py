@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +230,7 @@ def test_run_is_the_same_when_a_specification_builds_its_model(
 
 FRESH = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 from tests.training.fit.test_run import KINDS, spec_for
 from dataclasses import replace
@@ -253,3 +255,9 @@ def test_predictions_are_the_same_bytes_when_fresh_processes_fit(rows: Path, tmp
     for name in names:
         one, other = ((tmp_path / each / name / "predictions.parquet").read_bytes() for each in "12")
         assert one == other, name
+
+
+def test_rounds_are_all_there_when_lightgbm_drops_trees(rows: Path) -> None:
+    spec = spec_for(rows, "lightgbm", "left")
+    dart = replace(spec, model=ModelSpec("lightgbm", {"boosting": "dart"}, rounds=15, patience=2))
+    assert fit(dart).rounds == 15

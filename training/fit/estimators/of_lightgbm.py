@@ -11,6 +11,7 @@ from falaj.training.fit.estimators.job import Fitted, Job, Rows, library
 
 _ROUNDS = 500
 _FILE = "model.txt"
+_BOOSTING = ("boosting", "boosting_type", "boost")
 _OBJECTIVES = {
     "binary": ("binary", "binary_logloss"),
     "multiclass": ("multiclass", "multi_logloss"),
@@ -36,7 +37,9 @@ def fit(job: Job) -> Fitted:
         "verbosity": -1,
     }
     callbacks: list[Any] = [lambda at: job.report(at.iteration, _loss(at))]
-    if job.patience:
+    # A round of DART changes the trees before it: there is no best round to go back to.
+    ends_early = bool(job.patience) and "dart" not in (params.get(name) for name in _BOOSTING)
+    if ends_early:
         callbacks.append(lgb.early_stopping(job.patience, first_metric_only=True, verbose=False))
     train = _dataset(lgb, job, job.train, None)
     booster = lgb.train(
@@ -47,7 +50,7 @@ def fit(job: Job) -> Fitted:
         valid_names=["validation"],
         callbacks=callbacks,
     )
-    rounds = booster.best_iteration if job.patience and booster.best_iteration > 0 else None
+    rounds = booster.best_iteration if ends_early and booster.best_iteration > 0 else None
     text = booster.model_to_string(num_iteration=rounds)
     kept = lgb.Booster(model_str=text)
     return Fitted(kept, kept.current_iteration())
