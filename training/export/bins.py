@@ -43,7 +43,8 @@ class Bins:
 
     Bin i has the values x with `edges[i - 1] < x <= edges[i]`; the first is open to -inf and the last to
     +inf, both included. NaN is missing. Edges are finite and ascending, and are values of the data: so each
-    is exactly a number of the column's datatype, and a comparison in that datatype or in FP64 is the same.
+    is exactly a number of the column's datatype, and a comparison in that datatype or in FP64 is the same. Of
+    INT64 and UINT64 that holds up to 2^53; beyond, values are counted as the FP64 next to them.
 
     Attributes:
         coarse, fine: Inner edges: at most 9 and 49.
@@ -151,7 +152,8 @@ def _around(constant: np.float64, dtype: np.dtype[Any]) -> tuple[float, ...]:
     if dtype.kind in "biu":
         below = constant - 1.0
     else:
-        below = np.float64(np.nextafter(dtype.type(constant), dtype.type(-np.inf)))
+        with np.errstate(over="ignore"):  # there is none below the least
+            below = np.float64(np.nextafter(dtype.type(constant), dtype.type(-np.inf)))
     edges = (float(below), float(constant))
     return edges if np.isfinite(below) and below < constant else edges[1:]
 

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -121,28 +121,8 @@ def export(
     wanted = replace(wanted, purpose=purpose, owner=owner)
     with _progress() as tell:
         tell("reading")
-        if (what / _RUN).is_file():
-            given = {"--data": data, "--target": target, "--time": time, "--leave-out": leave_out}
-            given |= {"--task": task, "--classes": classes, "--module": module, "--outputs": outputs}
-            _refuse_of_a_run(given)
-            subject = _of_run(what, wanted)
-        elif data is None:
-            raise TrainingError(f"{what}: is no run of `falaj train`; a model's file needs rows, as --data")
-        else:
-            from falaj.training.export.sample_subject import Brought, subject_of_file
-
-            brought = Brought(
-                what,
-                data,
-                target=target,
-                time=time,
-                leave_out=leave_out or (),
-                task=task,
-                classes=_classes(classes),
-                module=module or "",
-                outputs=_names(outputs),
-            )
-            subject = subject_of_file(brought, wanted)
+        told = {"target": target, "time": time, "leave_out": leave_out, "task": task, "classes": classes}
+        subject = _subject(what, wanted, data, {**told, "module": module, "outputs": outputs})
         subject = replace(subject, stewards=_stewards(subject, data_dir))
         try:
             made = make(subject, repository, name, most_rows=rows, seed=seed, tell=tell)
@@ -213,10 +193,32 @@ def _steward(found: "Registered") -> "Steward":
     return Steward(told["owner"], Tags(told["purpose"], told["sensitivity"], told["jurisdiction"]))
 
 
-def _refuse_of_a_run(options: dict[str, Any]) -> None:
-    for option, value in options.items():
-        if value is not None:
-            raise TrainingError(f"{option}: is of a model that is brought; a run tells it itself")
+def _subject(what: Path, wanted: "Wanted", data: Path | None, told: Mapping[str, Any]) -> "Subject":
+    """What is to be exported: of a run, or of a model's file and what is told of it."""
+    if (what / _RUN).is_file():
+        from falaj.training.export.run_subject import subject_of_run
+
+        for name, value in {"data": data, **told}.items():
+            if value is not None:
+                option = name.replace("_", "-")
+                raise TrainingError(f"--{option}: is of a model that is brought; a run tells it itself")
+        return subject_of_run(what, wanted)
+    if data is None:
+        raise TrainingError(f"{what}: is no run of `falaj train`; a model's file needs rows, as --data")
+    from falaj.training.export.sample_subject import Brought, subject_of_file
+
+    brought = Brought(
+        what,
+        data,
+        target=told["target"],
+        time=told["time"],
+        leave_out=told["leave_out"] or (),
+        task=told["task"],
+        classes=_classes(told["classes"]),
+        module=told["module"] or "",
+        outputs=_names(told["outputs"]),
+    )
+    return subject_of_file(brought, wanted)
 
 
 def _names(text: str | None) -> list[str]:
@@ -231,12 +233,6 @@ def _classes(text: str | None) -> tuple[int | str, ...]:
 
 def _is_whole(label: str) -> bool:
     return label.removeprefix("-").isdecimal()
-
-
-def _of_run(folder: Path, wanted: "Wanted") -> "Subject":
-    from falaj.training.export.run_subject import subject_of_run
-
-    return subject_of_run(folder, wanted)
 
 
 def _show(made: "Exported", subject: "Subject", as_json: bool) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from falaj.features.binding import Binding
 from falaj.features.transform import Transform
-from falaj.training.export.baseline import FeatureRows, baseline_of
+from falaj.training.export.baseline import Baseline, FeatureRows, baseline_of
 from falaj.training.export.bundle import Proof, check_model_name, write_bundle
 from falaj.training.export.card import Card, Steward, card_text
 from falaj.training.export.evaluation import Evaluation
@@ -121,7 +121,32 @@ def export(
     answers = subject.answers if subject.answers is not None else served.predict(subject.rows)
     baseline = baseline_of(served, subject.rows, answers, subject.features)
     versions = {**library_versions(served.family), **subject.versions}
-    card = Card(
+    card = card_text(_card(name, subject, served, baseline, parity, versions))
+    say("writing")
+    folder = write_bundle(
+        repository,
+        name,
+        original=served,
+        model=model,
+        baseline=baseline,
+        card=card,
+        proof=Proof(parity.plain(), subject.evaluation.plain() if subject.evaluation else ()),
+        binding=subject.binding,
+        snapshot=subject.snapshot,
+        versions=versions,
+    )
+    return Exported(folder, parity)
+
+
+def _card(
+    name: str,
+    subject: Subject,
+    served: Original,
+    baseline: Baseline,
+    parity: "ParityReport",
+    versions: Mapping[str, str],
+) -> Card:
+    return Card(
         name=name,
         original=served,
         baseline=baseline,
@@ -137,20 +162,6 @@ def export(
         owner=subject.owner,
         limits=subject.limits,
     )
-    say("writing")
-    folder = write_bundle(
-        repository,
-        name,
-        original=served,
-        model=model,
-        baseline=baseline,
-        card=card_text(card),
-        proof=Proof(parity.plain(), subject.evaluation.plain() if subject.evaluation else ()),
-        binding=subject.binding,
-        snapshot=subject.snapshot,
-        versions=versions,
-    )
-    return Exported(folder, parity)
 
 
 def _spaced(rows: Arrays, most: int | None) -> Arrays:

@@ -45,7 +45,8 @@ def read_stored(files: Sequence[str], names: Sequence[str]) -> dict[str, Stored]
 
     listed = f"[{', '.join(literal(file) for file in files)}]"
     is_parquet = all(file.endswith(".parquet") for file in files)
-    rows = f"read_parquet({listed})" if is_parquet else f"read_csv({listed}, header = true, nullstr = '')"
+    of_csv = f"read_csv({listed}, header = true, nullstr = '', sample_size = -1)"
+    rows = f"read_parquet({listed})" if is_parquet else of_csv
     connection = duckdb.connect()
     try:
         connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")

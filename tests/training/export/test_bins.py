@@ -63,6 +63,14 @@ def test_counts_are_of_all_values_when_they_are_the_reference(values: Values) ->
         assert min(counts.fine) > 0
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_bins_are_made_when_a_constant_is_the_least_number(dtype: type[np.floating[Any]]) -> None:
+    least = np.finfo(dtype).min
+    bins = bins_of(np.array([least], dtype))
+    assert bins.coarse == (float(least),)
+    assert bins.count(np.array([least, 0, -np.inf], dtype)).coarse == (2, 1)
+
+
 @given(NUMBERS, st.data())
 def test_counts_of_parts_add_up_when_the_edges_are_frozen(values: Values, data: st.DataObject) -> None:
     bins = bins_of(values)
