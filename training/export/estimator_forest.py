@@ -32,6 +32,18 @@ def forest_of(estimator: Any) -> Forest | None:
     return None
 
 
+def category_texts(estimator: Any) -> list[list[str]]:
+    """Return the texts, by their codes, of each category of a DataFrame that a booster codes itself."""
+    family = family_of(estimator)
+    if family == "lightgbm":
+        return list(booster_of(estimator).pandas_categorical or [])
+    if family == "xgboost":
+        from falaj.training.export.xgboost_forest import xgboost_categories
+
+        return xgboost_categories(booster_of(estimator))
+    return []
+
+
 def booster_of(estimator: Any) -> Any:
     """Return the booster of LightGBM's and XGBoost's estimators, or what is one already.
 

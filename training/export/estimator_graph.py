@@ -7,7 +7,7 @@ from onnx import TensorProto
 
 from falaj.training.errors import TrainingError
 from falaj.training.export.converter_graph import converted_graph
-from falaj.training.export.estimator_forest import booster_of, forest_of
+from falaj.training.export.estimator_forest import category_texts, forest_of
 from falaj.training.export.forest import Forest
 from falaj.training.export.forest_graph import ml_opset_of, sums_graph
 from falaj.training.export.graph import Growth
@@ -111,11 +111,11 @@ def _decision(
 
 
 def _coded(grow: Growth, estimator: Any, frame: Frame) -> Frame:
-    """Return columns with codes in place of text, which LightGBM has from a DataFrame's categories."""
+    """Return columns with codes in place of the text that a booster codes itself."""
     texts = [part for part in frame if part.text]
-    if not texts or family_of(estimator) != "lightgbm":
+    if not texts or family_of(estimator) not in ("lightgbm", "xgboost"):
         return frame
-    known = booster_of(estimator).pandas_categorical or []
+    known = category_texts(estimator)
     if len(known) != len(texts):
         raise TrainingError(
             f"{type(estimator).__name__}: expected {len(known)} columns of text, as it was fitted, got "

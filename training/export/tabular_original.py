@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from falaj.training.errors import TrainingError
 from falaj.training.export.calibration import calibrated
-from falaj.training.export.estimator_forest import forest_of
+from falaj.training.export.estimator_forest import category_texts, forest_of
 from falaj.training.export.estimator_scores import scores_of, width_of
 from falaj.training.export.forest import thresholds
 from falaj.training.export.library import family_of
@@ -49,6 +49,11 @@ def original_of_tabular(
         raise TrainingError(
             f"model: expected {forest.features} columns, as it was fitted, got {len(tabular.numbers)} "
             f"numbers and {len(tabular.categories)} categories"
+        )
+    if forest is not None and category_texts(tabular.estimator):
+        raise TrainingError(
+            "model: expected one that was fitted on codes, got one that codes a DataFrame's categories "
+            "itself: give its estimator, LGBMClassifier or the like"
         )
     scores = scores_of(tabular.estimator, len(labels))
 

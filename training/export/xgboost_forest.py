@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -33,8 +34,7 @@ def xgboost_forest(booster: Any) -> Forest:
     """Return the trees of an xgboost.Booster: all, as its own predict takes all unless told otherwise.
 
     Raises:
-        TrainingError: It is linear, has several outputs a leaf, encodes a DataFrame's categories itself, or
-            has an objective whose scores are not known here.
+        TrainingError: It is linear, has several outputs a leaf, or an objective whose scores are not known.
     """
     learner = json.loads(bytes(booster.save_raw("json")))["learner"]
     objective = learner["objective"]["name"]
@@ -46,11 +46,6 @@ def xgboost_forest(booster: Any) -> Forest:
     if boosted["name"] != "gbtree":
         raise TrainingError(f"XGBoost: booster {boosted['name']!r}: expected gbtree or dart")
     model, told = boosted["model"], learner["learner_model_param"]
-    if model.get("cats", {}).get("enc"):
-        raise TrainingError(
-            "XGBoost: expected categories as codes, got the text of a DataFrame's, which the model encodes "
-            "itself: fit it on codes"
-        )
     link = _LINKS[objective]
     outputs = max(1, int(told["num_class"]), int(told["num_target"]))
     trees = tuple(
@@ -68,6 +63,29 @@ def xgboost_forest(booster: Any) -> Forest:
         link=link,
         truncated=tuple(sorted(categorical)),
     )
+
+
+def xgboost_categories(booster: Any) -> list[list[str]]:
+    """Return the texts of each column of text, in the order of their codes, if it was fitted on a DataFrame.
+
+    Raises:
+        TrainingError: One has other letters than ASCII's: XGBoost 3.2 keeps as many bytes as it has letters.
+    """
+    boosted = json.loads(bytes(booster.save_raw("json")))["learner"]["gradient_booster"]
+    model = boosted.get("gbtree", boosted).get("model", {})
+    found: list[list[str]] = []
+    for encoded in model.get("cats", {}).get("enc", ()):
+        borders = encoded.get("offsets", ())
+        if len(borders) < 2:
+            continue
+        letters = encoded["values"]
+        if min(letters) < 0 or max(letters) > 127:
+            raise TrainingError(
+                "XGBoost: categories: expected ASCII, of which each letter is one byte in the model"
+            )
+        text = bytes(letters).decode("ascii")
+        found.append([text[start:end] for start, end in pairwise(borders)])
+    return found
 
 
 def _numbers(text: str) -> NDArray[np.float32]:

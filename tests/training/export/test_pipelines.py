@@ -217,6 +217,28 @@ def test_categories_are_coded_when_lightgbm_has_them_from_a_dataframe() -> None:
     np.testing.assert_array_equal(original.predict(given)["prediction"][:, 0], right.astype(np.float32))
 
 
+def test_categories_are_coded_when_xgboost_has_them_from_a_dataframe() -> None:
+    frame = _rows()[["age", "plan", "visits"]].astype({"plan": "category"})
+    model = xgboost.XGBClassifier(n_estimators=15, n_jobs=1, enable_categorical=True, max_cat_to_onehot=1)
+    original = original_of_pipeline(model.fit(frame, _target(_rows()) > 7), frame)
+    known = original.model.columns.arrays(_rows(seed=3))
+    made = assert_alike(original, known, within=2e-7, near=2e-7)
+    right = model.predict_proba(frame)
+    given = original.model.columns.arrays(frame)
+    np.testing.assert_allclose(answer(made, given)["probabilities"], right, atol=2e-7)
+    unseen = {**known, "plan": np.full((len(frame), 1), "never sold", object)}
+    with pytest.raises(Exception, match="category not in the training set"):  # which XGBoost refuses itself
+        original.predict(unseen)
+
+
+def test_booster_is_refused_when_xgboost_cut_its_categories() -> None:
+    frame = _rows()[["city", "age"]].astype({"city": "category"})
+    model = xgboost.XGBClassifier(n_estimators=2, n_jobs=1, enable_categorical=True)
+    original = original_of_pipeline(model.fit(frame, _target(_rows()) > 7), frame)
+    with pytest.raises(TrainingError, match="categories: expected ASCII"):
+        to_onnx(original)
+
+
 def test_best_of_a_search_is_converted_when_a_search_is_given() -> None:
     frame = _rows()[["income", "visits"]]
     search = model_selection.GridSearchCV(linear_model.Ridge(), {"alpha": [0.1, 10.0]}, cv=2)
