@@ -11,7 +11,7 @@ from falaj.training.errors import TrainingError
 from falaj.training.export.calibration import calibrated
 from falaj.training.export.estimator_forest import category_texts, forest_of
 from falaj.training.export.estimator_scores import scores_of, width_of
-from falaj.training.export.forest import thresholds
+from falaj.training.export.forest import Forest, thresholds
 from falaj.training.export.library import family_of
 from falaj.training.export.original import Arrays, ModelInput, ModelOutput, Original, Task
 from falaj.training.export.tabular import Tabular
@@ -44,17 +44,8 @@ def original_of_tabular(
     if tabular.calibration is not None and task != "binary":
         raise TrainingError(f"calibration: expected a binary model, got {task}")
     forest = forest_of(tabular.estimator)
-    columns = len(tabular.numbers) + len(tabular.categories)
-    if forest is not None and forest.features != columns:
-        raise TrainingError(
-            f"model: expected {forest.features} columns, as it was fitted, got {len(tabular.numbers)} "
-            f"numbers and {len(tabular.categories)} categories"
-        )
-    if forest is not None and category_texts(tabular.estimator):
-        raise TrainingError(
-            "model: expected one that was fitted on codes, got one that codes a DataFrame's categories "
-            "itself: give its estimator, LGBMClassifier or the like"
-        )
+    if forest is not None:
+        _check_forest(forest, tabular, labels)
     scores = scores_of(tabular.estimator, len(labels))
 
     def predict(arrays: Arrays) -> dict[str, NDArray[Any]]:
@@ -144,6 +135,32 @@ def checked_classes(task: Task, classes: Sequence[int | str]) -> tuple[int | str
     if len({type(of) for of in plain}) > 1 or len(set(plain)) < count:
         raise TrainingError(f"classes: expected different numbers or different texts, got {plain}")
     return plain
+
+
+def _check_forest(forest: Forest, tabular: Tabular, classes: tuple[int | str, ...]) -> None:
+    columns = len(tabular.numbers) + len(tabular.categories)
+    if forest.features != columns:
+        raise TrainingError(
+            f"model: expected {forest.features} columns, as it was fitted, got {len(tabular.numbers)} "
+            f"numbers and {len(tabular.categories)} categories"
+        )
+    if category_texts(tabular.estimator):
+        raise TrainingError(
+            "model: expected one that was fitted on codes, got one that codes a DataFrame's categories "
+            "itself: give its estimator, LGBMClassifier or the like"
+        )
+    if forest.outputs not in {0: (1,), 2: (1, 2)}.get(len(classes), (len(classes),)):
+        told = f"{len(classes)} classes" if classes else "a regression"
+        raise TrainingError(f"model: expected the scores of {told}, it gives {forest.outputs} a row")
+    # The shares of scikit-learn's leaves are probabilities as they are.
+    if (
+        classes
+        and forest.link in ("identity", "exp", "signed_square")
+        and family_of(tabular.estimator) != "sklearn"
+    ):
+        raise TrainingError(
+            "model: expected an objective of classes, whose scores are probabilities, got one of values"
+        )
 
 
 def _inputs(tabular: Tabular) -> tuple[ModelInput, ...]:

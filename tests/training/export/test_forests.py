@@ -224,6 +224,24 @@ def test_booster_is_refused_when_its_scores_are_not_probabilities(
         forest_of(fit(tables.matrix(given), tables.targets(given)["binary"]))
 
 
+@pytest.mark.parametrize(
+    ("fit", "classes", "message"),
+    [
+        (_xgboost(2, objective="binary:logitraw"), (0, 1), "expected an objective of classes"),
+        (_catboost(loss_function="RMSE"), (0, 1), "expected an objective of classes"),
+        (_xgboost(2, objective="binary:logistic"), (0, 1, 2), "expected the scores of 3 classes, it gives 1"),
+        (_catboost(loss_function="MultiClass"), (), "expected the scores of a regression, it gives 2"),
+    ],
+)
+def test_booster_is_refused_when_it_is_for_another_task(
+    fit: Fit, classes: tuple[int, ...], message: str, given: Arrays
+) -> None:
+    model = fit(tables.matrix(given), tables.targets(given)["binary"])
+    task: Task = "regression" if not classes else "binary" if len(classes) == 2 else "multiclass"
+    with pytest.raises(TrainingError, match=message):
+        original_of_tabular(Tabular(model, tables.NUMBERS, tables.CATEGORIES), task=task, classes=classes)
+
+
 def test_catboost_is_refused_when_it_has_categories_of_its_own() -> None:
     model = catboost.CatBoost({"iterations": 2, "verbose": 0, "allow_writing_files": False})
     rows = [[str(of % 3), of] for of in range(60)]
