@@ -87,7 +87,7 @@ def _common(real: NDArray[Any]) -> tuple[str, ...]:
 
 def _texts(known: Sequence[str], are_categories: bool) -> dict[str, NDArray[Any]]:
     seen = set(known)
-    variants = sorted({made for text in known[:_VARIED] for made in _variants(text)} - seen)
+    variants = sorted({made for text in known[:_VARIED] for made in _variants(text)} - seen - {""})
     longest = max(known, key=len, default="") or "x"
     repeated = longest * (_LONG // len(longest) + 1)
     kinds = {

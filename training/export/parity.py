@@ -64,6 +64,8 @@ def check_parity(
     try:
         with served(original, model) as export:
             work.run(export)
+    except ExportRefused:
+        raise
     except Error as error:
         work.reasons.append(f"the engine does not serve the export: {error}")
     return ParityReport(

@@ -133,6 +133,23 @@ def test_classes_are_caught_when_their_order_is_another(linear: Case) -> None:
     assert {reason.split(":")[1].strip() for reason in report.reasons} == {"output 'label'"}
 
 
+def test_rows_are_not_compared_but_told_when_the_original_refuses_them(linear: Case) -> None:
+    report = checked(linear)
+    missing = next(each for each in report.sets if each.kind == "missing")
+    assert missing.refused == missing.answered_anyway == missing.rows > 0
+    assert missing.compared == 0
+    assert any(note.startswith("missing: the original refuses") for note in report.notes)
+
+
+def test_export_is_refused_when_the_original_refuses_its_training_rows(linear: Case) -> None:
+    rows = {"X": linear.rows["X"].copy()}
+    rows["X"][3, 3] = np.nan
+    with pytest.raises(
+        ExportRefused, match=r"refuses .* of its training rows: ValueError: Input X contains NaN"
+    ):
+        check_parity(linear.original, linear.model, rows)
+
+
 def test_require_parity_shows_the_rows_when_it_refuses(boosted: Case) -> None:
     wrong = faults.columns_swapped(boosted.model, 0, 12)
     with pytest.raises(ExportRefused, match=r"(?s)labels are others.*rows, row \d+: .*original"):
