@@ -36,7 +36,7 @@ def trained(name: str, epochs: int | None = None) -> Net:
 
     Args:
         name: `mlp`: 64-64-64-10 over 8x8 pixels. `conv`: seven 3x3 convolutions with batch normalisation over
-            the scan at 32x32, about 94 MFLOP a row. `transformer`: four layers of 128 over 16 patches of 2x2,
+            the scan at 32x32, about 95 MFLOP a row. `transformer`: four layers of 128 over 16 patches of 2x2,
             about 26 MFLOP a row.
         epochs: Over the 1,257 rows; by default what the net needs.
     """

@@ -57,7 +57,6 @@ class Variant:
     """
 
     name: str
-    told: str
     make: Callable[[Start, Path], str]
     portable: bool = True
 
@@ -203,12 +202,12 @@ def _has_half(model: "ModelProto") -> bool:
 
 
 VARIANTS: tuple[Variant, ...] = (
-    Variant("graph-basic", "standard operators, optimised once", _graph("basic")),
-    Variant("graph-extended", "with ONNX Runtime's own operators", _graph("extended")),
-    Variant("graph-all", "laid out for this machine's processor", _graph("all"), portable=False),
-    Variant("fp16", "16-bit floats", _half),
-    Variant("int8-dynamic", "INT8, activations scaled by batch", _dynamic(per_channel=False)),
-    Variant("int8-dynamic-channel", "the same, weights scaled by channel", _dynamic(per_channel=True)),
-    Variant("int8-static", "INT8, activations scaled by calibration", _static(weights_only=False)),
-    Variant("int8-static-weights", "the same, of products with weights alone", _static(weights_only=True)),
+    Variant("graph-basic", _graph("basic")),
+    Variant("graph-extended", _graph("extended")),
+    Variant("graph-all", _graph("all"), portable=False),
+    Variant("fp16", _half),
+    Variant("int8-dynamic", _dynamic(per_channel=False)),
+    Variant("int8-dynamic-channel", _dynamic(per_channel=True)),
+    Variant("int8-static", _static(weights_only=False)),
+    Variant("int8-static-weights", _static(weights_only=True)),
 )
