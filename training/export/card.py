@@ -123,8 +123,9 @@ def _data(snapshot: Snapshot | None) -> Iterator[Block]:
     if snapshot is None:
         yield Paragraph("What it was fitted on was not told.")
         return
+    fitted = snapshot.splits.get("train", {}).get("rows", snapshot.rows)
     when = f", of {snapshot.first} to {snapshot.last}" if snapshot.first and snapshot.last else ""
-    yield Paragraph(f"{snapshot.rows:,} rows{when}. Snapshot {snapshot.hash}.")
+    yield Paragraph(f"{snapshot.rows:,} rows; fitted on {fitted:,}{when}. Snapshot {snapshot.hash}.")
     files = [[file.path, f"{file.bytes:,}", file.sha256] for file in snapshot.files]
     if snapshot.manifest:
         files.append(["(manifest of the feature export)", "", snapshot.manifest])

@@ -89,6 +89,7 @@ def importance(columns: Mapping[str, tuple[float, float]], metric: str) -> bytes
     means, spread = [mean for _, (mean, _) in shown], [deviation for _, (_, deviation) in shown]
     axes.barh(range(len(shown)), means, xerr=spread, color=_BLUE, ecolor=_GREY, height=0.7)
     _label(axes.set_yticks, range(len(shown)), [name for name, _ in shown])
+    axes.set_ylim(-0.6, len(shown) - 0.4)
     axes.axvline(0, color=_GREY, linewidth=1)
     axes.set_xlabel(f"rise of {metric} when the column is permuted")
     return _png(figure)

@@ -12,7 +12,7 @@ from falaj.training.export.original import Arrays, Original
 from falaj.training.fit.metrics import default_metric, value_of
 
 _MOST_ROWS = 2_000
-_TIMES = 5
+_TIMES = 3
 
 
 @dataclass(frozen=True)
