@@ -1,7 +1,7 @@
 """Static INT8: the ranges of activations from rows, by the method whose model answers best."""
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from falaj.training.optimize.quality import agreement_of
 from falaj.training.optimize.quiet import quantiser_quiet
 
 METHODS = ("MinMax", "Percentile", "Entropy")
-_STRIDE = 32  # rows whose activations are in memory at a time
+_CHUNK = 32  # rows whose activations are in memory at a time
 _WITH_WEIGHTS = ["MatMul", "Gemm", "Conv", "ConvTranspose"]
 
 
@@ -26,6 +26,7 @@ def quantise_statically(
     folder: Path,
     *,
     weights_only: bool,
+    methods: Sequence[str] = METHODS,
 ) -> str:
     """Write the model in INT8 with its scales fixed, and return how they were found.
 
@@ -37,18 +38,27 @@ def quantise_statically(
             are nearest (root mean square) to `answers`, the original's.
         weights_only: Whether only products and convolutions with constants are quantised; the others, as
             those of attention, stay as they are.
+        methods: Names of ONNX Runtime's CalibrationMethod.
 
     Raises:
-        Exception: ONNX Runtime's, where it cannot quantise the model.
+        Exception: ONNX Runtime's, where it can quantise the model by no method.
     """
     found: dict[str, float] = {}
-    for method in METHODS:
+    refused: dict[str, Exception] = {}
+    for method in methods:
         path = folder / f"{out.stem}-{method}.onnx"
-        _quantise(prepared, path, rows, method, weights_only)
-        found[method] = _error(path, rows, answers)
-    best = min(METHODS, key=lambda method: found[method])
+        try:
+            _quantise(prepared, path, rows, method, weights_only)
+            found[method] = _error(path, rows, answers)
+        except Exception as error:  # as of histograms where a tensor has NaN
+            refused[method] = error
+    if not found:
+        raise refused[methods[0]]
+    best = min(found, key=lambda method: found[method])
     shutil.copyfile(folder / f"{out.stem}-{best}.onnx", out)
-    errors = ", ".join(f"{method} {error:.4f}" for method, error in found.items())
+    errors = ", ".join(
+        f"{method} {found[method]:.4f}" if method in found else f"{method} cannot" for method in methods
+    )
     return (
         f"weights INT8 by channel; activations UINT8, ranges by {best} of {rows_of(rows)} rows "
         f"(root mean square errors on them: {errors})"
@@ -69,7 +79,7 @@ def _quantise(prepared: Path, out: Path, rows: Arrays, method: str, weights_only
             per_channel=True,
             op_types_to_quantize=_WITH_WEIGHTS if weights_only else None,
             extra_options={
-                "CalibStridedMinMax": min(_STRIDE, rows_of(rows)),
+                "CalibStridedMinMax": 1,  # chunks at a time
                 "MatMulConstBOnly": weights_only,
             },
         )
@@ -89,21 +99,22 @@ def _error(path: Path, rows: Arrays, answers: Mapping[str, NDArray[Any]]) -> flo
 
 
 class _Reader:
-    """Rows as the calibration reads them: a stretch, then its end. See CalibrationDataReader."""
+    """Rows as the calibration reads them: in chunks, which it counts. See CalibrationDataReader."""
 
     def __init__(self, rows: Arrays) -> None:
         self._rows = rows
-        self.set_range(0, rows_of(rows))
+        self.set_range(0, len(self))
 
     def __len__(self) -> int:
-        return rows_of(self._rows)
+        return -(-rows_of(self._rows) // _CHUNK)
 
     def set_range(self, start_index: int, end_index: int) -> None:
-        """Begin anew with the rows from one place up to another."""
-        self._left = iter([taken(self._rows, start_index, end_index)])
+        """Begin anew with the chunks from one place up to another."""
+        places = range(start_index, end_index)
+        self._left = iter([taken(self._rows, at * _CHUNK, (at + 1) * _CHUNK) for at in places])
 
     def get_next(self) -> dict[str, NDArray[Any]] | None:
-        """Return the next rows; None when all were given."""
+        """Return the next chunk; None when all were given."""
         return next(self._left, None)
 
     def __iter__(self) -> Iterator[dict[str, NDArray[Any]]]:

@@ -149,6 +149,7 @@ _NUMPY = {
     "INT16": "int16",
     "INT32": "int32",
     "INT64": "int64",
+    "BF16": "bfloat16",
     "FP16": "float16",
     "FP32": "float32",
     "FP64": "float64",

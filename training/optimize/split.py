@@ -8,7 +8,6 @@ from falaj.training.export.original import Arrays
 from falaj.training.optimize.candidate import chosen, rows_of
 
 _MOST_CALIBRATION, _MOST_EVALUATION, _LEAST = 256, 10_000, 64
-_STRIDE = 32  # of the calibration, which reads whole ones
 
 
 def split(rows: Arrays, calibration: Arrays | None) -> tuple[Arrays, NDArray[np.int64]]:
@@ -29,7 +28,7 @@ def split(rows: Arrays, calibration: Arrays | None) -> tuple[Arrays, NDArray[np.
     drawn = np.random.default_rng(0).permutation(total)
     if calibration is not None:
         return _calibration(calibration), np.sort(drawn[:_MOST_EVALUATION])
-    count = _whole(min(_MOST_CALIBRATION, total // 4))
+    count = min(_MOST_CALIBRATION, total // 4)
     learn = _calibration(chosen(rows, np.sort(drawn[:count])))
     return learn, np.sort(drawn[count : count + _MOST_EVALUATION])
 
@@ -43,9 +42,5 @@ def _calibration(rows: Arrays) -> Arrays:
         if array.dtype.kind == "f":
             finite &= np.isfinite(array).reshape(total, -1).all(axis=1)
     places = np.flatnonzero(finite) if finite.any() else np.arange(total)
-    drawn = np.random.default_rng(0).permutation(places)[: _whole(min(_MOST_CALIBRATION, len(places)))]
+    drawn = np.random.default_rng(0).permutation(places)[:_MOST_CALIBRATION]
     return chosen(rows, np.sort(drawn))
-
-
-def _whole(count: int) -> int:
-    return count - count % _STRIDE if count >= _STRIDE else count

@@ -20,7 +20,7 @@ _INT8 = {"DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QAttenti
 _PRODUCTS = {"MatMul", "Gemm", "Conv", "ConvTranspose", "Attention", "LSTM", "GRU"}
 # Products with constants: what dynamic INT8 makes faster. Its convolutions are slower than those of FP32.
 _DYNAMIC = ["MatMul", "Gemm", "Attention", "LSTM"]
-# ONNX Runtime 1.32 reads where it must not when it optimises an encoder with these in FP16.
+# ONNX Runtime 1.32 ends the process when it optimises some encoders that have these in FP16.
 _NOT_HALF = ["Gelu"]
 
 

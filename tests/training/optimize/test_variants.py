@@ -11,6 +11,7 @@ import onnx
 import pytest
 
 from falaj.training.errors import TrainingError
+from falaj.training.optimize.calibration import quantise_statically
 from falaj.training.optimize.candidate import Candidate, as_given, open_candidate
 from falaj.training.optimize.quality import agreement_of
 from falaj.training.optimize.trial import try_apart
@@ -170,3 +171,24 @@ def test_failure_names_the_signal_when_the_process_is_ended(cases: dict[str, Cas
     ended: Any = {"x": SelfEnding()}
     with pytest.raises(TrainingError, match=r"model\.onnx: ONNX Runtime ended the process by signal 11"):
         try_apart(cases["mlp"].original.path, ended, tmp_path)
+
+
+def test_another_method_calibrates_when_one_cannot(cases: dict[str, Case], tmp_path: Path) -> None:
+    start = cases["mlp"].start
+
+    def quantise(*methods: str) -> str:
+        return quantise_statically(
+            start.prepared,
+            tmp_path / "variant.onnx",
+            start.calibration,
+            start.answers,
+            tmp_path,
+            weights_only=False,
+            methods=methods,
+        )
+
+    how = quantise("Guess", "MinMax")
+    assert "ranges by MinMax of 64 rows" in how
+    assert "errors on them: Guess cannot, MinMax 0.0" in how
+    with pytest.raises(AttributeError, match="Guess"):
+        quantise("Guess")
