@@ -34,7 +34,16 @@ def calibration_graph(grow: "Growth", calibration: Calibration, score: str, targ
     kept = grow.node("Clip", score, *edges)
     logit = grow.node("Log", grow.node("Div", kept, grow.node("Sub", one, kept)))
     scaled = grow.node("Mul", logit, grow.constant(calibration.slope, np.float64))
-    return grow.node("Sigmoid", grow.node("Add", scaled, grow.constant(calibration.offset, np.float64)))
+    return sigmoid_graph(grow, grow.node("Add", scaled, grow.constant(calibration.offset, np.float64)))
+
+
+def sigmoid_graph(grow: "Growth", x: str, slope: float = 1.0) -> str:
+    """Add 1 / (1 + exp(-slope * x)) of a tensor FP64; return it.
+
+    ONNX Runtime's own Sigmoid of FP64 is 0 from -37 down, and 0.1 % off at -30.
+    """
+    power = grow.node("Exp", grow.node("Mul", x, grow.constant(-slope, np.float64)))
+    return grow.node("Reciprocal", grow.node("Add", power, grow.constant(1.0, np.float64)))
 
 
 def _isotonic_graph(grow: "Growth", calibration: Calibration, score: str, target: "Target") -> str:

@@ -6,7 +6,7 @@ import numpy as np
 from onnx import TensorProto
 
 from falaj.training.errors import TrainingError
-from falaj.training.export.calibration import calibration_graph
+from falaj.training.export.calibration import calibration_graph, sigmoid_graph
 from falaj.training.export.forest import Link
 from falaj.training.export.graph import Growth
 from falaj.training.export.original import ModelOutput
@@ -22,8 +22,7 @@ def link_graph(grow: Growth, link: Link, slope: float, sums: str) -> str:
     where all are 0.
     """
     if link in ("sigmoid", "sigmoids"):
-        scaled = sums if slope == 1.0 else grow.node("Mul", sums, grow.constant(slope, np.float64))
-        return grow.node("Sigmoid", scaled)
+        return sigmoid_graph(grow, sums, slope)
     if link == "softmax":
         return grow.node("Softmax", sums, axis=1)
     if link == "exp":

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from falaj.training.errors import TrainingError
-from falaj.training.export.calibration import calibration_graph
+from falaj.training.export.calibration import calibration_graph, sigmoid_graph
 from falaj.training.export.graph import Growth
 from falaj.training.export.scores_graph import link_graph
 from falaj.training.export.sklearn_frame import Frame
@@ -67,5 +67,7 @@ def _one(grow: Growth, calibrator: Any, column: str, target: Target) -> str:
             "isotonic", knots=np.asarray(knots, np.float64), values=np.asarray(values, np.float64)
         )
         return calibration_graph(grow, line, column, target)
-    raised = grow.node("Mul", column, grow.constant(-float(calibrator.a_), np.float64))
-    return grow.node("Sigmoid", grow.node("Add", raised, grow.constant(-float(calibrator.b_), np.float64)))
+    raised = grow.node("Mul", column, grow.constant(float(calibrator.a_), np.float64))
+    return sigmoid_graph(
+        grow, grow.node("Add", raised, grow.constant(float(calibrator.b_), np.float64)), -1.0
+    )

@@ -94,8 +94,6 @@ _OTHERS: tuple[tuple[str, Callable[[Table], Any], tuple[str, ...]], ...] = (
 
 # What the gate is right to refuse, by model and data.
 _REFUSED = {
-    # One against the rest: far from all classes every score is nearly 0, and their shares are lost.
-    "stochastic gradient on digits": r"output 'probabilities': .* rows are further",
     # libsvm ends its iteration at a coarse bound, so that probabilities jump by 1e-3 where nothing else does.
     "support vectors on wine": r"bisected: output 'probabilities'",
     # skl2onnx writes plain means, without the weights by distance.
