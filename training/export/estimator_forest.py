@@ -33,7 +33,7 @@ def forest_of(estimator: Any) -> Forest | None:
 
 
 def category_texts(estimator: Any) -> list[list[str]]:
-    """Return the texts, by their codes, of each category of a DataFrame that a booster codes itself."""
+    """Return the texts, by their codes, of each category of a DataFrame that a model codes itself."""
     family = family_of(estimator)
     if family == "lightgbm":
         return list(booster_of(estimator).pandas_categorical or [])
@@ -41,6 +41,10 @@ def category_texts(estimator: Any) -> list[list[str]]:
         from falaj.training.export.xgboost_forest import xgboost_categories
 
         return xgboost_categories(booster_of(estimator))
+    if family == "sklearn":
+        from falaj.training.export.sklearn_forest import hist_texts
+
+        return hist_texts(estimator)
     return []
 
 

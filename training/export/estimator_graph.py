@@ -111,9 +111,9 @@ def _decision(
 
 
 def _coded(grow: Growth, estimator: Any, frame: Frame) -> Frame:
-    """Return columns with codes in place of the text that a booster codes itself."""
+    """Return columns with codes in place of the text that a model of trees codes itself."""
     texts = [part for part in frame if part.text]
-    if not texts or family_of(estimator) not in ("lightgbm", "xgboost"):
+    if not texts:
         return frame
     known = category_texts(estimator)
     if len(known) != len(texts):

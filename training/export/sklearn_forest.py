@@ -134,17 +134,30 @@ def _categories(estimator: Any) -> tuple[NDArray[np.int64], dict[int, NDArray[np
         return columns, {}
     order = np.concatenate([columns[categorical], columns[~categorical]])
     known: dict[int, NDArray[np.int64]] = {}
-    encoder = estimator._preprocessor.named_transformers_["encoder"]
-    for column, values in zip(columns[categorical], encoder.categories_, strict=True):
-        numbers = values.dtype.kind in "iuf"
-        present = values[~np.isnan(values)] if numbers else values
-        if not numbers or (present < 0).any() or (present != np.floor(present)).any():
+    for column, values in zip(columns[categorical], _known(estimator), strict=True):
+        if all(isinstance(value, str) for value in values):
+            known[int(column)] = np.arange(len(values))  # as `hist_texts` are coded
+            continue
+        if not all(isinstance(value, int | float) and value >= 0 and value == int(value) for value in values):
             raise TrainingError(
                 f"scikit-learn: HistGradientBoosting: column {column}: expected categories that are whole "
-                f"numbers, codes, got {', '.join(map(repr, values[:5].tolist()))}"
+                f"numbers, codes, got {', '.join(map(repr, values[:5]))}"
             )
-        known[int(column)] = present.astype(np.int64)
+        known[int(column)] = np.array(values, np.int64)
     return order, known
+
+
+def hist_texts(estimator: Any) -> list[list[str]]:
+    """Return the texts of each column of text that HistGradientBoosting codes itself, by their codes."""
+    if getattr(estimator, "is_categorical_", None) is None:
+        return []
+    return [of for of in _known(estimator) if of and all(isinstance(value, str) for value in of)]
+
+
+def _known(estimator: Any) -> list[list[Any]]:
+    """Return what each categorical column was fitted on, without the missing value."""
+    encoder = estimator._preprocessor.named_transformers_["encoder"]
+    return [[of for of in values.tolist() if of == of and of is not None] for values in encoder.categories_]
 
 
 def _hist_tree(told: Any, output: int, order: NDArray[np.int64], known: dict[int, NDArray[np.int64]]) -> Tree:

@@ -147,7 +147,7 @@ def _check_forest(forest: Forest, tabular: Tabular, classes: tuple[int | str, ..
     if category_texts(tabular.estimator):
         raise TrainingError(
             "model: expected one that was fitted on codes, got one that codes a DataFrame's categories "
-            "itself: give its estimator, LGBMClassifier or the like"
+            "itself: give its estimator with a sample of the DataFrame"
         )
     if forest.outputs not in {0: (1,), 2: (1, 2)}.get(len(classes), (len(classes),)):
         told = f"{len(classes)} classes" if classes else "a regression"

@@ -217,6 +217,16 @@ def test_categories_are_coded_when_lightgbm_has_them_from_a_dataframe() -> None:
     np.testing.assert_array_equal(original.predict(given)["prediction"][:, 0], right.astype(np.float32))
 
 
+def test_categories_are_coded_when_boosting_by_histograms_has_them_from_a_dataframe() -> None:
+    frame = _rows()[["city", "age", "plan", "visits"]].astype({"city": "category", "plan": "category"})
+    model = ensemble.HistGradientBoostingRegressor(max_iter=15, min_samples_leaf=3)
+    original = original_of_pipeline(model.fit(frame, _target(_rows())), frame)
+    unseen = original.model.columns.arrays(_rows(seed=3, unseen=True))
+    assert_alike(original, unseen, within=2e-7)
+    given = original.model.columns.arrays(frame)
+    np.testing.assert_allclose(original.predict(given)["prediction"][:, 0], model.predict(frame), rtol=1e-6)
+
+
 def test_categories_are_coded_when_xgboost_has_them_from_a_dataframe() -> None:
     frame = _rows()[["age", "plan", "visits"]].astype({"plan": "category"})
     model = xgboost.XGBClassifier(n_estimators=15, n_jobs=1, enable_categorical=True, max_cat_to_onehot=1)
