@@ -69,11 +69,7 @@ def original_of_onnx(
     label, scores = _label(outputs), _scores(outputs)
     labels: tuple[int | str, ...] = ()
     if task in ("binary", "multiclass") or (task is None and label is not None and scores is not None):
-        if scores is None:
-            raise TrainingError(f"{origin}: expected an output of scores, FP32 or FP64 [rows, classes]")
-        labels = tuple(classes) or tuple(range(scores.shape[0]))
-        if len(labels) != scores.shape[0]:
-            raise TrainingError(f"{origin}: expected {scores.shape[0]} classes, got {len(labels)}")
+        labels = _classes(scores, classes, origin)
         task = task or ("binary" if len(labels) == 2 else "multiclass")
     roles: dict[str, Role] = {}
     if labels and scores is not None:
@@ -94,6 +90,15 @@ def original_of_onnx(
         classes=labels,
         origin=origin,
     )
+
+
+def _classes(scores: ModelOutput | None, classes: Sequence[int | str], origin: str) -> tuple[int | str, ...]:
+    if scores is None:
+        raise TrainingError(f"{origin}: expected an output of scores, FP32 or FP64 [rows, classes]")
+    labels = tuple(classes) or tuple(range(scores.shape[0]))
+    if len(labels) != scores.shape[0]:
+        raise TrainingError(f"{origin}: expected {scores.shape[0]} classes, got {len(labels)}")
+    return labels
 
 
 def _session(content: bytes, origin: str) -> Any:

@@ -35,7 +35,7 @@ def original_of_module(
         sample: One row or more of each input, by the names that the inputs are to have.
         task: What it is for.
         classes: The labels, in the order of the logits.
-        outputs: Names of what a module of task `other` gives; `output` where it is one.
+        outputs: Names of what a module of task `other` gives; else `output`, or `output_0` and so on.
         columns: For inputs that are matrices, what their columns are called.
         origin: What it was read from, for messages.
 
@@ -46,15 +46,9 @@ def original_of_module(
     labels = checked_classes(task, classes) if task != "other" else ()
     named = columns or {}
     inputs = tuple(_input(name, array, tuple(named.get(name, ()))) for name, array in sample.items())
-    first = {name: array[:1] for name, array in sample.items()}
-    values = run(module, first)
+    values = run(module, {name: array[:1] for name, array in sample.items()})
     if task == "other":
-        names = tuple(outputs) or ("output",)
-        if len(names) != len(values):
-            raise TrainingError(
-                f"torch: expected {len(names)} outputs, {', '.join(names)}, got {len(values)}"
-            )
-        told = tuple(_output(name, value) for name, value in zip(names, values, strict=True))
+        told = _outputs(outputs, values)
     else:
         told = outputs_of(labels)
         _check_logits(values, labels)
@@ -137,6 +131,14 @@ def _input(name: str, array: NDArray[Any], columns: tuple[str, ...]) -> ModelInp
     if columns and len(columns) != int(np.prod(array.shape[1:])):
         raise TrainingError(f"input {name!r}: {len(columns)} names for shape {list(array.shape)}")
     return ModelInput(name, datatype, array.shape[1:], columns)
+
+
+def _outputs(names: Sequence[str], values: Sequence[NDArray[Any]]) -> tuple[ModelOutput, ...]:
+    if not names:
+        names = ["output"] if len(values) == 1 else [f"output_{at}" for at in range(len(values))]
+    if len(names) != len(values):
+        raise TrainingError(f"torch: expected {len(names)} outputs, {', '.join(names)}, got {len(values)}")
+    return tuple(_output(name, value) for name, value in zip(names, values, strict=True))
 
 
 def _output(name: str, value: NDArray[Any]) -> ModelOutput:

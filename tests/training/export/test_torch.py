@@ -108,6 +108,13 @@ def test_integers_are_taken_when_a_module_looks_up_tokens() -> None:
     assert_alike(original, sample, within=1e-6)
 
 
+def test_outputs_are_numbered_when_they_have_no_names() -> None:
+    sample = {"image": np.ones((1, 3, 4, 4), np.float32), "sequence": np.ones((1, 2, 8), np.float32)}
+    assert [one.name for one in original_of_module(Picture(), sample).outputs] == ["output_0", "output_1"]
+    with pytest.raises(TrainingError, match="expected 1 outputs, scores, got 2"):
+        original_of_module(Picture(), sample, outputs=("scores",))
+
+
 class Stubborn(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x if float(x.sum()) > 0 else -x
