@@ -23,7 +23,8 @@ class FrameColumns:
         inputs: One a column, in order, of shape (1,), with its name.
         missing: Of columns of text in which '' stands for a missing value: None or NaN, as in the DataFrame.
         categories: The texts of columns that have few.
-        categorical: The texts of columns that have pandas' type for categories.
+        categorical: The texts of columns that have pandas' type for categories. Others are missing values, as
+            pandas has it: XGBoost 3.2 would take some of them for known ones.
     """
 
     inputs: tuple[ModelInput, ...]
@@ -46,9 +47,7 @@ class FrameColumns:
                 absent = None if self.missing[one.name] == "None" else np.nan
                 column = np.array([absent if of == "" else of for of in column], object)
             if one.name in self.categorical:
-                # What is not known is no missing value: whoever fitted on it decides what it is.
-                known = [*self.categorical[one.name], *(of for of in column if isinstance(of, str))]
-                column = pandas.Categorical(column, categories=list(dict.fromkeys(known)))
+                column = pandas.Categorical(column, categories=list(self.categorical[one.name]))
             columns[one.name] = column
         return pandas.DataFrame(columns)
 
