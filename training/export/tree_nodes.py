@@ -94,10 +94,10 @@ class TreeNodes:
             at = after
 
     def visitors(self, features: Matrix, rng: np.random.Generator) -> Ints:
-        """Return for each node two rows that come to it, [nodes, 2]: of some, or of all where they are not
-        many, those to whose leaf it matters most on which side of the node's number their value is.
+        """Return for each node that compares two rows that come to it, [nodes, 2].
 
-        One twice where no other does, and -1 where none of the matrix comes.
+        Of some rows, or of all where they are not many, those to whose leaf it matters most on which side of
+        the node's number their value is; one twice where no other comes, and -1 where none does.
         """
         order = rng.permutation(features.shape[0])
         candidates = self._candidates(features[order], max(4, _CANDIDATES // max(1, self.feature.size)))
@@ -111,12 +111,13 @@ class TreeNodes:
         return np.where(found < 0, -1, order[found])
 
     def _candidates(self, features: Matrix, most: int) -> Ints:
-        """The first rows that come to each node, [nodes, candidates], -1 behind them."""
+        """The first rows that come to each node that compares, [nodes, candidates], -1 behind them."""
         most = max(2, min(most, features.shape[0]))
         found = np.full((self.feature.size, most), -1, np.int64)
         for tree in range(self.roots.size):
             for level in self.paths(features, tree):
-                order = np.argsort(level, kind="stable")
+                going = np.flatnonzero(self.mode[level] != LEAF)
+                order = going[np.argsort(level[going], kind="stable")]
                 nodes = level[order]
                 new = np.ones(nodes.size, bool)
                 new[1:] = nodes[1:] != nodes[:-1]
@@ -128,20 +129,17 @@ class TreeNodes:
 
     def _differences(self, features: Matrix, nodes: Ints, rows: Ints) -> NDArray[np.float64]:
         """How much another leaf adds where a row's value is on the other side of its node's number."""
-        total = np.zeros(nodes.size)
-        branch = np.flatnonzero(self.mode[nodes] != LEAF)
-        node, row = nodes[branch], rows[branch]
-        value = self.value[node].astype(features.dtype)
-        for at, each in enumerate(node.tolist() if self.members else ()):
+        value = self.value[nodes].astype(features.dtype)
+        for at, each in enumerate(nodes.tolist() if self.members else ()):
             value[at] = self.members[each][0] if self.members.get(each, value[:0]).size else value[at]
         beside = value + 0.5  # of what has to be equal
-        exact = np.isin(self.mode[node], _EXACT)
+        exact = np.isin(self.mode[nodes], _EXACT)
         two = [next_below(next_below(value)), next_above(next_above(value))]
         ends = []
         for side, exactly in zip(two, (value, beside), strict=True):
-            ends.append(self._leaves_from(features, node, row, np.where(exact, exactly, side)))
-        total[branch] = np.abs(self.weights[ends[0]] - self.weights[ends[1]]).max(axis=1, initial=0.0)
-        return total
+            ends.append(self._leaves_from(features, nodes, rows, np.where(exact, exactly, side)))
+        changes = np.abs(self.weights[ends[0]] - self.weights[ends[1]])
+        return np.asarray(changes.max(axis=1, initial=0.0))
 
     def _leaves_from(self, features: Matrix, nodes: Ints, rows: Ints, values: Matrix) -> Ints:
         """The leaves that rows at nodes come to, with these values of what the nodes compare."""

@@ -60,6 +60,7 @@ def test_visitors_come_to_their_nodes_when_chosen(name: str) -> None:
     visitors = trees.visitors(features, np.random.default_rng(0))
     levels = [trees.paths(features, tree) for tree in range(trees.roots.size)]
     come = {node for tree in levels for level in tree for node in level.tolist()}
+    come &= set(trees.branches.tolist())
     assert set(np.flatnonzero(visitors[:, 0] >= 0).tolist()) == come
     for node in come:
         for row in visitors[node].tolist():
