@@ -23,6 +23,7 @@ from falaj.training.fit.table import Source, Table
 # Is told what is done, and how much of it, 0 to 1.
 Tell = Callable[[str, float], None]
 _TOLD: tuple[Part, Part] = ("validation", "test")
+_USUAL_ROUNDS = 500  # for the progress alone
 _MOST_KEPT = 50_000  # training rows that a run keeps
 
 
@@ -219,10 +220,10 @@ def _fit(prepared: Prepared, folder: Path | None, jobs: int, scale: str, tell: T
         tuned = tune(prepared, folder, jobs, scale, lambda share: tell("tuning", share))
         params |= tuned.params
     threads = spec.threads or default_threads(spec.model.kind)
-    rounds = spec.model.rounds or 0
+    rounds = spec.model.rounds or _USUAL_ROUNDS
 
     def report(step: int, loss: float) -> None:
-        tell("fitting", min((step + 1) / rounds, 1.0) if rounds else 0.0)
+        tell("fitting", min((step + 1) / rounds, 1.0))
 
     tell("fitting", 0.0)
     workers, nodes = 1, 1
