@@ -12,7 +12,7 @@ from falaj.training.export.original import Arrays, ModelInput, Original
 from falaj.training.export.rows import Edit, Indices, RowSet, concatenated, count, flat, take
 
 _BASES = 4  # real rows that a column is changed in, for each value
-_COLUMNS = 64  # of an input that are changed; more are a random choice
+MOST_COLUMNS = 64  # of an input that are changed; more are a random choice
 _COMBINED = 256  # rows with several hostile values
 _CHANGED = 0.3  # of a combined row's columns
 _LONG = 20_000  # characters
@@ -123,7 +123,7 @@ def chosen(width: int, most: int, rng: np.random.Generator) -> Indices:
 
 def _edit(given: ModelInput, rows: Arrays, values: NDArray[Any], rng: np.random.Generator) -> Edit:
     """Each value in each column, in a few real rows."""
-    columns = chosen(flat(rows[given.name]).shape[1], _COLUMNS, rng)
+    columns = chosen(flat(rows[given.name]).shape[1], MOST_COLUMNS, rng)
     bases = _BASES if values.size * columns.size < 5000 else 1
     column = np.repeat(columns, values.size * bases)
     value = np.tile(np.repeat(values, bases), columns.size)

@@ -18,7 +18,7 @@ from falaj.training.export.conditioning import own_moves
 from falaj.training.export.datatypes import dtype_of
 from falaj.training.export.engine_answers import Answers, ServedExport, ask_original, served
 from falaj.training.export.graph_features import Graph
-from falaj.training.export.hostile import combined_sets, hostile_sets
+from falaj.training.export.hostile import MOST_COLUMNS, combined_sets, hostile_sets
 from falaj.training.export.no_rows import may_end_the_process
 from falaj.training.export.node_rows import node_windows
 from falaj.training.export.original import Arrays, Original
@@ -130,6 +130,10 @@ class _Gate:
                 f"the original refuses {self.sets[0].refused} of its training rows: {self.sets[0].refusal}"
             )
         self._check_requests(export)
+        for name, array in self.rows.items():
+            if (width := flat(array).shape[1]) > MOST_COLUMNS:
+                some = f"a random {MOST_COLUMNS} of {width} columns"
+                self.notes.append(f"input {name!r}: hostile values in {some}")
         for each in hostile_sets(self.original, self.rows, self.rng, compares=stepped):
             self._compare(export, each, stepped)
         refused = {each.kind for each in self.sets if each.refused * 4 > each.rows}
