@@ -84,7 +84,7 @@ def each_branch(case: Case, most: int, up: bool | None) -> Iterator[int]:
 
 @pytest.mark.parametrize("up", [True, False])
 def test_every_threshold_of_a_tree_is_caught_when_one_ulp_off(boosted: Case, up: bool) -> None:
-    for place in each_branch(boosted, 6, up):
+    for place in each_branch(boosted, 4, up):
         report = checked(boosted, faults.shifted(boosted.model, place, up))
         assert not report.passed, place
         assert any(each.misplaced for each in report.sets), place
@@ -93,7 +93,7 @@ def test_every_threshold_of_a_tree_is_caught_when_one_ulp_off(boosted: Case, up:
 def test_threshold_one_ulp_off_is_caught_when_its_leaves_are_nearer_than_the_bound(boosted: Case) -> None:
     loose = Bounds(abs=10.0, rel=10.0)  # no number is wrong within them
     assert check_parity(boosted.original, boosted.model, boosted.rows, bounds=loose).passed
-    for place in each_branch(boosted, 3, up=True):
+    for place in each_branch(boosted, 2, up=True):
         shifted = faults.shifted(boosted.model, place, up=True)
         report = check_parity(boosted.original, shifted, boosted.rows, bounds=loose)
         assert not report.passed
@@ -101,13 +101,13 @@ def test_threshold_one_ulp_off_is_caught_when_its_leaves_are_nearer_than_the_bou
 
 
 def test_default_direction_is_caught_when_it_is_the_other(with_missing: Case) -> None:
-    for place in each_branch(with_missing, 3, None):
+    for place in each_branch(with_missing, 2, None):
         assert not checked(with_missing, faults.other_missing(with_missing.model, place)).passed, place
 
 
 @pytest.mark.parametrize("up", [True, False])
 def test_threshold_is_caught_when_one_ulp_off_beside_missing_values(with_missing: Case, up: bool) -> None:
-    for place in each_branch(with_missing, 3, up):
+    for place in each_branch(with_missing, 2, up):
         assert not checked(with_missing, faults.shifted(with_missing.model, place, up)).passed, place
 
 

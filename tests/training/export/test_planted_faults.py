@@ -28,7 +28,7 @@ def _threads() -> Iterator[None]:
         yield
 
 
-_ROWS = 120
+_ROWS = 80
 _FOREST = partial(estimator, name="ensemble.RandomForestClassifier", n_estimators=3, random_state=0)
 _HISTOGRAMS = partial(estimator, name="ensemble.HistGradientBoostingRegressor", max_iter=5, random_state=0)
 FITS: dict[str, tuple[Callable[[Table], Any], str]] = {
@@ -73,7 +73,7 @@ def test_export_passes_when_no_fault_is_planted(name: str) -> None:
 @pytest.mark.parametrize("name", FITS)
 def test_threshold_is_caught_when_one_ulp_off(name: str, up: bool) -> None:
     made = exported(name)
-    for place in telling(name, 3, up):
+    for place in telling(name, 2, up):
         report = checked(made, faults.shifted(made.model, place, up))
         assert any(each.misplaced for each in report.sets), (place, list(report.lines()))
         assert not report.passed
@@ -82,7 +82,7 @@ def test_threshold_is_caught_when_one_ulp_off(name: str, up: bool) -> None:
 @pytest.mark.parametrize("name", ["lightgbm", "xgboost", "xgboost of values", "histograms"])
 def test_default_direction_is_caught_when_it_is_the_other(name: str) -> None:
     made = exported(name)
-    for place in telling(name, 3, None):
+    for place in telling(name, 2, None):
         report = checked(made, faults.other_missing(made.model, place))
         assert not report.passed, place
 
@@ -122,7 +122,7 @@ def test_category_map_is_caught_when_two_codes_are_swapped(name: str, encoder: i
     made = exported(name)
     pairs = told_apart(name, encoder)
     assert pairs
-    for pair in np.random.default_rng(2).permutation(pairs)[:3].tolist():
+    for pair in np.random.default_rng(2).permutation(pairs)[:2].tolist():
         assert not checked(made, faults.categories_swapped(made.model, encoder, *pair)).passed, pair
 
 
@@ -131,7 +131,7 @@ def test_category_map_is_caught_when_a_category_is_dropped(name: str) -> None:
     made = exported(name)
     dropped = 0
     for encoder, (given, known) in enumerate(made.original.categories.items()):
-        for place in range(0, len(known), 5):
+        for place in range(0, len(known), 9):
             rows = {**made.rows, given: np.full_like(made.rows[given], known[place])}
             other = {**made.rows, given: np.full_like(made.rows[given], "of no list")}
             output = made.original.outputs[-1].name
@@ -139,7 +139,7 @@ def test_category_map_is_caught_when_a_category_is_dropped(name: str) -> None:
             if np.abs(was - now).max() > 1e-6:
                 assert not checked(made, faults.category_dropped(made.model, encoder, place)).passed, place
                 dropped += 1
-    assert dropped >= 2
+    assert dropped >= 1
 
 
 @pytest.mark.parametrize("name", FITS)
