@@ -124,7 +124,7 @@ def chosen(width: int, most: int, rng: np.random.Generator) -> Indices:
 def _edit(given: ModelInput, rows: Arrays, values: NDArray[Any], rng: np.random.Generator) -> Edit:
     """Each value in each column, in a few real rows."""
     columns = chosen(flat(rows[given.name]).shape[1], MOST_COLUMNS, rng)
-    bases = _BASES if values.size * columns.size < 5000 else 1
+    bases = _BASES if values.size <= 32 and values.size * columns.size < 5000 else 1
     column = np.repeat(columns, values.size * bases)
     value = np.tile(np.repeat(values, bases), columns.size)
     return Edit(given.name, rng.integers(0, count(rows), column.size), column, value)
