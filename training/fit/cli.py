@@ -108,7 +108,7 @@ def _told(run: "Run", folder: Path) -> dict[str, object]:
         "run": str(folder),
         "task": run.task,
         "model": run.kind,
-        "params": dict(run.params),
+        "params": run.plain_params(),
         "rounds": run.rounds,
         "split": asdict(run.split),
         "metrics": {part: asdict(of.all) for part, of in run.metrics.items()},

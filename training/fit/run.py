@@ -16,7 +16,7 @@ from falaj.training.fit.candidate import Candidate, fit_candidate
 from falaj.training.fit.metrics import Predicted
 from falaj.training.fit.prepared import Prepared, labels_of, prepare
 from falaj.training.fit.provenance import cpu_model, not_repeatable, system, versions
-from falaj.training.fit.spec import Kind, TrainSpec
+from falaj.training.fit.spec import Kind, TrainSpec, plain_of
 from falaj.training.fit.split import Part
 from falaj.training.fit.table import Source, Table
 
@@ -142,6 +142,11 @@ class Run:
             [rows, 1] of str.
         """
         return inputs_of(self.training if rows is None else self.training.take(_spaced(self.training, rows)))
+
+    def plain_params(self) -> dict[str, Any]:
+        """Return the parameters as JSON has them."""
+        plain: dict[str, Any] = plain_of(dict(self.params))
+        return plain
 
     def candidate(self) -> Candidate:
         """Return the model as something that scores tables."""

@@ -147,7 +147,7 @@ def _plain(run: Run, model: Mapping[str, Any], spec_file: str | None) -> dict[st
         "categories": {name: list(values) for name, values in run.categories.items()},
         "model": dict(model),
         "family": run.family,
-        "params": msgspec.to_builtins(dict(run.params)),
+        "params": run.plain_params(),
         "rounds": run.rounds,
         "calibration": None if calibration is None else _plain_calibration(calibration),
         "metrics": {part: asdict(measures) for part, measures in run.metrics.items()},

@@ -1,5 +1,6 @@
 """Which parameters a study tries."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -69,7 +70,9 @@ def suggest(trial: Any, space: Mapping[str, Params]) -> dict[str, Any]:
     params: dict[str, Any] = {}
     for name, told in space.items():
         if "choices" in told:
-            params[name] = trial.suggest_categorical(name, list(told["choices"]))
+            # Optuna keeps numbers and texts alone: lists, such as layers, are texts to it.
+            texts = [json.dumps(each) for each in told["choices"]]
+            params[name] = json.loads(trial.suggest_categorical(name, texts))
             continue
         low, high, step, log = told["low"], told["high"], told.get("step"), told.get("log", False)
         if isinstance(low, int) and isinstance(high, int):

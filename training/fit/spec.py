@@ -24,6 +24,7 @@ _OWN = {
     "seed": ("seed", "random_state", "random_seed"),
     "threads": ("num_threads", "n_jobs", "nthread", "thread_count"),
     "model.rounds": ("n_estimators", "num_iterations", "num_boost_round", "iterations", "max_iter", "epochs"),
+    "data.task": ("metric", "metrics", "eval_metric", "loss_function", "num_class"),
     "model.patience": ("early_stopping_rounds", "early_stopping_round", "early_stopping", "n_iter_no_change"),
 }
 
@@ -203,8 +204,15 @@ class TrainSpec:
         told = {each.name: getattr(self, each.name) for each in fields(self)}
         for left_out in ("build", "space", "origin"):
             del told[left_out]
-        plain: dict[str, Any] = msgspec.to_builtins(told, enc_hook=dict)
+        plain: dict[str, Any] = plain_of(told)
         return plain
+
+
+def plain_of(value: Any) -> Any:
+    """Return a value as JSON has it; what that has no name for, as parameters may be, by its `repr`."""
+    return msgspec.to_builtins(
+        value, enc_hook=lambda other: dict(other) if isinstance(other, Mapping) else repr(other)
+    )
 
 
 def read_spec(path: Path) -> TrainSpec:

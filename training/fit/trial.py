@@ -1,8 +1,9 @@
 """One trial of a study: a function of the data, its number, and the trials of earlier waves."""
 
 import hashlib
+import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,7 +44,7 @@ def run_trial(prepared: Prepared, number: int, earlier: Sequence[Any]) -> Any:
         )
         study.add_trials(earlier)
         trial = study.ask()
-        told = suggest(trial, space_of(spec)) if spec.space is None else dict(spec.space(trial))
+        told = suggest(trial, space_of(spec)) if spec.space is None else _plain(spec.space(trial))
         trial.set_user_attr("params", told)
         try:
             report = _report(trial, way, spec.model.rounds or _ROUNDS)
@@ -78,6 +79,17 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         optuna.logging.set_verbosity(before)
+
+
+def _plain(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters as the study's file gives them back."""
+    try:
+        told: dict[str, Any] = json.loads(json.dumps(dict(params)))
+    except (TypeError, ValueError) as error:
+        raise TrainingError(
+            f"space: expected parameters of numbers, texts and lists, got {params!r}"
+        ) from error
+    return told
 
 
 def _report(trial: Any, way: str, rounds: int) -> Report:

@@ -62,6 +62,10 @@ def test_spec_is_the_same_when_it_is_told_as_json_and_read_again(tmp_path: Path)
         ("[data]\npath = 'x'\ntarget = 'y'\n[model]\nkind = 'svm'", r"\[model\]: Invalid enum value 'svm'"),
         ("[data]\npath = 'x'\ntarget = 'y'\n[split]\ntest = 1.5", "split.test: expected a share between"),
         ("[data]\npath = 'x'\ntarget = 'y'\n[model.params]\nn_jobs = 2", "n_jobs: is said by `threads`"),
+        (
+            "[data]\npath = 'x'\ntarget = 'y'\n[model.params]\nmetric = 'auc'",
+            "metric: is said by `data.task`",
+        ),
         ("[data]\npath = 'x'\ntarget = 'y'\n[model]\nkind = 'pipeline'", "'pipeline' is what `build`"),
         ("[data]\npath = 'x'\ntarget = 'y'\n[class_weight]\n1 = -2.0", "expected weights above 0"),
         ("class_weight = ", "cannot be read"),

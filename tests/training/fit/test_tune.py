@@ -112,6 +112,15 @@ def test_study_is_refused_when_the_file_is_of_another(case: Path, monkeypatch: p
         tuned(case, "runs/other", monkeypatch, trials=2)
 
 
+def test_lists_are_tried_when_they_are_choices(case: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(case)
+    spec = read_spec(Path("study.toml"))
+    layers = TuningSpec(trials=3, wave=1, space={"hidden": {"choices": [[4], [8, 4]]}})
+    run = fit(replace(spec, model=ModelSpec("mlp", rounds=3), tuning=layers), out=Path("runs/layers"))
+    assert run.params["hidden"] in ([4], [8, 4])
+    assert read_run(Path("runs/layers")).params == run.params
+
+
 def test_metric_is_maximised_when_higher_is_better(case: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = tuned(case, "runs/auc", monkeypatch, trials=6, metric="auc")
     trials, _ = outcome(case / "runs/auc")

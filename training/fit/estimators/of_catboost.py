@@ -58,6 +58,8 @@ def fit(job: Job) -> Fitted:
 
 def score(estimator: Any, matrix: NDArray[np.float32], task: Task) -> NDArray[np.float64]:
     """Return probabilities [rows, classes], or values [rows, 1]."""
+    if not len(matrix):  # of which it says so on standard error
+        return np.empty((0, len(estimator.classes_) or 1))
     kind = "RawFormulaVal" if task == "regression" else "Probability"
     said = np.asarray(estimator.predict(matrix, prediction_type=kind, thread_count=1), np.float64)
     return said if said.ndim == 2 else said.reshape(-1, 1)
