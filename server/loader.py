@@ -20,8 +20,8 @@ from falaj.server.probe import Probe, probe, sample
 from falaj.server.python_model import model_factory
 from falaj.server.tensors import Tensor, check_configured, of_backend
 from falaj.server.tune import Choice, tune
+from falaj.training.bundle.bundle_files import verify_bundle
 from falaj.training.errors import TrainingError
-from falaj.training.export.bundle_files import verify_bundle
 from falaj.training.onnxruntime_library import find_onnxruntime
 
 # Largest request of a model whose max_batch_size was not configured: more rows than a batch run alone.

@@ -13,6 +13,9 @@ FOLDERS = ("server", "features", "training", "csrc", "tests", "benchmarks", "fal
 # What a folder of Python may import of the others.
 PYTHON = {"server": {"server", "training", "features"}, "training": {"training", "features"}}
 PYTHON["features"] = {"features"}
+# What a part of training may import of the others; all import the files beside them.
+TRAINING: dict[str, set[str]] = {"fit": set(), "graph": set(), "gate": set(), "optimize": set()}
+TRAINING |= {"bundle": {"fit"}, "export": {"fit", "graph", "gate", "bundle"}, "demo": {"fit"}}
 # What a folder of csrc may include of the others.
 NATIVE = {"core": {"core"}, "observe": {"core", "observe"}, "backend": {"core", "backend"}}
 NATIVE["batch"] = {"core", "observe", "backend", "batch"}
@@ -50,6 +53,20 @@ def test_python_imports_point_one_way_when_folders_depend_on_each_other(folder: 
             found = re.match(r"falaj\.(server|training|features)\b", name)
             assert found is None or found[1] in PYTHON[folder], f"{path}: imports {name}"
             assert not re.match(r"(tests|benchmarks)\b", name), f"{path}: imports {name}"
+
+
+@pytest.mark.parametrize("part", sorted(TRAINING))
+def test_parts_of_training_point_one_way_when_they_depend_on_each_other(part: str) -> None:
+    for path in sources(f"training/{part}", ".py"):
+        for name in imports(path):
+            other = name.split(".")[2:3] if name.startswith("falaj.training.") else []
+            is_part = bool(other) and (ROOT / "training" / other[0]).is_dir()
+            assert not is_part or other[0] in TRAINING[part] | {part}, f"{path}: imports {name}"
+
+
+def test_parts_of_training_are_all_known_when_listed() -> None:
+    parts = {path.parent.name for path in (ROOT / "training").glob("*/*.py")}
+    assert parts == set(TRAINING), "say in this test what the new part may import"
 
 
 def test_native_folders_are_all_known_when_listed() -> None:

@@ -18,9 +18,9 @@ from rich.progress import track
 from rich.table import Table
 
 from falaj.training.errors import TrainingError
-from falaj.training.export.parity import check_parity
-from tests.training.export.combinations import Combination, combinations
-from tests.training.export.threads import one_thread
+from falaj.training.gate.parity import check_parity
+from tests.training.gate.combinations import Combination, combinations
+from tests.training.graph.threads import one_thread
 
 
 @dataclass(frozen=True)

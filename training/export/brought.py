@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from falaj.training.errors import TrainingError
-from falaj.training.export.estimator_forest import forest_of
-from falaj.training.export.forest import Forest
-from falaj.training.export.library import family_of, require
-from falaj.training.export.original import Original, Task
 from falaj.training.export.sample import Sample
-from falaj.training.export.tabular import Tabular
+from falaj.training.graph.estimator_forest import forest_of
+from falaj.training.graph.forest import Forest
+from falaj.training.library import family_of, require
+from falaj.training.original import Original, Task
+from falaj.training.tabular import Tabular
 
 Classes = Sequence[int | str]
 
@@ -76,7 +76,7 @@ def load_original(
 
 
 def _estimator(model: Any, sample: Sample, classes: Classes, origin: str) -> Original:
-    from falaj.training.export.pipeline_original import original_of_pipeline
+    from falaj.training.graph.pipeline_original import original_of_pipeline
 
     if classes:
         raise TrainingError(f"{origin}: the model has its classes; give none")
@@ -84,7 +84,7 @@ def _estimator(model: Any, sample: Sample, classes: Classes, origin: str) -> Ori
 
 
 def _booster(model: Any, sample: Sample, task: Task | None, classes: Classes, origin: str) -> Original:
-    from falaj.training.export.tabular_original import original_of_tabular
+    from falaj.training.graph.tabular_original import original_of_tabular
 
     forest = forest_of(model)
     if forest is None:
@@ -119,7 +119,7 @@ def _task(forest: Forest) -> Task:
 def _module(
     model: Any, sample: Sample, task: Task | None, classes: Classes, outputs: Sequence[str], origin: str
 ) -> Original:
-    from falaj.training.export.torch_original import original_of_module
+    from falaj.training.graph.torch_original import original_of_module
 
     table = sample.frame is not None
     arrays = {"x": sample.matrix()} if table else sample.arrays
@@ -136,8 +136,8 @@ def _module(
 
 
 def _onnx(path: Path, sample: Sample, task: Task | None, classes: Classes) -> Original:
-    from falaj.training.export.onnx_original import original_of_onnx
     from falaj.training.export.onnx_sample import arrays_for
+    from falaj.training.graph.onnx_original import original_of_onnx
 
     content = path.read_bytes()
     arrays, columns = arrays_for(content, sample, str(path))

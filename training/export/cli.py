@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from falaj.features.binding import BoundView
     from falaj.features.registry import Registered
     from falaj.features.transform import Transform
-    from falaj.training.export.card import Steward
+    from falaj.training.bundle.card import Steward
     from falaj.training.export.export import Exported, Subject
     from falaj.training.export.wanted import Wanted
 
@@ -187,7 +187,7 @@ def _stewards(subject: "Subject", data_dir: Path) -> "dict[str, Steward]":
 
 def _steward(found: "Registered") -> "Steward":
     from falaj.features.view import Tags
-    from falaj.training.export.card import Steward
+    from falaj.training.bundle.card import Steward
 
     told = found.stewardship
     return Steward(told["owner"], Tags(told["purpose"], told["sensitivity"], told["jurisdiction"]))
@@ -237,7 +237,7 @@ def _is_whole(label: str) -> bool:
 
 def _show(made: "Exported", subject: "Subject", as_json: bool) -> None:
     if as_json:
-        from falaj.training.export.bundle import read_bundle
+        from falaj.training.bundle.bundle import read_bundle
 
         bundle = read_bundle(made.folder)
         told = {"exported": str(made.folder), "files": dict(bundle.files), "parity": dict(bundle.parity)}

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falaj.training.errors import TrainingError
-from falaj.training.export.original import ModelInput, Original
+from falaj.training.original import ModelInput, Original
 
 _DTYPES: Mapping[str, Any] = {
     **{f"{sign}INT{bits}": f"{sign.lower()}int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)},

@@ -10,19 +10,19 @@ import numpy as np
 
 from falaj.features.binding import Binding
 from falaj.features.transform import Transform
-from falaj.training.export.baseline import Baseline, FeatureRows, baseline_of
-from falaj.training.export.bundle import Proof, check_model_name, write_bundle
-from falaj.training.export.card import Card, Steward, card_text
-from falaj.training.export.evaluation import Evaluation
-from falaj.training.export.importance import Importance
-from falaj.training.export.libraries import library_versions
+from falaj.training.bundle.baseline import Baseline, FeatureRows, baseline_of
+from falaj.training.bundle.bundle import Proof, check_model_name, write_bundle
+from falaj.training.bundle.card import Card, Steward, card_text
+from falaj.training.bundle.evaluation import Evaluation
+from falaj.training.bundle.importance import Importance
+from falaj.training.bundle.libraries import library_versions
+from falaj.training.bundle.snapshot import Snapshot
 from falaj.training.export.lookup import check_binding
-from falaj.training.export.original import Arrays, Original
-from falaj.training.export.snapshot import Snapshot
 from falaj.training.export.transformed import transformed_model, transformed_original
+from falaj.training.original import Arrays, Original
 
 if TYPE_CHECKING:
-    from falaj.training.export.parity_report import ParityReport
+    from falaj.training.gate.parity_report import ParityReport
 
 # Is told what is done now.
 Tell = Callable[[str], None]
@@ -98,8 +98,8 @@ def export(
         ExportRefused: The graph does not answer as the original; the message has rows. Nothing is written.
         TrainingError: It cannot be converted, what is told of it does not fit, or the disk refuses.
     """
-    from falaj.training.export.convert import to_onnx
-    from falaj.training.export.parity import require_parity
+    from falaj.training.gate.parity import require_parity
+    from falaj.training.graph.convert import to_onnx
 
     check_model_name(name)
     say: Tell = tell or (lambda what: None)

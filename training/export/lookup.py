@@ -11,10 +11,10 @@ from falaj.features.datatypes import FLOATS
 from falaj.features.entity import check_name
 from falaj.features.errors import DefinitionError
 from falaj.features.view import View
+from falaj.training.bundle.baseline import FeatureRows
 from falaj.training.errors import TrainingError
-from falaj.training.export.baseline import FeatureRows
 from falaj.training.export.columns import has_columns
-from falaj.training.export.original import ModelInput, Original
+from falaj.training.original import ModelInput, Original
 
 
 def binding_for(original: Original, views: Sequence[BoundView]) -> Binding | None:

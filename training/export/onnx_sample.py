@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from falaj.training.datatypes import dtype_of
 from falaj.training.errors import TrainingError
-from falaj.training.export.datatypes import dtype_of
-from falaj.training.export.library import require
 from falaj.training.export.sample import Sample
+from falaj.training.library import require
 
 
 def arrays_for(content: bytes, sample: Sample, origin: str) -> tuple[dict[str, NDArray[Any]], list[str]]:

@@ -12,14 +12,13 @@ from falaj.features.binding import Binding, OnMissing
 from falaj.features.errors import DataError
 from falaj.features.identity import view_of
 from falaj.features.offline.manifest import Manifest, read_manifest
+from falaj.training.bundle.evaluation import Asked, Evaluation, places_of
+from falaj.training.bundle.importance import Importance, importance_of
+from falaj.training.bundle.snapshot import DataFile, Snapshot
 from falaj.training.errors import TrainingError
 from falaj.training.export.columns import inputs_from
-from falaj.training.export.evaluation import Asked, Evaluation, places_of
 from falaj.training.export.export import Subject
-from falaj.training.export.importance import Importance, importance_of
 from falaj.training.export.lookup import feature_rows
-from falaj.training.export.original import Arrays, Original
-from falaj.training.export.snapshot import DataFile, Snapshot
 from falaj.training.export.stored_columns import Stored, as_served, columns_of, read_stored
 from falaj.training.export.transformed import transformed_original
 from falaj.training.export.wanted import Wanted, bound, transforms_of
@@ -29,6 +28,7 @@ from falaj.training.fit.run import Run
 from falaj.training.fit.run_folder import read_run
 from falaj.training.fit.split import Part, Split, split_table
 from falaj.training.fit.table import Table, read_table
+from falaj.training.original import Arrays, Original
 
 _NO_DATA = (
     "When it was exported, its data could not be read as they were ({}): what is told of rows is of those "
@@ -90,10 +90,10 @@ def subject_of_run(folder: Path, wanted: Wanted) -> Subject:
 def original_of_run(run: Run, origin: str) -> Original:
     """Return what the export of a run must answer like."""
     if run.tabular is not None:
-        from falaj.training.export.tabular_original import original_of_tabular
+        from falaj.training.graph.tabular_original import original_of_tabular
 
         return original_of_tabular(run.tabular, task=run.task, classes=run.classes, origin=origin)
-    from falaj.training.export.pipeline_original import original_of_pipeline
+    from falaj.training.graph.pipeline_original import original_of_pipeline
 
     return original_of_pipeline(run.pipeline, frame_of(run.training), origin=origin)
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falaj.training.errors import TrainingError
-from falaj.training.export.frame_columns import FrameColumns
-from falaj.training.export.library import require
-from falaj.training.export.original import Original
+from falaj.training.graph.frame_columns import FrameColumns
+from falaj.training.library import require
+from falaj.training.original import Original
 
 
 @dataclass(frozen=True)

@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 from falaj.features.errors import DataError
 from falaj.features.identity import view_of
 from falaj.features.offline.manifest import Manifest, read_manifest
+from falaj.training.bundle.bundle_files import hash_of
+from falaj.training.bundle.evaluation import Asked, Evaluation, evaluate, has_scores, predicted_of
+from falaj.training.bundle.importance import importance_of
+from falaj.training.bundle.snapshot import Snapshot, see_files
 from falaj.training.errors import TrainingError
 from falaj.training.export.brought import load_original
-from falaj.training.export.bundle_files import hash_of
 from falaj.training.export.columns import inputs_from
-from falaj.training.export.evaluation import Asked, Evaluation, evaluate, has_scores, predicted_of
 from falaj.training.export.export import Subject
-from falaj.training.export.importance import importance_of
 from falaj.training.export.lookup import feature_rows
-from falaj.training.export.original import Arrays, Original, Task
 from falaj.training.export.sample import Sample, read_sample, rows_of
-from falaj.training.export.snapshot import Snapshot, see_files
 from falaj.training.export.stored_columns import Stored, as_served, columns_of
 from falaj.training.export.transformed import transformed_original
 from falaj.training.export.wanted import Wanted, bound, transforms_of
+from falaj.training.original import Arrays, Original, Task
 
 _TOLD = "the sample that came with the model"
 _UNKNOWN = (

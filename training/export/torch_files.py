@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from falaj.training.errors import TrainingError
-from falaj.training.export.library import require
+from falaj.training.library import require
 
 
 def read_module(path: Path, maker: str = "") -> Any:

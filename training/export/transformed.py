@@ -12,7 +12,7 @@ from falaj.features.transform import Transform
 from falaj.features.transform.program import NUMBERS, Program, Step
 from falaj.training.errors import TrainingError
 from falaj.training.export.columns import has_columns
-from falaj.training.export.original import Arrays, ModelInput, Original, Thresholds
+from falaj.training.original import Arrays, ModelInput, Original, Thresholds
 
 if TYPE_CHECKING:
     from onnx import ModelProto

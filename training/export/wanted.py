@@ -11,7 +11,7 @@ from falaj.features.transform import Transform
 from falaj.training.errors import TrainingError
 from falaj.training.export.columns import column_names
 from falaj.training.export.lookup import binding_for
-from falaj.training.export.original import Original
+from falaj.training.original import Original
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falaj.training.errors import TrainingError
-from falaj.training.export.tabular import Calibration
+from falaj.training.tabular import Calibration
 
 _EDGE = 1e-7
 _STEPS = 100

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falaj.training.errors import TrainingError
-from falaj.training.export.original import Task
-from falaj.training.export.tabular import Calibration, Tabular
 from falaj.training.fit.calibrate import calibrated, fit_calibration
 from falaj.training.fit.codes import coded
 from falaj.training.fit.estimators.job import Fitted, Job, Report, blaming, library, module_of
 from falaj.training.fit.prepared import Prepared, frame_of, labels_of
 from falaj.training.fit.spec import Kind, TrainSpec
 from falaj.training.fit.table import Table
+from falaj.training.original import Task
+from falaj.training.tabular import Calibration, Tabular
 
 _PATIENCE = 50
 _EPOCHS_OF_PATIENCE = 8

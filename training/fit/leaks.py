@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falaj.training.errors import TrainingError
-from falaj.training.export.original import Task
+from falaj.training.original import Task
 
 # A column that tells the target so well by itself has seen it: of iris, which is easy, the best has 0.982.
 TOO_GOOD = 0.99

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falaj.training.errors import TrainingError
-from falaj.training.export.original import Task
+from falaj.training.original import Task
 
 Float = NDArray[np.float64]
 Weighted = Callable[[Float], float]

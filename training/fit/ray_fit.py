@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from falaj.training.errors import TrainingError
-from falaj.training.export.tabular import Tabular
 from falaj.training.fit.candidate import Candidate, built_of, job_of, with_calibration
 from falaj.training.fit.carried_spec import CarriedSpec, carried
 from falaj.training.fit.estimators.job import library
 from falaj.training.fit.prepared import Prepared
 from falaj.training.fit.ray_cluster import told_of
+from falaj.training.tabular import Tabular
 
 
 def fit_on_ray(

@@ -9,8 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falaj.training.errors import TrainingError
-from falaj.training.export.original import Family, Task
-from falaj.training.export.tabular import Tabular
 from falaj.training.fit.bootstrap import Measures, blocks_of, by_month, by_value, measure
 from falaj.training.fit.candidate import Candidate, fit_candidate
 from falaj.training.fit.metrics import Predicted
@@ -19,6 +17,8 @@ from falaj.training.fit.provenance import cpu_model, not_repeatable, system, ver
 from falaj.training.fit.spec import Kind, TrainSpec, plain_of
 from falaj.training.fit.split import Part
 from falaj.training.fit.table import Source, Table
+from falaj.training.original import Family, Task
+from falaj.training.tabular import Tabular
 
 # Is told what is done, and how much of it, 0 to 1.
 Tell = Callable[[str, float], None]

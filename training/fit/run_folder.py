@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from falaj.features.durable import sync
 from falaj.training.errors import TrainingError
-from falaj.training.export.tabular import Calibration, Tabular
 from falaj.training.fit.estimators.job import library, module_of
 from falaj.training.fit.run import Circumstances, PartMeasures, Run, SplitTold, Tuned
 from falaj.training.fit.spec import TrainSpec, read_spec, spec_of
 from falaj.training.fit.split import Part
 from falaj.training.fit.table import Source, Table
+from falaj.training.tabular import Calibration, Tabular
 
 FORMAT = 1
 STUDY = "study.db"

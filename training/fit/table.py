@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from falaj.features.column import Column
 from falaj.features.errors import DataError
 from falaj.training.errors import TrainingError
-from falaj.training.export.original import Task
 from falaj.training.fit.spec import DataSpec
+from falaj.training.original import Task
 
 _TIMES = ("TIMESTAMP", "DATE", "TIME")
 _TEXT = ("VARCHAR", "UUID", "ENUM")

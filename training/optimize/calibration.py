@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from falaj.training.export.original import Arrays
 from falaj.training.optimize.candidate import rows_of, taken
 from falaj.training.optimize.quality import agreement_of
 from falaj.training.optimize.quiet import quantiser_quiet
+from falaj.training.original import Arrays
 
 METHODS = ("MinMax", "Percentile", "Entropy")
 _CHUNK = 32  # rows whose activations are in memory at a time

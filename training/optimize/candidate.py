@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from falaj import _core
 from falaj.training.errors import TrainingError
-from falaj.training.export.original import Arrays
 from falaj.training.onnxruntime_library import find_onnxruntime
 from falaj.training.optimize.quiet import without_folder
+from falaj.training.original import Arrays
 
 _NAME = "candidate"
 # The server tries instances and threads; here every candidate has one of each.

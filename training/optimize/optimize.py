@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from falaj import _core
 from falaj.training.errors import TrainingError
-from falaj.training.export.original import Arrays
 from falaj.training.optimize.bounds import Bounds, SpeedRules
 from falaj.training.optimize.candidate import (
     Candidate,
@@ -31,6 +30,7 @@ from falaj.training.optimize.speed import Samples, measure, rules_for, speeds_al
 from falaj.training.optimize.split import split
 from falaj.training.optimize.trial import try_apart
 from falaj.training.optimize.variants import NotApplicable, Start, Variant, chosen_variants, prepare
+from falaj.training.original import Arrays
 
 if TYPE_CHECKING:
     from onnx import ModelProto

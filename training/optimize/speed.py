@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from falaj.training.export.original import Arrays
 from falaj.training.optimize.bounds import SpeedRules
 from falaj.training.optimize.candidate import Candidate, as_given, chosen, rows_of
 from falaj.training.optimize.decision import Ratio, ratio_of
+from falaj.training.original import Arrays
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falaj.training.errors import TrainingError
-from falaj.training.export.original import Arrays
 from falaj.training.optimize.candidate import chosen, rows_of
+from falaj.training.original import Arrays
 
 _MOST_CALIBRATION, _MOST_EVALUATION, _LEAST = 256, 10_000, 64
 

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from falaj.training.errors import TrainingError
-from falaj.training.export.original import Arrays
 from falaj.training.optimize.candidate import as_given
 from falaj.training.optimize.quiet import without_folder
+from falaj.training.original import Arrays
 
 _SECONDS = 300
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from falaj.training.errors import TrainingError
-from falaj.training.export.original import Arrays
 from falaj.training.optimize.calibration import quantise_statically
 from falaj.training.optimize.quiet import quantiser_quiet
+from falaj.training.original import Arrays
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -20,9 +20,9 @@ from sklearn.preprocessing import OneHotEncoder
 
 from falaj.training.errors import TrainingError
 from falaj.training.export.brought import load_original
-from falaj.training.export.original import Original
 from falaj.training.export.sample import read_sample, rows_of
-from tests.training.export.answers import assert_alike
+from falaj.training.original import Original
+from tests.training.graph.answers import assert_alike
 
 _NAMES = ["age", "income", "debt"]
 

@@ -11,12 +11,12 @@ import pytest
 import falaj as served
 from falaj.features.binding import BoundInput, Feature, RequestValue
 from falaj.features.offline.manifest import see
-from falaj.training.export import convert
-from falaj.training.export.baseline import Category, Numbers, read_baseline
-from falaj.training.export.bundle import read_bundle
-from falaj.training.export.bundle_files import verify_bundle
+from falaj.training.bundle.baseline import Category, Numbers, read_baseline
+from falaj.training.bundle.bundle import read_bundle
+from falaj.training.bundle.bundle_files import verify_bundle
 from falaj.training.fit.run import Run
 from falaj.training.fit.run_folder import read_run
+from falaj.training.graph import convert
 from tests.training.export.loans import done, falaj, make_loans
 
 
@@ -124,7 +124,7 @@ def test_baseline_counts_the_training_rows_when_a_run_is_exported(made: Path, la
 
 def _wrong_graph(monkeypatch: pytest.MonkeyPatch, other: Run) -> None:
     """Plant a fault: the graph of a model that was fitted on other rows."""
-    from falaj.training.export.tabular_original import original_of_tabular
+    from falaj.training.graph.tabular_original import original_of_tabular
 
     assert other.tabular is not None
     right, wrong = convert.to_onnx, original_of_tabular(other.tabular, task=other.task, classes=other.classes)

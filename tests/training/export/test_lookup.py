@@ -11,8 +11,8 @@ from falaj.features.binding import Binding, BoundInput, BoundView, Feature, OnMi
 from falaj.training.errors import TrainingError
 from falaj.training.export.columns import column_names, inputs_from
 from falaj.training.export.lookup import binding_for, check_binding, feature_rows
-from falaj.training.export.original import Arrays, ModelInput, Original
 from falaj.training.export.stored_columns import Stored, as_served
+from falaj.training.original import Arrays, ModelInput, Original
 from tests.server.joined_model import CUSTOMER, account
 
 ACCOUNT = BoundView(account(), "nan")

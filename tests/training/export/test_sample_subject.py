@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 import falaj as served
 from falaj.features.binding import BoundInput, Feature, RequestValue
-from falaj.training.export.baseline import read_baseline
-from falaj.training.export.bundle import read_bundle
-from tests.training.export.fitted import COLUMNS, tumours
+from falaj.training.bundle.baseline import read_baseline
+from falaj.training.bundle.bundle import read_bundle
 from tests.training.export.loans import done, falaj, make_features
+from tests.training.graph.fitted import COLUMNS, tumours
 
 Frame = Any
 Scores = Callable[[Frame], NDArray[Any]]

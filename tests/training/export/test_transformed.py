@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from falaj.features.transform import Transform, transform
 from falaj.training.errors import TrainingError
-from falaj.training.export.convert import to_onnx
-from falaj.training.export.original import Arrays, Original
-from falaj.training.export.tabular import Tabular
-from falaj.training.export.tabular_original import original_of_tabular
 from falaj.training.export.transformed import transformed_model, transformed_original
+from falaj.training.graph.convert import to_onnx
+from falaj.training.graph.tabular_original import original_of_tabular
+from falaj.training.original import Arrays, Original
+from falaj.training.tabular import Tabular
 
 ROWS = 300
 

@@ -13,8 +13,8 @@ from falaj.features import Aggregate, Column, Entity, ParquetFiles, View
 from falaj.features.offline.export import export
 from falaj.features.offline.spine import Spine
 from falaj.training.errors import TrainingError
-from falaj.training.export.original import Task
 from falaj.training.fit.leaks import Leak, early_views, refuse_leaks, telling_columns
+from falaj.training.original import Task
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from falaj import Engine
-from falaj.training.export.baseline import baseline_of
-from falaj.training.export.bundle import CardText, Proof, read_bundle, write_bundle
-from falaj.training.export.bundle_files import verify_bundle
+from falaj.training.bundle.baseline import baseline_of
+from falaj.training.bundle.bundle import CardText, Proof, read_bundle, write_bundle
+from falaj.training.bundle.bundle_files import verify_bundle
 from falaj.training.optimize.bounds import SpeedRules
 from falaj.training.optimize.optimize import Truth, optimize
 from falaj.training.optimize.rows import read_rows, signature_of
 from falaj.training.optimize.version import Target, target_at, write_version
-from tests.training.export.fitted import COLUMNS, Fitted, tumours
+from tests.training.graph.fitted import COLUMNS, Fitted, tumours
 
 _ANY_SPEED = SpeedRules(batches=(1, 4), decisive=(1, 4), least_ratio=0.0, rounds=6, slice_seconds=0.002)
 

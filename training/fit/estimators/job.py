@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falaj.training.errors import TrainingError
-from falaj.training.export.original import Task
+from falaj.training.original import Task
 
 # Called after a round with its number from 0 on and the validation loss (lower is better).
 Report = Callable[[int, float], None]

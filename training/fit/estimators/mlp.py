@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falaj.training.errors import TrainingError
-from falaj.training.export.original import Task
 from falaj.training.fit.estimators.job import Fitted, Job, library
 from falaj.training.fit.estimators.torch_loop import logits_of, scores_of, seeded, train_module
+from falaj.training.original import Task
 
 _FILE = "model.pt"
 _SHAPE = ("hidden", "dropout")

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from falaj.training.export.original import Task
 from falaj.training.fit.estimators.job import Fitted, Job, Rows, library
+from falaj.training.original import Task
 
 _ROUNDS = 500
 _FILE = "model.ubj"

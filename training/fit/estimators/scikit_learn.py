@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from falaj.training.export.original import Task
 from falaj.training.fit.estimators.job import Fitted, Job, library
+from falaj.training.original import Task
 
 _TREES = 200
 _ROUNDS = 300

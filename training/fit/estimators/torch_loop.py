@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from falaj.training.export.original import Task
 from falaj.training.fit.estimators.job import Job, Rows
+from falaj.training.original import Task
 
 _EPOCHS = 100
 _CHUNK = 4096  # rows that are answered at once; fixed, since sums can differ in their bits by the batch

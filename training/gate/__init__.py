@@ -1,0 +1,1 @@
+"""The parity gate: an export answers as its original, or is refused."""
