@@ -58,6 +58,10 @@ Status Batcher::CheckShapes(Request& request, std::span<const Shape> shapes) con
                           std::to_string(options_.max_request_bytes) + " bytes for one request");
     }
     bytes += *size;
+    if (*elements == 0 && options_.needs_elements) {
+      return InvalidInput(where() + "expected elements, got shape " + shapes[i].ToString() +
+                          ": the model has a recurrent layer, which cannot be run on none");
+    }
     if (batches && shapes[i][0] != rows) {
       return InvalidInput(where() + "expected " + std::to_string(rows) + " rows as in input '" +
                           specs[0].name + "', got " + std::to_string(shapes[i][0]));

@@ -53,8 +53,9 @@ struct BatcherOptions {
   std::vector<LevelPolicy> levels{LevelPolicy{}};
   int default_level = 1;
   bool run_on_submitter = true;
-  bool tells_members = false;  // the backend looks at the requests of a batch one by one, see BatchMember
-  Nanos short_work{50'000};    // a hand-over to another thread costs about this much
+  bool tells_members = false;   // the backend looks at the requests of a batch one by one, see BatchMember
+  bool needs_elements = false;  // an input without elements would end the process: such requests are refused
+  Nanos short_work{50'000};     // a hand-over to another thread costs about this much
 };
 
 }  // namespace falaj

@@ -86,6 +86,7 @@ BatcherOptions ReadOptions(const py::dict& from) {
   options.default_level = from["default_level"].cast<int>();
   options.run_on_submitter = from["run_on_submitter"].cast<bool>();
   options.tells_members = from["tells_members"].cast<bool>();
+  options.needs_elements = from["needs_elements"].cast<bool>();
   return options;
 }
 

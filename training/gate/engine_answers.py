@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 import falaj
 from falaj.training.datatypes import dtype_of
-from falaj.training.gate.no_rows import why_not_answered
 from falaj.training.gate.rows import Indices, count, take
 from falaj.training.original import Arrays, Original
 
@@ -45,18 +44,13 @@ class Answers:
 class ServedExport:
     """The export in an engine, once as it would be served and once with every request run by itself."""
 
-    def __init__(self, engine: falaj.Engine, original: Original, repository: str) -> None:
+    def __init__(self, engine: falaj.Engine, original: Original) -> None:
         self._engine, self._original = engine, original
-        self._repository = repository
         self.told: dict[str, Any] = engine.describe(_BATCHED)
 
     def batch(self, rows: Arrays) -> dict[str, NDArray[Any]]:
         """Answer all rows in one request. Raises falaj.Error."""
         return self._decoded(self._engine.infer(_BATCHED, dict(rows)))
-
-    def why_no_rows(self) -> str:
-        """Ask for no rows in another process; return what went wrong there, '' where nothing did."""
-        return why_not_answered(self._repository, _BATCHED, self._original)
 
     def requests(self, rows: Arrays, sizes: Sequence[int]) -> dict[str, NDArray[Any]]:
         """Answer the rows in requests of these sizes, which the engine puts together as it does.
@@ -113,7 +107,7 @@ def served(original: Original, model: "onnx.ModelProto") -> Iterator[ServedExpor
             (folder / "model.onnx").write_bytes(data)
             (folder.parent / "model.toml").write_text(settings, encoding="utf-8")
         with falaj.Engine(root, strict=True) as engine:
-            yield ServedExport(engine, original, root)
+            yield ServedExport(engine, original)
 
 
 def ask_original(original: Original, rows: Arrays, group: Indices) -> Answers:

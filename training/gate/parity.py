@@ -4,7 +4,7 @@ The rules and their limits are in docs/decisions/0031.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,6 @@ from falaj.training.gate.conditioning import own_moves
 from falaj.training.gate.engine_answers import Answers, ServedExport, ask_original, served
 from falaj.training.gate.graph_features import Graph
 from falaj.training.gate.hostile import MOST_COLUMNS, combined_sets, hostile_sets
-from falaj.training.gate.no_rows import may_end_the_process
 from falaj.training.gate.node_rows import node_windows
 from falaj.training.gate.parity_report import Offence, ParityReport, SetParity, plain_row
 from falaj.training.gate.rows import Indices, RowSet, count, flat, take
@@ -35,6 +34,7 @@ _SIZES = (1, 2, 3, 7, 16, 33, 64, 127, 256, 1000)  # rows of a request, in turns
 _SHOWN = 5  # rows of a set that are shown for each output
 Compared = tuple[OutputParity, ...]
 Wrong = dict[str, Mask]
+_RECURRENT = frozenset({"GRU", "LSTM"})
 _EPSILON = float(np.finfo(np.float32).eps)
 
 
@@ -291,15 +291,14 @@ class _Gate:
         return int(known.sum()), np.flatnonzero(off & known)
 
     def _check_no_rows(self, export: ServedExport) -> None:
-        if may_end_the_process(self.model) and (why := export.why_no_rows()):
-            self.reasons.append(f"no rows: {why}")
-            return
         none = take(self.rows, slice(0, 0))
         was = self.original.predict(none)
         try:
             now = export.batch(none)
         except Error as error:
-            self.reasons.append(f"no rows: the export does not answer a request of none: {error}")
+            told = f"no rows: the export does not answer a request of none: {error}"
+            # The engine refuses these by rule: ONNX Runtime would end the process.
+            (self.notes if _is_recurrent(self.model) else self.reasons).append(told)
             return
         for output in self.original.outputs:
             a, b = was[output.name], now[output.name]
@@ -379,3 +378,17 @@ def _sentence(output: OutputParity, bounds: Bounds) -> str:
     told = f"output {output.output!r}: {output.wrong} of {output.rows} rows are further than {allowed} away"
     told += f", at most {output.max_abs:.3g}"
     return told + (f"; {output.not_finite} are NaN or infinite in one only" if output.not_finite else "")
+
+
+def _is_recurrent(model: "onnx.ModelProto") -> bool:
+    """Whether the graph has a recurrent layer."""
+    nodes = [*model.graph.node, *(node for function in model.functions for node in function.node)]
+    return any(node.op_type in _RECURRENT for node in _with_inner(nodes))
+
+
+def _with_inner(nodes: Any) -> Iterator[Any]:
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                yield from _with_inner(graph.node)

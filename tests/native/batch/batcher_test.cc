@@ -321,6 +321,22 @@ TEST(Batcher, RunsALargerRequestAloneWhenItIsAllowed) {
             "model 'm' version 3: expected at most 100 rows (max_batch_size), got 101");
 }
 
+TEST(Batcher, RefusesInputsWithoutElementsWhenTheModelNeedsSome) {
+  for (const bool needs : {false, true}) {
+    BatcherOptions options = FixedOptions();
+    options.needs_elements = needs;
+    ModelFixture model(std::move(options));
+    const auto prepared = model.Prepare(0, {Shape{0, 2}}, 0);
+    EXPECT_EQ(prepared.ok(), !needs);
+    if (needs) {
+      EXPECT_EQ(
+          prepared.status().message(),
+          "model 'm' version 3, input 'x': expected elements, got shape [0, 2]: the model has a recurrent "
+          "layer, which cannot be run on none");
+    }
+  }
+}
+
 TEST(Batcher, NamesModelVersionTensorAndBothShapesWhenAShapeIsWrong) {
   ModelFixture model(FixedOptions());
   EXPECT_EQ(model.Prepare(0, {Shape{1, 3}}, 0).status().message(),
