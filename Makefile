@@ -69,7 +69,7 @@ fuzz: venv clang-tools  ## fuzz each parser for FUZZ_SECONDS (60)
 	printf '%s\n' $${fuzzers[@]} | xargs -P $$(nproc) -I{} bash -euo pipefail -c 'fuzz {}'; \
 	echo "$${#fuzzers[@]} fuzz targets ran, $(FUZZ_SECONDS) s each"
 
-bench: native-release venv  ## measure the engine, the wire, and features on their ways in and out
+bench: native-release venv  ## measure the engine, the wire, features on their ways in and out, and exports
 	$(PY) benchmarks/engine/run.py
 	-$(PY) benchmarks/wire/run.py
 	-$(PY) benchmarks/features/run.py
@@ -79,6 +79,10 @@ bench: native-release venv  ## measure the engine, the wire, and features on the
 	-$(PY) benchmarks/features/materialize.py --kills 20 --windows --kill-rows 1000000 --kill-entities 100000
 	-$(PY) benchmarks/features/materialize.py --kills 20 --windows none --kill-rows 1000000 --kill-entities 100000
 	-$(PY) benchmarks/features/push.py
+	-$(PY) benchmarks/training/parity_matrix.py
+	-$(PY) benchmarks/training/optimize.py
+	-$(PY) -m falaj.server demo build/demo --exit
+	-$(PY) benchmarks/training/replay.py
 	@for bench in build/release/*_bench; do \
 	  case $$bench in */falaj_*) ;; *) $$bench --benchmark_min_time=0.2 ;; esac; \
 	done
