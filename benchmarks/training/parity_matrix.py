@@ -22,6 +22,8 @@ from falaj.training.gate.parity import check_parity
 from tests.training.gate.combinations import Combination, combinations
 from tests.training.graph.threads import one_thread
 
+_WIDTH = 130  # of a table that goes to a file
+
 
 @dataclass(frozen=True)
 class Row:
@@ -76,21 +78,10 @@ def measured(combination: Combination) -> Row:
 
 def table(rows: list[Row]) -> Table:
     shown = Table(title="exports held against their originals by the engine")
-    for name in (
-        "model",
-        "data",
-        "rows",
-        "hostile rows",
-        "steps",
-        "max abs error",
-        "flips",
-        "gate",
-        "s",
-        "reason",
-    ):
-        shown.add_column(
-            name, overflow="fold", justify="left" if name in ("model", "data", "reason") else "right"
-        )
+    for name in ("model", "data"):
+        shown.add_column(name, no_wrap=True)
+    for name in ("rows", "hostile rows", "steps", "max abs error", "flips", "gate", "s"):
+        shown.add_column(name, justify="right")
     for row in rows:
         verdict = "passed" if row.passed else "refused"
         shown.add_row(
@@ -101,9 +92,8 @@ def table(rows: list[Row]) -> Table:
             f"{row.steps:,}",
             f"{row.max_abs:.1e}",
             str(row.flips),
-            verdict if row.expected else f"{verdict} (unexpected)",
+            verdict if row.expected else f"{verdict}, unexpected",
             f"{row.seconds:.1f}",
-            row.reason.split("; ")[0],
         )
     return shown
 
@@ -121,8 +111,12 @@ def main() -> int:
     if given.json:
         print(json.dumps([asdict(row) for row in rows], indent=1))
     else:
-        console = Console()
+        console = Console() if sys.stdout.isatty() else Console(width=_WIDTH)
         console.print(table(rows))
+        for row in rows:
+            if not row.passed:
+                first = row.reason.split("; ")[0]
+                console.print(f"refused: {row.model} on {row.data}: {first}", markup=False, soft_wrap=True)
         passed, hostile = sum(row.passed for row in rows), sum(row.hostile for row in rows)
         refused = len(rows) - passed
         console.print(
