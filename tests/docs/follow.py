@@ -12,7 +12,7 @@ _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"# file: (\S+)\n")
 
 
-def follow(page: Path, folder: Path, more: Mapping[str, str], timeout: float = 180) -> int:
+def follow(page: Path, folder: Path, more: Mapping[str, str], timeout: float = 600) -> int:
     """Do in a folder what a page says; return how many commands were run.
 
     A block that begins with `# file: NAME` is that file. Each `$ ` of a block of `console` is a command, and

@@ -53,7 +53,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def train(case: Path, *arguments: str, address: str | None = None) -> str:
     environment = dict(ENVIRONMENT if address is None else {**ENVIRONMENT, "RAY_ADDRESS": address})
     done = subprocess.run(
-        [FALAJ, "train", *arguments], cwd=case, env=environment, capture_output=True, text=True, timeout=120
+        [FALAJ, "train", *arguments], cwd=case, env=environment, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -97,7 +97,7 @@ def test_command_says_so_when_a_kind_is_not_shared_or_no_cluster_answers(case: P
         env={**os.environ, "RAY_ADDRESS": address},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 2
     assert "'lightgbm' is not fitted by several workers" in done.stderr

@@ -13,7 +13,7 @@ from falaj.training.gate.comparison import Bounds
 from falaj.training.gate.parity import check_parity, require_parity
 from falaj.training.gate.parity_report import ParityReport
 from falaj.training.original import ModelInput, Original
-from tests.training.export import faults
+from tests.training.gate import faults
 from tests.training.gate.by_hand import Case, case
 from tests.training.graph.threads import one_thread
 

@@ -12,7 +12,7 @@ import pytest
 from falaj.training.gate.parity import check_parity
 from falaj.training.gate.parity_report import ParityReport
 from falaj.training.graph.convert import to_onnx
-from tests.training.export import faults
+from tests.training.gate import faults
 from tests.training.gate.boosted_combinations import ISOTONIC, SIGMOID, catboost, lightgbm, tabular, xgboost
 from tests.training.gate.combinations import Exported
 from tests.training.gate.matrix_data import Table, table

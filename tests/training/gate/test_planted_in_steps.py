@@ -14,7 +14,7 @@ from falaj.training.gate.parity import check_parity
 from falaj.training.gate.parity_report import ParityReport
 from falaj.training.graph.convert import to_onnx
 from falaj.training.graph.torch_original import original_of_module
-from tests.training.export import faults, pipeline_combinations
+from tests.training.gate import faults, pipeline_combinations
 from tests.training.gate.combinations import Exported
 from tests.training.gate.matrix_data import table
 from tests.training.graph.threads import one_thread

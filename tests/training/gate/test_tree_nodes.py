@@ -12,7 +12,7 @@ from falaj.training.gate.node_rows import node_windows
 from falaj.training.gate.parity import check_parity
 from falaj.training.gate.rows import count, take
 from falaj.training.gate.tree_nodes import only_compares
-from tests.training.export import faults
+from tests.training.gate import faults
 from tests.training.gate.test_planted_faults import FITS, exported
 from tests.training.graph.threads import one_thread
 

@@ -18,7 +18,7 @@ from falaj.training.graph.tabular_original import original_of_tabular
 from falaj.training.graph.target import Target
 from falaj.training.original import Arrays, Original, Task
 from falaj.training.tabular import Tabular
-from tests.training.export import tables
+from tests.training.graph import tables
 from tests.training.graph.answers import around_thresholds, assert_alike, with_extremes
 
 _CLASSES: dict[Task, tuple[int | str, ...]] = {

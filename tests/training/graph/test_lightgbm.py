@@ -12,7 +12,7 @@ from falaj.training.graph.tabular_original import original_of_tabular
 from falaj.training.graph.target import Target, target_here
 from falaj.training.original import Arrays, Original, Task
 from falaj.training.tabular import Calibration, Tabular
-from tests.training.export import tables
+from tests.training.graph import tables
 from tests.training.graph.answers import answer, around_thresholds, assert_alike, with_extremes
 
 _CLASSES: dict[Task, tuple[int | str, ...]] = {

@@ -12,7 +12,7 @@ from falaj.training.graph.tabular_original import original_of_tabular
 from falaj.training.graph.torch_original import original_of_module
 from falaj.training.original import Arrays
 from falaj.training.tabular import Calibration, Tabular
-from tests.training.export import tables
+from tests.training.graph import tables
 from tests.training.graph.answers import assert_alike, with_extremes
 
 

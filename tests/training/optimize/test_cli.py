@@ -27,7 +27,7 @@ def optimize(folder: Path, *arguments: str) -> tuple[int, str, str]:
         env={"PYTHONPATH": str(ROOT), "HOME": str(folder), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     return done.returncode, done.stdout, done.stderr
