@@ -1,10 +1,6 @@
 """A model bundle: a version folder that serves by itself, and tells what it was made of."""
 
 import json
-import os
-import re
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,13 +9,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from falaj.features.binding import BUNDLE, Binding, read_binding, read_parts, write_binding
-from falaj.features.durable import sync
 from falaj.features.errors import DefinitionError
 from falaj.training.bundle.baseline import BASELINE, Baseline
 from falaj.training.bundle.bundle_files import hash_of
 from falaj.training.bundle.libraries import library_versions
 from falaj.training.bundle.snapshot import Snapshot
 from falaj.training.errors import TrainingError
+from falaj.training.next_version import write_next_version
 from falaj.training.original import Original
 
 if TYPE_CHECKING:
@@ -27,7 +23,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 MODEL, CARD, PAGE = "model.onnx", "card.md", "card.html"
-_VERSION = re.compile(r"[1-9][0-9]*")  # as the server tells a version's folder
 _ML = "ai.onnx.ml"
 
 
@@ -119,15 +114,7 @@ def write_bundle(
         PAGE: card.html.encode(),
     }
     try:
-        root = repository / name
-        root.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=".export-", dir=root))
-        try:
-            _fill(made, files, told, binding)
-            return _named(made, root)
-        except BaseException:
-            shutil.rmtree(made, ignore_errors=True)
-            raise
+        return write_next_version(repository / name, lambda made: _fill(made, files, told, binding))
     except OSError as error:
         raise TrainingError(f"{repository / name}: cannot be written: {error}") from error
 
@@ -162,7 +149,6 @@ def read_bundle(version_folder: Path) -> Bundle:
 
 
 def _fill(folder: Path, files: Mapping[str, bytes], told: Mapping[str, Any], binding: Binding | None) -> None:
-    folder.chmod(0o755)  # made for this user alone, while it was no version yet
     for name, content in files.items():
         (folder / name).write_bytes(content)
     hashes = {name: hash_of(folder / name) for name in sorted(files)}
@@ -173,25 +159,6 @@ def _fill(folder: Path, files: Mapping[str, bytes], told: Mapping[str, Any], bin
     (folder / BUNDLE).write_text(text + "\n", encoding="utf-8")
     if binding is not None:
         write_binding(folder, binding)
-    for path in sorted(folder.iterdir()):
-        sync(path)
-    sync(folder)
-
-
-def _named(made: Path, root: Path) -> Path:
-    """Give a complete folder the number after the highest."""
-    while True:
-        numbers = [int(path.name) for path in root.iterdir() if _VERSION.fullmatch(path.name)]
-        folder = root / str(max(numbers, default=0) + 1)
-        try:
-            os.rename(made, folder)
-        except OSError:
-            if not folder.exists():
-                raise
-            continue  # another export took the number
-        sync(root)
-        sync(root.parent)
-        return folder
 
 
 def _plain_model(original: Original, model: "ModelProto") -> dict[str, Any]:

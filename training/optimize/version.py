@@ -2,26 +2,23 @@
 
 import hashlib
 import json
-import os
-import re
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from falaj.features.binding import BUNDLE, read_parts
-from falaj.features.durable import put, sync
+from falaj.features.durable import put
 from falaj.features.errors import DefinitionError
 from falaj.training.errors import TrainingError
+from falaj.training.next_version import is_version, versions_of, write_next_version
 from falaj.training.optimize.report import Report
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 _MODEL = "model.onnx"
-_VERSION = re.compile(r"[1-9][0-9]*")  # as the server tells a version's folder
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ def target_at(path: Path) -> Target:
     """
     if path.is_file():
         return Target(path, _version(path.parent) if path.name == _MODEL else None)
-    versions = [int(each.name) for each in _versions(path)]
+    versions = [int(each.name) for each in versions_of(path)]
     folder = path / str(max(versions)) if versions else path
     if not (folder / _MODEL).is_file():
         raise TrainingError(
@@ -83,20 +80,13 @@ def write_version(target: Target, model: "ModelProto", report: Report) -> Path:
         raise TrainingError(f"{target.file}: is in no version's folder of a repository")
     root = target.version.parent
     try:
-        made = Path(tempfile.mkdtemp(prefix=".optimize-", dir=root))
-        try:
-            _fill(made, target, model, report)
-            return _named(made, root)
-        except BaseException:
-            shutil.rmtree(made, ignore_errors=True)
-            raise
+        return write_next_version(root, lambda made: _fill(made, target, model, report))
     except OSError as error:
         raise TrainingError(f"{root}: cannot be written: {error}") from error
 
 
 def _fill(folder: Path, target: Target, model: "ModelProto", report: Report) -> None:
     assert target.version is not None
-    folder.chmod(0o755)  # made for this user alone, while it was no version yet
     content = model.SerializeToString()
     (folder / _MODEL).write_bytes(content)
     for path in target.version.iterdir():
@@ -108,9 +98,6 @@ def _fill(folder: Path, target: Target, model: "ModelProto", report: Report) -> 
         told["optimized"] = {"of_version": int(target.version.name), **report.plain()}
         text = json.dumps(told, ensure_ascii=False, indent=2, allow_nan=False)
         (folder / BUNDLE).write_text(text + "\n", encoding="utf-8")
-    for path in folder.iterdir():
-        sync(path)
-    sync(folder)
 
 
 def _updated(bundle: Mapping[str, Any], model: "ModelProto", content: bytes) -> dict[str, Any]:
@@ -128,27 +115,7 @@ def _updated(bundle: Mapping[str, Any], model: "ModelProto", content: bytes) -> 
     return told
 
 
-def _named(made: Path, root: Path) -> Path:
-    """Give a complete folder the number after the highest."""
-    while True:
-        folder = root / str(max((int(each.name) for each in _versions(root)), default=0) + 1)
-        try:
-            os.rename(made, folder)
-        except OSError:
-            if not folder.exists():
-                raise
-            continue  # another took the number
-        sync(root)
-        return folder
-
-
 def _version(folder: Path) -> Path | None:
     """The folder, if it is a version's by its name; told from the root where a relative path hides that."""
     named = folder if folder.name else folder.absolute()
-    return named if _VERSION.fullmatch(named.name) else None
-
-
-def _versions(root: Path) -> list[Path]:
-    if not root.is_dir():
-        return []
-    return [each for each in root.iterdir() if _VERSION.fullmatch(each.name) and each.is_dir()]
+    return named if is_version(named) else None
