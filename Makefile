@@ -146,7 +146,7 @@ toolchain:
 
 # curl, what gRPC's own C++ and JavaScript clients are built with, and the echo server of the benchmarks; the server
 # of the shared online store.
-peers := curl redis-server libgrpc++-dev protobuf-compiler-grpc protobuf-compiler \
+peers := curl redis-server libgrpc++-dev libprotobuf-dev protobuf-compiler-grpc protobuf-compiler \
   $(shell command -v node >/dev/null && command -v npm >/dev/null || echo nodejs npm)
 
 # Spark runs on it.
