@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from falaj.training.errors import TrainingError
 from falaj.training.original import Task
+from falaj.training.ranks import ranks, roc_area
 
 # A column that tells the target so well by itself has seen it: of iris, which is easy, the best has 0.982.
 TOO_GOOD = 0.99
@@ -67,7 +68,7 @@ def telling_columns(
         # Whether there is a value may tell it, too.
         for what, values in (("its values", column), ("where it has none", np.isnan(column))):
             plain = np.nan_to_num(values.astype(np.float64), nan=-np.inf)
-            share = min(_telling(_ranks(plain[rows]), of, task) for of, rows in pairs)
+            share = min(_telling(ranks(plain[rows]), of, task) for of, rows in pairs)
             if share >= TOO_GOOD:
                 leaks.append(Leak(name, f"{what} tell the target by themselves ({_how(task)} {share:.3f})"))
                 break
@@ -75,7 +76,7 @@ def telling_columns(
         known, codes = np.unique(texts.astype(str), return_inverse=True)
         if len(texts) < len(known) * _ROWS_OF_A_CATEGORY:
             continue
-        share = min(_telling(_ranks(_rates(codes, of)), of, task) for of in targets)
+        share = min(_telling(ranks(_rates(codes, of)), of, task) for of in targets)
         if share >= TOO_GOOD:
             leaks.append(Leak(name, f"its values tell the target by themselves ({_how(task)} {share:.3f})"))
     return leaks
@@ -163,19 +164,13 @@ def _pairs(target: NDArray[Any], task: Task) -> list[tuple[NDArray[np.float64], 
     return found
 
 
-def _telling(ranks: NDArray[np.float64], target: NDArray[np.float64], task: Task) -> float:
-    """From 0.5 (or 0, of a rank correlation): nothing, to 1: all."""
-    if np.all(ranks == ranks[:1]):
+def _telling(of_column: NDArray[np.float64], target: NDArray[np.float64], task: Task) -> float:
+    """From 0.5 (or 0, of a rank correlation): nothing, to 1: all. `of_column`: its ranks."""
+    if np.all(of_column == of_column[:1]) or np.all(target == target[:1]):
         return 0.0
     if task == "regression":
-        of_target = _ranks(target)
-        return 0.0 if np.all(of_target == of_target[0]) else abs(float(np.corrcoef(ranks, of_target)[0, 1]))
-    ones = int(target.sum())
-    zeros = len(target) - ones
-    if not ones or not zeros:
-        return 0.0
-    # Mann-Whitney: the share of pairs of a one and a zero that are in order, of ties half.
-    area = (float(ranks[target == 1].sum()) - ones * (ones + 1) / 2) / (ones * zeros)
+        return abs(float(np.corrcoef(of_column, ranks(target))[0, 1]))
+    area = roc_area(of_column, target == 1)
     return max(area, 1 - area)
 
 
@@ -183,10 +178,3 @@ def _rates(codes: NDArray[np.int64], target: NDArray[np.float64]) -> NDArray[np.
     """Each row's mean target among the rows of its category."""
     sums = np.bincount(codes, weights=target)
     return np.asarray((sums / np.bincount(codes))[codes])
-
-
-def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ranks from 1; of ties their mean."""
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    return np.asarray((ends - (counts - 1) / 2)[places], dtype=np.float64)

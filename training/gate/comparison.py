@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from falaj.training.gate.rows import flat
 from falaj.training.original import Arrays, ModelOutput, Original
+from falaj.training.ranks import ranks
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -155,14 +156,7 @@ def rank_correlation(was: Floats, now: Floats) -> float | None:
     finite = np.isfinite(was) & np.isfinite(now)
     if finite.sum() < 3:
         return None
-    a, b = _ranks(was[finite]), _ranks(now[finite])
+    a, b = ranks(was[finite]), ranks(now[finite])
     a, b = a - a.mean(), b - b.mean()
     size = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / size if size > 0 else None
-
-
-def _ranks(values: Floats) -> Floats:
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    ranks: Floats = (last - (counts - 1) / 2)[place]
-    return ranks

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falaj.training.errors import TrainingError
+from falaj.training.ranks import ranks, roc_area
 
 Metric = Literal["auc", "accuracy", "rmse"]
 METRICS: tuple[Metric, ...] = ("auc", "accuracy", "rmse")
@@ -140,22 +141,11 @@ def _text(value: object) -> str:
 
 
 def _auc(truth: NDArray[Any], scores: NDArray[Any]) -> float:
-    """Area under the ROC curve by the ranks of the positive rows (Mann-Whitney), ties counted half."""
-    positive = int(truth.sum())
-    negative = len(truth) - positive
-    return float((ranks(scores)[truth].sum() - positive * (positive + 1) / 2) / (positive * negative))
+    return roc_area(ranks(scores), truth)
 
 
 def _rmse(truth: NDArray[Any], values: NDArray[Any]) -> float:
     return float(np.sqrt(np.mean((truth - values) ** 2)))
-
-
-def ranks(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the rank of each of [rows] values, from 1 on; equal ones share the mean of theirs."""
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    shared: NDArray[np.float64] = (last - (counts - 1) / 2)[places]
-    return shared
 
 
 _MEASURES: dict[Metric, Callable[[NDArray[Any], NDArray[Any]], float]] = {

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falaj.training.optimize.bounds import Bounds
-from falaj.training.optimize.metric import Loss, ranks
+from falaj.training.optimize.metric import Loss
+from falaj.training.ranks import ranks
 
 Outputs = Mapping[str, NDArray[Any]]
 

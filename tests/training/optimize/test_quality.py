@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from falaj.training.errors import TrainingError
 from falaj.training.optimize.bounds import Bounds
-from falaj.training.optimize.metric import answer_for, as_metric, loss_of, ranks
+from falaj.training.optimize.metric import answer_for, as_metric, loss_of
 from falaj.training.optimize.quality import Quality, agreement_of, failures
 
 _SCORES = hnp.arrays(np.float32, st.integers(4, 60), elements=st.floats(0, 1, width=16))
@@ -26,14 +26,6 @@ def test_auc_is_scikit_learns_when_scores_have_ties(scores: np.ndarray, data: An
     loss = loss_of("auc", labels, scores, scores)
     assert loss.original == pytest.approx(roc_auc_score(labels, scores))
     assert (loss.loss, loss.low, loss.high) == (0, 0, 0)
-
-
-@settings(deadline=None)
-@given(values=hnp.arrays(np.float64, st.integers(1, 50), elements=st.integers(-3, 3)))
-def test_ranks_are_scipys_when_values_repeat(values: np.ndarray) -> None:
-    from scipy.stats import rankdata
-
-    np.testing.assert_array_equal(ranks(values), rankdata(values))
 
 
 def test_loss_has_its_own_unit_when_the_metric_is_another() -> None:
