@@ -18,12 +18,12 @@ from falaj.server.model_config import InputConfig, ModelConfig, Warmup
 from falaj.server.online_features import OnlineFeatures
 from falaj.server.probe import Probe, probe, sample
 from falaj.server.python_model import model_factory
-from falaj.server.recurrent import has_recurrent_layer
 from falaj.server.tensors import Tensor, check_configured, of_backend
 from falaj.server.tune import Choice, tune
 from falaj.training.bundle.bundle_files import verify_bundle
 from falaj.training.errors import TrainingError
 from falaj.training.onnxruntime_library import find_onnxruntime
+from falaj.training.recurrent import file_has_recurrent_layer
 
 # Largest request of a model whose max_batch_size was not configured: more rows than a batch run alone.
 _MAX_REQUEST_ROWS = 1 << 20
@@ -293,7 +293,7 @@ def _batcher_options(
         # What may wait is not run on a thread that came to ask.
         "run_on_submitter": config.run_on_submitter and not waits,
         "tells_members": any(tensor.optional for tensor in outputs),
-        "needs_elements": platform != "python" and has_recurrent_layer(model_file(source)),
+        "needs_elements": platform != "python" and file_has_recurrent_layer(model_file(source)),
     }
 
 

@@ -4,7 +4,7 @@ The rules and their limits are in docs/decisions/0031.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from falaj.training.gate.parity_report import Offence, ParityReport, SetParity, 
 from falaj.training.gate.rows import Indices, RowSet, count, flat, take
 from falaj.training.gate.tree_nodes import only_compares
 from falaj.training.original import Arrays, Original
+from falaj.training.recurrent import has_recurrent_layer
 
 if TYPE_CHECKING:
     import onnx
@@ -34,7 +35,6 @@ _SIZES = (1, 2, 3, 7, 16, 33, 64, 127, 256, 1000)  # rows of a request, in turns
 _SHOWN = 5  # rows of a set that are shown for each output
 Compared = tuple[OutputParity, ...]
 Wrong = dict[str, Mask]
-_RECURRENT = frozenset({"GRU", "LSTM"})
 _EPSILON = float(np.finfo(np.float32).eps)
 
 
@@ -298,7 +298,7 @@ class _Gate:
         except Error as error:
             told = f"no rows: the export does not answer a request of none: {error}"
             # The engine refuses these by rule: ONNX Runtime would end the process.
-            (self.notes if _is_recurrent(self.model) else self.reasons).append(told)
+            (self.notes if has_recurrent_layer(self.model.SerializeToString()) else self.reasons).append(told)
             return
         for output in self.original.outputs:
             a, b = was[output.name], now[output.name]
@@ -378,17 +378,3 @@ def _sentence(output: OutputParity, bounds: Bounds) -> str:
     told = f"output {output.output!r}: {output.wrong} of {output.rows} rows are further than {allowed} away"
     told += f", at most {output.max_abs:.3g}"
     return told + (f"; {output.not_finite} are NaN or infinite in one only" if output.not_finite else "")
-
-
-def _is_recurrent(model: "onnx.ModelProto") -> bool:
-    """Whether the graph has a recurrent layer."""
-    nodes = [*model.graph.node, *(node for function in model.functions for node in function.node)]
-    return any(node.op_type in _RECURRENT for node in _with_inner(nodes))
-
-
-def _with_inner(nodes: Any) -> Iterator[Any]:
-    for node in nodes:
-        yield node
-        for attribute in node.attribute:
-            for graph in (attribute.g, *attribute.graphs):
-                yield from _with_inner(graph.node)
