@@ -81,6 +81,8 @@ class SetParity:
         if numbers and self.compared:
             told += f", max abs error {max(output.max_abs for output in numbers):.2g}"
             told += f", rel {max(output.max_rel for output in numbers):.2g}"
+            correlations = [of.rank_correlation for of in numbers if of.rank_correlation is not None]
+            told += f", rank correlation {min(correlations):.6g}" if correlations else ""
         if labels:
             told += f", {sum(output.flips for output in labels)} label flips"
             told += f" ({sum(output.near_ties for output in labels)} near-ties)"
