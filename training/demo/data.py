@@ -4,7 +4,6 @@ import importlib.util
 import shutil
 import tempfile
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -62,13 +61,6 @@ _ASKED = f"""
     ORDER BY asked_at, flight_id"""
 
 
-@dataclass(frozen=True)
-class Ingested:
-    """What was written, rows by file."""
-
-    rows: dict[str, int]
-
-
 def installed_data() -> Path:
     """Return the folder of the package's data. Raises TrainingError where it is not installed.
 
@@ -80,8 +72,9 @@ def installed_data() -> Path:
     return Path(found.submodule_search_locations[0]) / "data"
 
 
-def ingest(folder: Path) -> Ingested:
-    """Write `departures`, `weather`, `planes`, and whom to ask about, `asked`, as Parquet.
+def ingest(folder: Path) -> dict[str, int]:
+    """Write `departures`, `weather`, `planes`, and whom to ask about, `asked`, as Parquet;
+    return the rows of each.
 
     Raises:
         TrainingError: The package with the data is not installed.
@@ -105,4 +98,4 @@ def ingest(folder: Path) -> Ingested:
             path = literal(str(folder / f"{name}.parquet"))
             connection.execute(f"COPY ({select}) TO {path} (FORMAT parquet)")
             (rows[name],) = connection.execute(f"SELECT count(*) FROM {path}").fetchone() or (0,)
-    return Ingested(rows)
+    return rows

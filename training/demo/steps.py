@@ -65,7 +65,7 @@ def prepare(folder: Path, say: Say) -> None:
     for name, place in (("train.toml", "."), ("flights.py", "definitions"), ("clock.py", ".")):
         (folder / place / name).write_text((own / name).read_text(encoding="utf-8"), encoding="utf-8")
     begin = time.perf_counter()
-    rows = ingest(folder / "data").rows
+    rows = ingest(folder / "data")
     told = ", ".join(f"{count:,} {name}" for name, count in rows.items())
     seconds = time.perf_counter() - begin
     say(f"Ingest the flights and the weather of 2013 from New York: {told} ({seconds:.1f} s)")
