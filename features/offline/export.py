@@ -14,10 +14,10 @@ import duckdb
 from falaj._core import __version__
 from falaj.features.binding import as_on_missing
 from falaj.features.errors import DataError, DefinitionError
+from falaj.features.file_seen import FileSeen
 from falaj.features.identity import content_hash, meaning, micros_of, view_of
 from falaj.features.offline.history import EVENT, KNOWN, left_out
 from falaj.features.offline.manifest import (
-    FileSeen,
     Manifest,
     ViewJoined,
     applied,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from falaj.features.errors import DataError, DefinitionError
+from falaj.features.file_seen import FileSeen
 from falaj.features.identity import Plain
 from falaj.features.offline.staging import Staged
 from falaj.features.source import PushedRows, Source, SqlQuery
@@ -16,15 +17,6 @@ from falaj.features.transform import Transform
 from falaj.features.transform.program import program_of
 
 FORMAT = 1
-
-
-@dataclass(frozen=True)
-class FileSeen:
-    """A file as it was read or written."""
-
-    path: str
-    bytes: int
-    sha256: str
 
 
 @dataclass(frozen=True)

@@ -8,22 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from falaj.features.file_seen import FileSeen
 from falaj.training.bundle.bundle_files import hash_of
 from falaj.training.errors import TrainingError
-
-
-@dataclass(frozen=True)
-class DataFile:
-    """A file as it was read.
-
-    Attributes:
-        path: As it was given.
-        sha256: In hex.
-    """
-
-    path: str
-    bytes: int
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -37,7 +24,7 @@ class Snapshot:
         splits: What is told of each part: its rows, and where it begins and ends.
     """
 
-    files: tuple[DataFile, ...]
+    files: tuple[FileSeen, ...]
     rows: int
     manifest: str | None = None
     first: str | None = None
@@ -63,9 +50,9 @@ class Snapshot:
         }
 
 
-def see_files(paths: Sequence[Path]) -> tuple[DataFile, ...]:
+def see_files(paths: Sequence[Path]) -> tuple[FileSeen, ...]:
     """Return files' sizes and hashes. Raises TrainingError where one cannot be read."""
     try:
-        return tuple(DataFile(str(path), path.stat().st_size, hash_of(path)) for path in paths)
+        return tuple(FileSeen(str(path), path.stat().st_size, hash_of(path)) for path in paths)
     except OSError as error:
         raise TrainingError(f"data: {error}") from error

@@ -14,7 +14,7 @@ from falaj.features.identity import view_of
 from falaj.features.offline.manifest import Manifest, read_manifest
 from falaj.training.bundle.evaluation import Asked, Evaluation, places_of
 from falaj.training.bundle.importance import Importance, importance_of
-from falaj.training.bundle.snapshot import DataFile, Snapshot
+from falaj.training.bundle.snapshot import Snapshot
 from falaj.training.errors import TrainingError
 from falaj.training.export.columns import inputs_from
 from falaj.training.export.export import Subject
@@ -193,7 +193,6 @@ def _importance(original: Original, data: _Data | None) -> Importance | None:
 
 
 def _snapshot(run: Run, data: _Data | None) -> Snapshot:
-    files = tuple(DataFile(file.path, file.bytes, file.sha256) for file in run.data.files)
     splits: dict[str, dict[str, Any]] = {part: {"rows": rows} for part, rows in run.split.sizes.items()}
     for border, when in run.split.borders.items():
         splits[border.removesuffix("_from")]["from"] = when
@@ -202,7 +201,7 @@ def _snapshot(run: Run, data: _Data | None) -> Snapshot:
     if times is not None:
         first, last = _iso(int(times.min())), _iso(int(times.max()))
     return Snapshot(
-        files=files,
+        files=run.data.files,
         rows=sum(run.split.sizes.values()),
         manifest=None if run.data.manifest is None else run.data.manifest.sha256,
         first=first,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from falaj.features.column import Column
 from falaj.features.errors import DataError
+from falaj.features.file_seen import FileSeen
 from falaj.training.errors import TrainingError
 from falaj.training.fit.spec import DataSpec
 from falaj.training.original import Task
@@ -19,15 +20,6 @@ _TIMES = ("TIMESTAMP", "DATE", "TIME")
 _TEXT = ("VARCHAR", "UUID", "ENUM")
 _NUMBERS = ("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE", "DECIMAL")
 _MOST_CLASSES = 20
-
-
-@dataclass(frozen=True)
-class FileRead:
-    """A file of the data as it was read; `sha256` in hex."""
-
-    path: str
-    bytes: int
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -40,8 +32,8 @@ class Source:
         rows_left_out: Those that a model bound by `reject` would not answer.
     """
 
-    files: tuple[FileRead, ...]
-    manifest: FileRead | None
+    files: tuple[FileSeen, ...]
+    manifest: FileSeen | None
     left_out: Mapping[str, str]
     rows_left_out: int = 0
 
@@ -91,7 +83,7 @@ class Table:
 class _Export:
     """What the manifest of a feature export says of its columns."""
 
-    seen: FileRead
+    seen: FileSeen
     time: str
     keys: frozenset[str]
     features: Mapping[str, Column]
@@ -376,7 +368,7 @@ def _export_of(path: Path) -> _Export | None:
     }
     seen = see(beside)
     return _Export(
-        seen=FileRead(seen.path, seen.bytes, seen.sha256),
+        seen=seen,
         time=manifest.spine_time,
         keys=frozenset(key for view in views for key in view.entity.keys),
         features=features,
@@ -385,7 +377,7 @@ def _export_of(path: Path) -> _Export | None:
     )
 
 
-def _files_of(path: str) -> tuple[tuple[FileRead, ...], str]:
+def _files_of(path: str) -> tuple[tuple[FileSeen, ...], str]:
     """The files, and SQL for their rows."""
     from falaj.features.offline.manifest import see_all
     from falaj.features.offline.sql import literal
@@ -402,7 +394,7 @@ def _files_of(path: str) -> tuple[tuple[FileRead, ...], str]:
         rows = f"read_csv({listed}, header = true, nullstr = '', sample_size = -1)"
     else:
         raise TrainingError(f"{path}: expected files of Parquet, or of CSV, by their names' endings")
-    return tuple(FileRead(each.path, each.bytes, each.sha256) for each in seen), rows
+    return seen, rows
 
 
 @contextmanager

@@ -22,16 +22,17 @@ from falaj.features.binding import (
     read_binding,
     write_binding,
 )
+from falaj.features.file_seen import FileSeen
 from falaj.training.bundle.baseline import baseline_of, read_baseline
 from falaj.training.bundle.bundle import Bundle, CardText, Proof, read_bundle, write_bundle
 from falaj.training.bundle.bundle_files import hash_of, verify_bundle
-from falaj.training.bundle.snapshot import DataFile, Snapshot, see_files
+from falaj.training.bundle.snapshot import Snapshot, see_files
 from falaj.training.errors import TrainingError
 from tests.server.joined_model import account, fill
 from tests.training.graph.fitted import COLUMNS, Fitted, tumours
 
 FILES = ["baseline.json", "card.html", "card.md", "model.onnx"]
-SNAPSHOT = Snapshot((DataFile("rows.parquet", 3, "ab" * 32),), 400, None, "2013-01-01", "2013-06-30")
+SNAPSHOT = Snapshot((FileSeen("rows.parquet", 3, "ab" * 32),), 400, None, "2013-01-01", "2013-06-30")
 
 
 @pytest.fixture(scope="module")

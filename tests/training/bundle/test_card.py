@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from falaj.features import Tags
 from falaj.features.binding import Binding, BoundInput, BoundView, Feature, RequestValue
+from falaj.features.file_seen import FileSeen
 from falaj.training.bundle.baseline import baseline_of
 from falaj.training.bundle.bundle import CardText
 from falaj.training.bundle.card import Card, Steward, card_text
@@ -20,7 +21,7 @@ from falaj.training.bundle.card_plots import roc_curve, wilson
 from falaj.training.bundle.document import Heading, Items, Paragraph, Picture, Table, as_html, as_markdown
 from falaj.training.bundle.evaluation import Asked, evaluate, predicted_of
 from falaj.training.bundle.importance import Importance, importance_of
-from falaj.training.bundle.snapshot import DataFile, Snapshot
+from falaj.training.bundle.snapshot import Snapshot
 from falaj.training.errors import TrainingError
 from falaj.training.fit.metrics import Predicted
 from falaj.training.original import Arrays, ModelInput, ModelOutput, Original
@@ -60,7 +61,7 @@ def card_of(fitted: Fitted, **more: Any) -> Card:
         "parity": ["passed: 400 rows"],
         "versions": {"falaj": "0"},
         "snapshot": Snapshot(
-            (DataFile(EVIL, 3, "ab" * 32),),
+            (FileSeen(EVIL, 3, "ab" * 32),),
             400,
             "cd" * 32,
             "2013-01-01",
