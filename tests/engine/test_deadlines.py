@@ -189,7 +189,8 @@ def test_loop_is_woken_once_a_batch_when_many_requests_are_answered(
         blocker = asyncio.ensure_future(engine.infer_async("gated", x_of(0)))
         await asyncio.to_thread(started.wait, 30)
         tasks = [asyncio.ensure_future(engine.infer_async("gated", x_of(i))) for i in range(128)]
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # they submit
+        await asyncio.sleep(0)  # and are flushed, which would take what is answered already without a wake-up
         gate.set()
         answers = await asyncio.gather(blocker, *tasks)
         assert [a["y"].item() for a in answers[1:]] == list(range(128))
