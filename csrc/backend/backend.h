@@ -8,7 +8,9 @@
 #include <string_view>
 #include <vector>
 
+#include "backend/sequence_state.h"
 #include "core/request_features.h"
+#include "core/request_sequence.h"
 #include "core/status.h"
 #include "core/tensor.h"
 
@@ -39,6 +41,8 @@ struct BatchMember {
   const RequestFeatures* features = nullptr;
   Status status;                // set where this request fails and the others do not
   bool features_stale = false;  // set where it was answered from older features than the store has
+  const RequestSequence* sequence = nullptr;
+  SequenceState* state = nullptr;  // of its sequence; null: the model keeps none
 };
 
 // One batch, in the order of the signature. Inputs are read-only for the backend. An output whose view has

@@ -5,6 +5,7 @@
 #include <limits>
 #include <string_view>
 
+#include "batch/sequence_book.h"
 #include "core/half.h"
 
 namespace falaj {
@@ -114,7 +115,13 @@ Status BatchAssembly::Assemble(std::span<Request* const> members, SlabPool& slab
 void BatchAssembly::TellMembers(std::span<Request* const> members) {
   members_.clear();
   for (size_t i = 0; i < members.size(); ++i) {
-    members_.push_back({first_rows_[i], members[i]->rows_, &members[i]->features, Status(), false});
+    members_.push_back({.first_row = first_rows_[i],
+                        .rows = members[i]->rows_,
+                        .features = &members[i]->features,
+                        .status = Status(),
+                        .features_stale = false,
+                        .sequence = &members[i]->sequence,
+                        .state = members[i]->live_ ? &members[i]->live_->state : nullptr});
   }
 }
 

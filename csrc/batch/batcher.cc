@@ -1,4 +1,4 @@
-// The running half of Batcher: queueing, batches, answers, lifetime.
+// The running part of Batcher: queueing and batches. admission.cc is before it, delivery.cc after it.
 #include "batch/batcher.h"
 
 #include <algorithm>
@@ -14,14 +14,6 @@ constexpr size_t kKeepOwnBytes = size_t{4} << 20;
 constexpr size_t kKeepRequests = 4096;
 constexpr size_t kKeepSlabBytes = size_t{8} << 20;
 constexpr size_t kMaxGuests = 64;
-// Work that was short by what is known and then kept its submitter for longer than this: how long a model
-// takes may depend on its data. Executors do its work for kRest times as long, so that submitters, who have
-// connections to serve, lose little of their time to it. A thread may also lose its core for some
-// milliseconds, to other processes or to a virtual machine's host: a first run that such a loss explains
-// counts only if there is a second one within kRest times as long.
-constexpr Nanos kLongHere{10'000'000};
-constexpr Nanos kMostLost{30'000'000};
-constexpr int kRest = 50;
 
 bool FitsInPlace(const BatcherOptions& options, const SlabLayout& layout) {
   if (!layout.all_inputs_fixed || layout.bytes > kMaxSlabBytes || options.inputs.empty()) return false;
@@ -164,6 +156,9 @@ void Batcher::Recycle(Request* request) {
   request->own_outputs_.clear();
   request->status_ = Status::Ok();
   request->features.Clear();
+  request->sequence.Clear();
+  request->live_.reset();
+  request->trace = {};
   request->features_stale_ = false;
   request->state_.store(Request::State::kPreparing, std::memory_order_relaxed);
   MutexLock lock(mu_);
@@ -355,124 +350,6 @@ Status Batcher::RunMembers(Lane& lane, std::span<Request* const> members) {
   return Status::Ok();
 }
 
-void Batcher::Answer(Lane& lane, std::span<Request* const> members, const Status& status) {
-  const TimePoint now = clock_->Now();
-  InstanceCounters& counters = lane.counters;
-  uint64_t succeeded = 0, failed = 0, request_ns = 0, queue_ns = 0;
-  for (size_t i = 0; i < members.size(); ++i) {
-    Request* request = members[i];
-    if (!request->Claim()) {  // withdrawn meanwhile: its rows were run for nobody
-      request->Unref();
-      continue;
-    }
-    request->status_ = status.ok() ? lane.assembly.Extract(i, *request) : status;
-    if (!request->status_.ok()) request->outputs_.clear();
-    request->started_ = lane.started;
-    request->finished_ = now;
-    const auto queued =
-        static_cast<uint64_t>(std::max<int64_t>(0, (lane.started - request->arrived).count()));
-    const auto taken = static_cast<uint64_t>(std::max<int64_t>(0, (now - request->arrived).count()));
-    counters.queue_ns.Add(queued);
-    counters.queue.Add(queued);
-    if (request->status_.ok()) {
-      ++succeeded;
-      if (request->features_stale()) counters.stale_features.Add(1);
-      request_ns += taken;
-      queue_ns += queued;
-      counters.request.Add(taken);
-    } else {
-      ++failed;
-      counters.failed_request_ns.Add(taken);
-    }
-    if (request->promised_ > Nanos(0))
-      ++(now - request->arrived <= request->promised_ ? lane.kept : lane.broken);
-    lane.answered.push_back(request);
-  }
-  lane.succeeded += succeeded;
-  counters.requests_ok.Add(succeeded);
-  if (succeeded > 0) lane.last_answer.Set(static_cast<uint64_t>(now.time_since_epoch().count()));
-  counters.requests_failed.Add(failed);
-  counters.ok_request_ns.Add(request_ns);
-  counters.ok_queue_ns.Add(queue_ns);
-  counters.ok_assemble_ns.Add(succeeded * static_cast<uint64_t>(lane.assemble_time.count()));
-  counters.ok_run_ns.Add(succeeded * static_cast<uint64_t>(lane.run_time.count()));
-}
-
-void Batcher::Deliver(Lane& lane) {
-  const TimePoint begin = clock_->Now();
-  for (Request* request : lane.answered) {
-    if (request->deadline != TimePoint::max()) timer_->Remove(request);
-  }
-  const auto answered = static_cast<int64_t>(lane.answered.size());
-  while (!lane.answered.empty()) {
-    const std::shared_ptr<CompletionSink> sink = lane.answered.front()->sink;
-    lane.delivery.clear();
-    std::erase_if(lane.answered, [&](Request* request) {
-      if (request->sink != sink) return false;
-      lane.delivery.push_back(request);
-      return true;
-    });
-    sink->Deliver(lane.delivery);
-  }
-  const auto deliver_ns = static_cast<uint64_t>((clock_->Now() - begin).count());
-  lane.counters.deliver_ns.Add(deliver_ns);
-  lane.counters.ok_request_ns.Add(lane.succeeded * deliver_ns);
-  lane.counters.ok_deliver_ns.Add(lane.succeeded * deliver_ns);
-  if (lane.rows > 0) lane.sizes.AddDelivery(lane.rows, deliver_ns);
-  MutexLock lock(mu_);
-  if (lane.on_submitter && lane.run_time > kLongHere) NoteLongRun(begin, lane.run_time);
-  lane.on_submitter = false;
-  if (lane.learned_rows >= 0) curve_.Add(lane.learned_rows, lane.learned_time);
-  if (lane.kept + lane.broken > 0) promise_.Learn(lane.kept, lane.broken);
-  (lane.guest ? free_guests_ : free_lanes_).push_back(&lane);
-  FinishInflight(answered);
-  OfferMore();
-}
-
-void Batcher::NoteLongRun(TimePoint now, Nanos took) {
-  const bool core_was_lost = took <= kMostLost && now >= suspect_until_;
-  (core_was_lost ? suspect_until_ : executors_until_) = now + kRest * took;
-}
-
-void Batcher::FinishInflight(int64_t requests) {
-  inflight_ -= requests;
-  if (draining_.load() || closed_) idle_.NotifyAll();
-}
-
-void Batcher::Withdraw(Request* request, Status status, uint64_t AdmissionCounters::*counter) {
-  if (!request->Claim()) return;
-  bool was_queued = false;
-  {
-    MutexLock lock(mu_);
-    ++(admission_.*counter);
-    was_queued = request->queued_;
-    if (was_queued) {
-      queue_.Remove(request);
-      admitted_rows_ -= request->rows_;
-    }
-  }
-  timer_->Remove(request);
-  request->status_ = std::move(status);
-  request->finished_ = clock_->Now();
-  request->started_ = request->finished_;
-  const std::shared_ptr<CompletionSink> sink = request->sink;
-  // The queue's reference, if it had one, becomes the sink's; else the running batch keeps its own.
-  if (!was_queued) request->Ref();
-  Request* const done[] = {request};
-  sink->Deliver(done);
-  MutexLock lock(mu_);
-  FinishInflight(1);
-}
-
-void Batcher::Cancel(Request* request) {
-  Withdraw(request, Cancelled(Name() + ": the request was cancelled"), &AdmissionCounters::cancelled);
-}
-
-void Batcher::Expire(Request* request) {
-  Withdraw(request, DeadlineExceeded(Name() + ": the deadline passed before the answer was there"),
-           &AdmissionCounters::expired);
-}
-
 void Batcher::Unpin() {
   if (pins_.fetch_sub(1) != 1 || !draining_.load()) return;
   MutexLock lock(mu_);
@@ -520,51 +397,6 @@ void Batcher::Close() {
   }
   for (auto& lane : lanes_) lane->instance.reset();
   backend_.reset();
-}
-
-ModelStats Batcher::Stats() const {
-  ModelStats stats;
-  uint64_t last_answer = 0;
-  const auto merge = [&](const std::vector<std::unique_ptr<Lane>>& lanes) {
-    for (const auto& lane : lanes) {
-      stats.Merge(lane->counters);
-      lane->sizes.AddTo(stats.batch_sizes);
-      last_answer = std::max(last_answer, lane->last_answer.Get());
-    }
-  };
-  merge(lanes_);
-  std::shared_ptr<Backend> backend;
-  {
-    MutexLock lock(mu_);
-    if (!closed_) backend = backend_;
-  }
-  stats.model_bytes = backend != nullptr ? backend->MemoryUsed() : 0;
-  MutexLock lock(mu_);
-  stats.buffer_bytes = slabs_.allocated_bytes() + pooled_bytes_;
-  merge(guests_);
-  stats.admission = admission_;
-  stats.waiting_rows = queue_.rows();
-  stats.waiting_requests = queue_.size();
-  stats.inflight_requests = static_cast<uint64_t>(inflight_);
-  const TimePoint now = clock_->Now();
-  stats.oldest_batch_ns = static_cast<uint64_t>(OldestBatch(now).count());
-  const auto now_ns = static_cast<uint64_t>(now.time_since_epoch().count());
-  if (last_answer > 0) stats.since_answer_ns = now_ns - std::min(now_ns, last_answer);
-  return stats;
-}
-
-Nanos Batcher::OldestBatch(TimePoint now) const {
-  Nanos oldest(0);
-  const auto look = [&](const std::vector<std::unique_ptr<Lane>>& lanes, const std::vector<Lane*>& idle) {
-    for (const auto& lane : lanes) {
-      if (std::find(idle.begin(), idle.end(), lane.get()) != idle.end()) continue;
-      oldest = std::max(oldest, Nanos(now - lane->started));
-    }
-  };
-  if (closed_) return oldest;  // what is closed has no idle lanes either
-  look(lanes_, free_lanes_);
-  look(guests_, free_guests_);
-  return oldest;
 }
 
 Nanos Batcher::EstimatedCost(int64_t rows) const {

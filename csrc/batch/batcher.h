@@ -162,13 +162,17 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   void OfferMore() REQUIRES(mu_);
   void RunLane(Lane& lane) EXCLUDES(mu_);
   Status RunMembers(Lane& lane, std::span<Request* const> members);
+  void Recycle(Request* request) EXCLUDES(mu_);
+
+  // delivery.cc
   void Answer(Lane& lane, std::span<Request* const> members, const Status& status);
   void Deliver(Lane& lane) EXCLUDES(mu_);
   void Withdraw(Request* request, Status status, uint64_t AdmissionCounters::*counter) EXCLUDES(mu_);
   void NoteLongRun(TimePoint now, Nanos took) REQUIRES(mu_);
   void FinishInflight(int64_t requests) REQUIRES(mu_);
+
+  // batcher_stats.cc
   Nanos OldestBatch(TimePoint now) const REQUIRES(mu_);
-  void Recycle(Request* request) EXCLUDES(mu_);
 
   // Constant after construction.
   const BatcherOptions options_;

@@ -9,13 +9,16 @@
 #include "batch/slab.h"
 #include "core/ref_counted.h"
 #include "core/request_features.h"
+#include "core/request_sequence.h"
 #include "core/status.h"
 #include "core/tensor.h"
+#include "core/trace_context.h"
 
 namespace falaj {
 
 class Batcher;
 class Request;
+struct LiveSequence;
 
 // Where answers go. One sink serves many requests; it is called from whichever thread finished them
 // (an executor, the timer, a canceller, or the submitter itself), with no lock held.
@@ -40,6 +43,8 @@ class Request : public RefCounted<Request> {
   TimePoint deadline = TimePoint::max();  // set before Reserve or Attach
   TimePoint arrived{};                    // set by Reserve and Attach
   RequestFeatures features;               // of a model that looks features up
+  RequestSequence sequence;               // of a stateful model
+  TraceContext trace;
 
   // After Reserve: writable views to fill. Nothing may block between Reserve and Enqueue.
   std::span<TensorView> inputs() { return inputs_; }
@@ -89,6 +94,7 @@ class Request : public RefCounted<Request> {
   std::byte* payload_ = nullptr;
   std::shared_ptr<void> keep_alive_;                // of attached memory
   std::vector<std::shared_ptr<void>> own_outputs_;  // outputs cut out of padding
+  std::shared_ptr<LiveSequence> live_;  // its sequence, of a stateful model; from its admission on
   Status status_;
   bool features_stale_ = false;
   TimePoint started_{};

@@ -203,13 +203,13 @@ Status GrpcDecoder::ReadParameter(std::span<const std::byte> entry, RequestReser
   if (key.starts_with("triton_")) {
     return InvalidInput(kParametersPath.Key(key) + ": parameters that begin with 'triton_' are reserved");
   }
-  if (key == "sequence_id" || key == "sequence_start" || key == "sequence_end") {
-    return Unsupported(kParametersPath.Key(key) + ": sequences (stateful models) are not supported");
-  }
   if (key == "priority") reserved.priority = read.value;
   if (key == "timeout") reserved.timeout = read.value;
   if (key == "binary_data_output") reserved.binary_output = read.value;
   if (key == "return_features") reserved.return_features = read.value;
+  if (key == "sequence_id") reserved.sequence_id = read.value;
+  if (key == "sequence_start") reserved.sequence_start = read.value;
+  if (key == "sequence_end") reserved.sequence_end = read.value;
   return Status::Ok();
 }
 
@@ -223,7 +223,28 @@ Status GrpcDecoder::TakeParameters(const RequestReserved& reserved) {
   if (timeout_us > 0) parameters.timeout_us = timeout_us;
   FALAJ_RETURN_IF_ERROR(
       reserved.return_features.ReadBool(kParametersPath.Key("return_features"), parameters.return_features));
+  FALAJ_RETURN_IF_ERROR(TakeSequence(reserved));
   return reserved.binary_output.ReadBool(kParametersPath.Key("binary_data_output"), parameters.binary_output);
+}
+
+Status GrpcDecoder::TakeSequence(const RequestReserved& reserved) {
+  RequestParameters& parameters = header_.parameters;
+  const JsonPath where = kParametersPath.Key("sequence_id");
+  if (reserved.sequence_id.kind == GrpcParameter::Kind::kString) {
+    FALAJ_RETURN_IF_ERROR(reserved.sequence_id.ReadText(where, parameters.sequence_text));
+    if (!parameters.sequence_text.empty()) {
+      FALAJ_RETURN_IF_ERROR(CheckName(parameters.sequence_text, where));
+    }
+  } else if (reserved.sequence_id.kind == GrpcParameter::Kind::kUint64) {
+    parameters.sequence_number = reserved.sequence_id.bits;
+  } else {
+    int64_t number = 0;
+    FALAJ_RETURN_IF_ERROR(reserved.sequence_id.ReadCount(where, number));
+    parameters.sequence_number = static_cast<uint64_t>(number);
+  }
+  FALAJ_RETURN_IF_ERROR(
+      reserved.sequence_start.ReadBool(kParametersPath.Key("sequence_start"), parameters.sequence_start));
+  return reserved.sequence_end.ReadBool(kParametersPath.Key("sequence_end"), parameters.sequence_end);
 }
 
 Status GrpcDecoder::ReadInput(std::span<const std::byte> message) {

@@ -56,6 +56,7 @@ class GrpcDecoder {
   // Reserved parameters, of which the last counts.
   struct RequestReserved {
     GrpcParameter priority, timeout, binary_output, return_features;
+    GrpcParameter sequence_id, sequence_start, sequence_end;
   };
   struct OutputReserved {
     GrpcParameter binary, classification;
@@ -69,6 +70,7 @@ class GrpcDecoder {
   Status ReadRequest(std::span<const std::byte> message);
   Status ReadParameter(std::span<const std::byte> entry, RequestReserved& reserved);
   Status TakeParameters(const RequestReserved& reserved);
+  Status TakeSequence(const RequestReserved& reserved);
   Status TakeVersion(std::string_view version);
   Status ReadInput(std::span<const std::byte> message);
   Status CheckInput(const JsonPath& where, std::string_view type);

@@ -23,21 +23,19 @@ Status ReadValue(std::span<const std::byte> message, const JsonPath& where, Grpc
   return ForEachField(message, where, [&](const ProtobufField& field) {
     switch (field.tag) {
       case kBoolParam:
-        value = {Kind::kBool, field.value};
+        value = {Kind::kBool, field.value, {}};
         break;
       case kInt64Param:
-        value = {Kind::kInt64, field.value};
+        value = {Kind::kInt64, field.value, {}};
         break;
-      case kStringParam: {
-        value = {Kind::kString, 0};
-        std::string_view unread;
-        return ReadGrpcText(field, where, unread);
-      }
+      case kStringParam:
+        value = {Kind::kString, 0, {}};
+        return ReadGrpcText(field, where, value.text);
       case kDoubleParam:
-        value = {Kind::kDouble, field.value};
+        value = {Kind::kDouble, field.value, {}};
         break;
       case kUint64Param:
-        value = {Kind::kUint64, field.value};
+        value = {Kind::kUint64, field.value, {}};
         break;
       default:
         break;
@@ -72,9 +70,16 @@ Status GrpcParameter::ReadBool(const JsonPath& where, bool& flag) const {
   return Status::Ok();
 }
 
+Status GrpcParameter::ReadText(const JsonPath& where, std::string_view& read) const {
+  if (kind == Kind::kAbsent) return Status::Ok();
+  if (kind != Kind::kString) return InvalidInput(where + ": expected a string");
+  read = text;
+  return Status::Ok();
+}
+
 Status ReadGrpcParameter(std::span<const std::byte> entry, const JsonPath& where, size_t max_key_bytes,
                          GrpcParameterEntry& read) {
-  read = {{}, {Kind::kUnset, 0}};
+  read = {{}, {Kind::kUnset, 0, {}}};
   FALAJ_RETURN_IF_ERROR(ForEachField(entry, where, [&](const ProtobufField& field) {
     switch (field.tag) {
       case kKey:

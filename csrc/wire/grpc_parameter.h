@@ -17,15 +17,17 @@ namespace falaj::wire {
 // `text` is then as before.
 Status ReadGrpcText(const ProtobufField& field, const JsonPath& where, std::string_view& text);
 
-// A parameter's value, as far as reserved parameters need it: they are numbers and bools.
+// A parameter's value.
 struct GrpcParameter {
   enum class Kind : uint8_t { kAbsent, kUnset, kBool, kInt64, kString, kDouble, kUint64 };
   Kind kind = Kind::kAbsent;  // of the parameter itself; kUnset: it is there without a value
   uint64_t bits = 0;
+  std::string_view text;  // of a string, in the message
 
   // What an absent parameter leaves as it is. Fail with InvalidInput where the value is of another kind.
   Status ReadCount(const JsonPath& where, int64_t& count) const;
   Status ReadBool(const JsonPath& where, bool& flag) const;
+  Status ReadText(const JsonPath& where, std::string_view& read) const;
 };
 
 struct GrpcParameterEntry {

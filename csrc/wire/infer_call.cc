@@ -128,6 +128,11 @@ Status InferCall::Admit(const ModelTable& models, std::string_view model, int64_
   request_->deadline = timeout > Nanos(0) ? std::min(deadline, now + timeout) : deadline;
 
   if (batcher.options().tells_members) TellFeatures(batcher, header);
+  const RequestParameters& parameters = header.parameters;
+  if (parameters.sequence_number != 0 || !parameters.sequence_text.empty() || parameters.sequence_start ||
+      parameters.sequence_end) {
+    return Unsupported(batcher.Name() + ": sequences (stateful models) are not supported");
+  }
   SetShapes(batcher, header);
   FALAJ_RETURN_IF_ERROR(batcher.Reserve(*request_, shapes_, payload_bytes));
   inputs_.clear();

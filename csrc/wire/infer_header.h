@@ -17,17 +17,27 @@ struct CodecLimits {
   size_t max_name_bytes = 1024;  // of a tensor's name, an id, a parameter's key
 };
 
+// A place in a region of shared memory that the client has registered (shared_memory_region, _offset and
+// _byte_size).
+struct SharedPlace {
+  std::string_view region;
+  uint64_t offset = 0;
+  uint64_t bytes = 0;
+};
+
 struct InputHeader {
   std::string_view name;
   DataType type = DataType::kFp32;
   Shape shape;
   std::optional<size_t> binary_bytes;  // its data follows the JSON; else it is in the JSON
+  std::optional<SharedPlace> shared;   // its data lies there, and not in the request
 };
 
 struct OutputRequest {
   std::string_view name;
-  std::optional<bool> binary;  // none: as the request says
-  int64_t classification = 0;  // the number of top classes wanted; 0: the tensor itself
+  std::optional<bool> binary;         // none: as the request says
+  int64_t classification = 0;         // the number of top classes wanted; 0: the tensor itself
+  std::optional<SharedPlace> shared;  // where its data is wanted
 };
 
 // The request's own parameters (facts: "Reserved request parameters"). Others are read past.
@@ -35,7 +45,11 @@ struct RequestParameters {
   int priority = 0;                   // 1 is highest, 0 the model's default
   std::optional<int64_t> timeout_us;  // none, or 0 in the request: none
   bool binary_output = false;
-  bool return_features = false;  // ours: answers with the features that were looked up
+  bool return_features = false;    // ours: answers with the features that were looked up
+  uint64_t sequence_number = 0;    // sequence_id as a number; 0: none
+  std::string_view sequence_text;  // sequence_id as a text; empty: none
+  bool sequence_start = false;
+  bool sequence_end = false;
 };
 
 // Views point into memory of the decoder that made it, and hold until its next request.

@@ -95,6 +95,7 @@ class JsonDecoder::Impl {
   Status ReadRequest(sj::object request);
   Status ReadParameters(sj::value value);
   Status ReadParameter(std::string_view key, sj::value value, const JsonPath& where);
+  Status ReadSequenceId(sj::value value, const JsonPath& where);
   Status ReadInputs(sj::value value);
   Status ReadInput(sj::object object, const JsonPath& where);
   Status ReadInputField(unsigned field, sj::value value, const JsonPath& path, InputHeader& input,
@@ -229,10 +230,26 @@ Status JsonDecoder::Impl::ReadParameter(std::string_view key, sj::value value, c
     }
     return Status::Ok();
   }
-  if (key == "sequence_id" || key == "sequence_start" || key == "sequence_end") {
-    return Unsupported(where + ": sequences (stateful models) are not supported");
-  }
+  if (key == "sequence_id") return ReadSequenceId(value, where);
+  if (key == "sequence_start") return ReadBool(value, where, header.parameters.sequence_start);
+  if (key == "sequence_end") return ReadBool(value, where, header.parameters.sequence_end);
   return CheckParameterValue(value, where);
+}
+
+Status JsonDecoder::Impl::ReadSequenceId(sj::value value, const JsonPath& where) {
+  header.parameters.sequence_number = 0;
+  header.parameters.sequence_text = {};
+  if (!value.get_uint64().get(header.parameters.sequence_number)) return Status::Ok();
+  std::string_view text;
+  if (value.get_string().get(text)) {
+    return InvalidInput(where + ": expected a whole number of 0 or more, or a string");
+  }
+  if (text.size() > limits_.max_name_bytes) {
+    return InvalidInput(where + ": expected at most " + std::to_string(limits_.max_name_bytes) +
+                        " bytes, got " + std::to_string(text.size()));
+  }
+  header.parameters.sequence_text = Keep(text);
+  return Status::Ok();
 }
 
 Status JsonDecoder::Impl::ReadInputs(sj::value value) {

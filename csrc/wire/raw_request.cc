@@ -15,7 +15,7 @@ Status DescribeRaw(const Batcher& batcher, size_t bytes, InferHeader& header) {
   }
   const TensorSpec& spec = specs[0];
   const std::string where = batcher.Name() + ", input '" + spec.name + "': ";
-  InputHeader input{spec.name, spec.type, Shape(spec.shape), bytes};
+  InputHeader input{spec.name, spec.type, Shape(spec.shape), bytes, std::nullopt};
   const bool batches = batcher.options().max_batch_rows > 0;
   int variable = -1;
   size_t known = 1;

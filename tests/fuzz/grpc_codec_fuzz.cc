@@ -73,6 +73,10 @@ void CompareRequest(const GrpcDecoder& decoder, const Decoded& decoded, const Re
   Require(header.parameters.priority == std::min<int64_t>(expected.priority, INT32_MAX), "priority");
   Require(header.parameters.timeout_us.value_or(0) == expected.timeout_us, "timeout");
   Require(header.parameters.binary_output == expected.binary_output, "binary_data_output");
+  Require(header.parameters.sequence_number == expected.sequence_number, "sequence_id, a number");
+  Require(header.parameters.sequence_text == expected.sequence_text, "sequence_id, a text");
+  Require(header.parameters.sequence_start == expected.sequence_start, "sequence_start");
+  Require(header.parameters.sequence_end == expected.sequence_end, "sequence_end");
   Require(header.inputs.size() == expected.inputs.size(), "inputs");
   for (size_t i = 0; i < expected.inputs.size(); ++i) {
     const InputHeader& input = header.inputs[i];

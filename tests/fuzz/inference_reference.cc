@@ -175,6 +175,24 @@ std::optional<bool> TruthOf(const std::map<std::string, const Message*>& paramet
   return value.GetReflection()->GetBool(value, value.GetDescriptor()->FindFieldByName("bool_param"));
 }
 
+void ReadSequence(const std::map<std::string, const Message*>& parameters, const ReferenceLimits& limits,
+                  Rules& rules, ReferenceRequest& read) {
+  read.sequence_start = TruthOf(parameters, "sequence_start", rules).value_or(false);
+  read.sequence_end = TruthOf(parameters, "sequence_end", rules).value_or(false);
+  const auto found = parameters.find("sequence_id");
+  if (found == parameters.end()) return;
+  const Fields id(*found->second);
+  if (id.Has("string_param")) {
+    read.sequence_text = id.Text("string_param");
+    rules.Require(read.sequence_text.size() <= limits.name_bytes, "a sequence's id is too long");
+  } else if (id.Has("uint64_param")) {
+    read.sequence_number = found->second->GetReflection()->GetUInt64(
+        *found->second, found->second->GetDescriptor()->FindFieldByName("uint64_param"));
+  } else {
+    read.sequence_number = static_cast<uint64_t>(CountOf(parameters, "sequence_id", 0, rules));
+  }
+}
+
 void CheckKeys(const std::map<std::string, const Message*>& parameters, const ReferenceLimits& limits,
                Rules& rules) {
   for (const auto& [key, value] : parameters) {
@@ -359,11 +377,11 @@ ReferenceRequest ReadRequest(const Message& request, const ReferenceLimits& limi
   CheckKeys(parameters, limits, rules);
   for (const auto& [key, value] : parameters) {
     rules.Require(key.rfind("triton_", 0) != 0, "a reserved parameter");
-    rules.Require(key != "sequence_id" && key != "sequence_start" && key != "sequence_end", "a sequence");
   }
   read.priority = CountOf(parameters, "priority", 0, rules);
   read.timeout_us = CountOf(parameters, "timeout", 0, rules);
   read.binary_output = TruthOf(parameters, "binary_data_output", rules).value_or(false);
+  ReadSequence(parameters, limits, rules, read);
   ReadInputs(fields, limits, rules, read);
   ReadOutputs(fields, limits, rules, read);
   read.broken_rule = rules.broken();

@@ -47,6 +47,10 @@ struct ReferenceRequest {
   int64_t priority = 0;
   int64_t timeout_us = 0;  // 0: none
   bool binary_output = false;
+  uint64_t sequence_number = 0;
+  std::string sequence_text;
+  bool sequence_start = false;
+  bool sequence_end = false;
   std::vector<ReferenceInput> inputs;
   std::vector<ReferenceOutput> outputs;
 };

@@ -280,10 +280,11 @@ TEST(GrpcDecoder, ChecksReservedParameters) {
   };
   std::vector<Case> cases = {
       {request("triton_x", BoolValue(true)), "parameters.triton_x: parameters that begin with 'triton_'"},
-      {request("sequence_id", UintValue(7)), "parameters.sequence_id: sequences", Code::kUnsupported},
-      {request("sequence_id", TextValue("a")), "sequences", Code::kUnsupported},
-      {request("sequence_start", BoolValue(true)), "sequences", Code::kUnsupported},
-      {request("sequence_end", BoolValue(false)), "sequences", Code::kUnsupported},
+      {request("sequence_id", IntValue(-7)), "parameters.sequence_id: expected a whole number"},
+      {request("sequence_id", BoolValue(true)), "parameters.sequence_id: expected a whole number"},
+      {request("sequence_id", RealValue(7)), "parameters.sequence_id: expected a whole number"},
+      {request("sequence_start", IntValue(1)), "parameters.sequence_start: expected true or false"},
+      {request("sequence_end", TextValue("true")), "parameters.sequence_end: expected true or false"},
       {request("binary_data_output", IntValue(1)), "parameters.binary_data_output: expected true or false"},
       {request("return_features", IntValue(1)), "parameters.return_features: expected true or false"},
       {request("mine", TextValue("\xff")), "parameters: expected UTF-8"},
@@ -308,6 +309,29 @@ TEST(GrpcDecoder, ChecksReservedParameters) {
         {output("classification", value), "outputs[0].parameters.classification: expected a whole number"});
   }
   ExpectRefused(cases);
+}
+
+TEST(GrpcDecoder, TakesSequenceIdsThatAreNumbersOrTexts) {
+  GrpcDecoder decoder;
+  const RequestParameters& parameters = decoder.header().parameters;
+  const std::string both =
+      Parameter(4, "sequence_start", BoolValue(true)) + Parameter(4, "sequence_end", BoolValue(true));
+  for (const auto& [value, number] : {std::pair{UintValue(UINT64_MAX), UINT64_MAX},
+                                      {IntValue(7), uint64_t{7}},
+                                      {UintValue(0), uint64_t{0}}}) {
+    ASSERT_TRUE(Decode(decoder, kModel + Parameter(4, "sequence_id", value) + both).ok());
+    EXPECT_EQ(parameters.sequence_number, number);
+    EXPECT_EQ(parameters.sequence_text, "");
+    EXPECT_TRUE(parameters.sequence_start);
+    EXPECT_TRUE(parameters.sequence_end);
+  }
+  ASSERT_TRUE(Decode(decoder, kModel + Parameter(4, "sequence_id", UintValue(1)) +
+                                  Parameter(4, "sequence_id", TextValue("tram 7")))
+                  .ok());
+  EXPECT_EQ(parameters.sequence_number, 0u);
+  EXPECT_EQ(parameters.sequence_text, "tram 7");
+  EXPECT_FALSE(parameters.sequence_start);
+  EXPECT_FALSE(parameters.sequence_end);
 }
 
 TEST(GrpcDecoder, TakesReservedParametersOfEveryFittingKind) {

@@ -101,7 +101,12 @@ TEST(JsonDecoder, SaysWhatIsWrongAndWhere) {
       {R"({"parameters":{"x":[1]},"inputs":[]})", "parameters.x: expected a string, number or bool"},
       {R"({"parameters":{"x":null},"inputs":[]})", "expected a string, number or bool"},
       {R"({"parameters":{"timeout":-1},"inputs":[]})", "parameters.timeout: expected a whole number"},
-      {R"({"parameters":{"sequence_id":7},"inputs":[]})", "sequences"},
+      {R"({"parameters":{"sequence_id":-7},"inputs":[]})",
+       "parameters.sequence_id: expected a whole number of 0 or more, or a string"},
+      {R"({"parameters":{"sequence_id":1.5},"inputs":[]})", "parameters.sequence_id"},
+      {R"({"parameters":{"sequence_id":true},"inputs":[]})", "parameters.sequence_id"},
+      {R"({"parameters":{"sequence_start":1},"inputs":[]})", "parameters.sequence_start"},
+      {R"({"parameters":{"sequence_end":"yes"},"inputs":[]})", "parameters.sequence_end"},
       {R"({"id":7,"inputs":[]})", "id: expected a string"},
       {R"({"inputs":[],"outputs":[{"name":"y"},{"name":"y"}]})", "outputs[1]: output 'y' is there twice"},
       {R"({"inputs":[],"outputs":[{}]})", "outputs[0].name is missing"},
@@ -139,6 +144,23 @@ TEST(JsonDecoder, ReadsWhatComesInAnyOrderAndNesting) {
   const auto* x = static_cast<const float*>(decoded.tensors[0].view.data);
   EXPECT_EQ(std::vector<float>(x, x + 4), (std::vector<float>{1, 2, 3.5, -40}));
   EXPECT_EQ(*static_cast<std::string_view*>(decoded.tensors[1].view.data), std::string_view("a\0b", 3));
+}
+
+TEST(JsonDecoder, TakesSequenceIdsThatAreNumbersOrTexts) {
+  JsonDecoder decoder;
+  const RequestParameters& parameters = decoder.header().parameters;
+  ASSERT_TRUE(Decode(decoder, R"({"parameters":{"sequence_id":18446744073709551615,"sequence_start":true,
+    "sequence_end":true},"inputs":[]})")
+                  .ok());
+  EXPECT_EQ(parameters.sequence_number, UINT64_MAX);
+  EXPECT_EQ(parameters.sequence_text, "");
+  EXPECT_TRUE(parameters.sequence_start);
+  EXPECT_TRUE(parameters.sequence_end);
+  ASSERT_TRUE(
+      Decode(decoder, R"({"parameters":{"sequence_id":1,"sequence_id":"tram\u00207"},"inputs":[]})").ok());
+  EXPECT_EQ(parameters.sequence_number, 0u);
+  EXPECT_EQ(parameters.sequence_text, "tram 7");
+  EXPECT_FALSE(parameters.sequence_start);
 }
 
 // Of a number with 20 digits or more behind "0.", simdjson 3.0 makes another one.

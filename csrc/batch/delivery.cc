@@ -1,0 +1,138 @@
+// The last part of Batcher: answers on their way to those who asked, and requests that are withdrawn.
+#include <algorithm>
+
+#include "batch/batcher.h"
+
+namespace falaj {
+namespace {
+
+// Work that was short by what is known and then kept its submitter for longer than this: how long a model
+// takes may depend on its data. Executors do its work for kRest times as long, so that submitters, who have
+// connections to serve, lose little of their time to it. A thread may also lose its core for some
+// milliseconds, to other processes or to a virtual machine's host: a first run that such a loss explains
+// counts only if there is a second one within kRest times as long.
+constexpr Nanos kLongHere{10'000'000};
+constexpr Nanos kMostLost{30'000'000};
+constexpr int kRest = 50;
+
+}  // namespace
+
+void Batcher::Answer(Lane& lane, std::span<Request* const> members, const Status& status) {
+  const TimePoint now = clock_->Now();
+  InstanceCounters& counters = lane.counters;
+  uint64_t succeeded = 0, failed = 0, request_ns = 0, queue_ns = 0;
+  for (size_t i = 0; i < members.size(); ++i) {
+    Request* request = members[i];
+    if (!request->Claim()) {  // withdrawn meanwhile: its rows were run for nobody
+      request->Unref();
+      continue;
+    }
+    request->status_ = status.ok() ? lane.assembly.Extract(i, *request) : status;
+    if (!request->status_.ok()) request->outputs_.clear();
+    request->started_ = lane.started;
+    request->finished_ = now;
+    const auto queued =
+        static_cast<uint64_t>(std::max<int64_t>(0, (lane.started - request->arrived).count()));
+    const auto taken = static_cast<uint64_t>(std::max<int64_t>(0, (now - request->arrived).count()));
+    counters.queue_ns.Add(queued);
+    counters.queue.Add(queued);
+    if (request->status_.ok()) {
+      ++succeeded;
+      if (request->features_stale()) counters.stale_features.Add(1);
+      request_ns += taken;
+      queue_ns += queued;
+      counters.request.Add(taken);
+    } else {
+      ++failed;
+      counters.failed_request_ns.Add(taken);
+    }
+    if (request->promised_ > Nanos(0))
+      ++(now - request->arrived <= request->promised_ ? lane.kept : lane.broken);
+    lane.answered.push_back(request);
+  }
+  lane.succeeded += succeeded;
+  counters.requests_ok.Add(succeeded);
+  if (succeeded > 0) lane.last_answer.Set(static_cast<uint64_t>(now.time_since_epoch().count()));
+  counters.requests_failed.Add(failed);
+  counters.ok_request_ns.Add(request_ns);
+  counters.ok_queue_ns.Add(queue_ns);
+  counters.ok_assemble_ns.Add(succeeded * static_cast<uint64_t>(lane.assemble_time.count()));
+  counters.ok_run_ns.Add(succeeded * static_cast<uint64_t>(lane.run_time.count()));
+}
+
+void Batcher::Deliver(Lane& lane) {
+  const TimePoint begin = clock_->Now();
+  for (Request* request : lane.answered) {
+    if (request->deadline != TimePoint::max()) timer_->Remove(request);
+  }
+  const auto answered = static_cast<int64_t>(lane.answered.size());
+  while (!lane.answered.empty()) {
+    const std::shared_ptr<CompletionSink> sink = lane.answered.front()->sink;
+    lane.delivery.clear();
+    std::erase_if(lane.answered, [&](Request* request) {
+      if (request->sink != sink) return false;
+      lane.delivery.push_back(request);
+      return true;
+    });
+    sink->Deliver(lane.delivery);
+  }
+  const auto deliver_ns = static_cast<uint64_t>((clock_->Now() - begin).count());
+  lane.counters.deliver_ns.Add(deliver_ns);
+  lane.counters.ok_request_ns.Add(lane.succeeded * deliver_ns);
+  lane.counters.ok_deliver_ns.Add(lane.succeeded * deliver_ns);
+  if (lane.rows > 0) lane.sizes.AddDelivery(lane.rows, deliver_ns);
+  MutexLock lock(mu_);
+  if (lane.on_submitter && lane.run_time > kLongHere) NoteLongRun(begin, lane.run_time);
+  lane.on_submitter = false;
+  if (lane.learned_rows >= 0) curve_.Add(lane.learned_rows, lane.learned_time);
+  if (lane.kept + lane.broken > 0) promise_.Learn(lane.kept, lane.broken);
+  (lane.guest ? free_guests_ : free_lanes_).push_back(&lane);
+  FinishInflight(answered);
+  OfferMore();
+}
+
+void Batcher::NoteLongRun(TimePoint now, Nanos took) {
+  const bool core_was_lost = took <= kMostLost && now >= suspect_until_;
+  (core_was_lost ? suspect_until_ : executors_until_) = now + kRest * took;
+}
+
+void Batcher::FinishInflight(int64_t requests) {
+  inflight_ -= requests;
+  if (draining_.load() || closed_) idle_.NotifyAll();
+}
+
+void Batcher::Withdraw(Request* request, Status status, uint64_t AdmissionCounters::*counter) {
+  if (!request->Claim()) return;
+  bool was_queued = false;
+  {
+    MutexLock lock(mu_);
+    ++(admission_.*counter);
+    was_queued = request->queued_;
+    if (was_queued) {
+      queue_.Remove(request);
+      admitted_rows_ -= request->rows_;
+    }
+  }
+  timer_->Remove(request);
+  request->status_ = std::move(status);
+  request->finished_ = clock_->Now();
+  request->started_ = request->finished_;
+  const std::shared_ptr<CompletionSink> sink = request->sink;
+  // The queue's reference, if it had one, becomes the sink's; else the running batch keeps its own.
+  if (!was_queued) request->Ref();
+  Request* const done[] = {request};
+  sink->Deliver(done);
+  MutexLock lock(mu_);
+  FinishInflight(1);
+}
+
+void Batcher::Cancel(Request* request) {
+  Withdraw(request, Cancelled(Name() + ": the request was cancelled"), &AdmissionCounters::cancelled);
+}
+
+void Batcher::Expire(Request* request) {
+  Withdraw(request, DeadlineExceeded(Name() + ": the deadline passed before the answer was there"),
+           &AdmissionCounters::expired);
+}
+
+}  // namespace falaj
