@@ -25,7 +25,7 @@ _Spec: TypeAlias = tuple[str, str, Sequence[int]] | tuple[str, str, Sequence[int
 
 class Runtime:
     def __init__(self, cores: int, convert: _Convert) -> None: ...
-    def publish(self, models: Mapping[str, tuple[dict[int, Model], int | None, str]]) -> None: ...
+    def publish(self, models: Mapping[str, tuple[dict[int, Model], int | None, str, list[Model]]]) -> None: ...
     def infer(
         self,
         model: str,
@@ -33,6 +33,7 @@ class Runtime:
         version: int,
         timeout: float | None,
         priority: int,
+        sequence: tuple[int | str, bool, bool] | None,
         outputs: Sequence[str] | None,
         out: Mapping[str, npt.NDArray[Any]] | None,
     ) -> _Arrays: ...
@@ -61,6 +62,7 @@ class AsyncSink:
         version: int,
         timeout: float | None,
         priority: int,
+        sequence: tuple[int | str, bool, bool] | None,
         outputs: Sequence[str] | None,
         out: Mapping[str, npt.NDArray[Any]] | None,
         future: asyncio.Future[_Arrays],
@@ -92,6 +94,17 @@ def join_features(
     log: ServedLog | None = None,
 ) -> Backend: ...
 
+def keep_sequences(
+    model: Backend,
+    inputs: Sequence[int],
+    outputs: Sequence[int],
+    controls: Sequence[tuple[str, int, float, float]],
+    states: Sequence[tuple[int, int, Sequence[int], bytes]],
+    batches: bool,
+    by_slot: bool,
+    max_state_bytes: int,
+) -> Backend: ...
+
 class ServedLog:
     def __init__(self, capacity: int, per_million: int) -> None: ...
     def take(self) -> list[npt.NDArray[Any]] | None: ...
@@ -103,6 +116,7 @@ class ServedLog:
 class Model:
     def __init__(self, runtime: Runtime, backend: Backend, options: dict[str, Any]) -> None: ...
     def warm_up(self, inputs: dict[str, Any], times: int, instances: int, convert: _Convert) -> None: ...
+    def wait_for_sequences(self, seconds: float) -> bool: ...
     def drain(self, seconds: float) -> bool: ...
     def close(self) -> None: ...
     def stats(self) -> dict[str, Any]: ...

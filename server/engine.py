@@ -96,6 +96,9 @@ class Engine:
         version: int | None = None,
         timeout: float | None = None,
         priority: int = 0,
+        sequence_id: int | str = 0,
+        sequence_start: bool = False,
+        sequence_end: bool = False,
         outputs: Sequence[str] | None = None,
         out: Mapping[str, npt.NDArray[Any]] | None = None,
     ) -> Arrays:
@@ -109,6 +112,9 @@ class Engine:
             version: a version in service; None for the highest.
             timeout: seconds until DeadlineExceeded is raised, whatever the model is doing.
             priority: 1 is served first; 0 is the model's default level.
+            sequence_id: of a stateful model: the sequence that the request belongs to, with
+            sequence_start: whether it is the first, and
+            sequence_end: whether it is the last of it.
             outputs: names of the wanted outputs, in order; None for all.
             out: arrays to be filled, by output name, of exactly the output's type and shape.
 
@@ -122,7 +128,8 @@ class Engine:
             DeadlineExceeded: the timeout passed, or cannot be met.
             InternalError: the model itself failed.
         """
-        return self._runtime.infer(model, inputs, version or 0, timeout, priority, outputs, out)
+        sequence = _sequence(sequence_id, sequence_start, sequence_end)
+        return self._runtime.infer(model, inputs, version or 0, timeout, priority, sequence, outputs, out)
 
     async def infer_async(
         self,
@@ -132,6 +139,9 @@ class Engine:
         version: int | None = None,
         timeout: float | None = None,
         priority: int = 0,
+        sequence_id: int | str = 0,
+        sequence_start: bool = False,
+        sequence_end: bool = False,
         outputs: Sequence[str] | None = None,
         out: Mapping[str, npt.NDArray[Any]] | None = None,
     ) -> Arrays:
@@ -144,7 +154,8 @@ class Engine:
         loop = asyncio.get_running_loop()
         sink = self._sinks.get(loop) or self._new_sink(loop)
         future: asyncio.Future[Arrays] = loop.create_future()
-        tag = sink.submit(model, inputs, version or 0, timeout, priority, outputs, out, future)
+        sequence = _sequence(sequence_id, sequence_start, sequence_end)
+        tag = sink.submit(model, inputs, version or 0, timeout, priority, sequence, outputs, out, future)
         try:
             return await future
         except asyncio.CancelledError:
@@ -272,6 +283,10 @@ class Engine:
     def _new_sink(self, loop: asyncio.AbstractEventLoop) -> LoopSink:
         with self._sinks_lock:
             return self._sinks.setdefault(loop, LoopSink(loop, self._runtime))
+
+
+def _sequence(id_: int | str, start: bool, end: bool) -> tuple[int | str, bool, bool] | None:
+    return (id_, start, end) if id_ or start or end else None
 
 
 def _close_if_alive(close: "weakref.WeakMethod[Any]") -> None:

@@ -31,13 +31,14 @@ class LoopSink:
         version: int,
         timeout: float | None,
         priority: int,
+        sequence: tuple[int | str, bool, bool] | None,
         outputs: Sequence[str] | None,
         out: Mapping[str, npt.NDArray[Any]] | None,
         future: asyncio.Future[Arrays],
     ) -> int:
         """Enqueue a request. What is enqueued in one turn of the loop is flushed together after it, and in
         between when it is much, so that a long burst is being answered while it is still being made."""
-        tag = self._sink.submit(model, inputs, version, timeout, priority, outputs, out, future)
+        tag = self._sink.submit(model, inputs, version, timeout, priority, sequence, outputs, out, future)
         self._unflushed += 1
         if self._unflushed == 1:
             future.get_loop().call_soon(self._flush)

@@ -18,6 +18,13 @@ from falaj.server.model_config import InputConfig, ModelConfig, Warmup
 from falaj.server.online_features import OnlineFeatures
 from falaj.server.probe import Probe, probe, sample
 from falaj.server.python_model import model_factory
+from falaj.server.sequences import (
+    bound_choice,
+    declared_inputs,
+    declared_outputs,
+    keep_sequences,
+    sequence_options,
+)
 from falaj.server.tensors import Tensor, check_configured, of_backend
 from falaj.server.tune import Choice, tune
 from falaj.training.bundle.bundle_files import verify_bundle
@@ -81,6 +88,10 @@ def load_version(
     else:
         backend, choice, found = _load_onnx(source, path, cores, kept)
     platform = "python" if path.suffix == ".py" else "onnxruntime_onnx"
+    sequence = source.config.sequence
+    if sequence is not None:
+        choice = bound_choice(sequence, choice, backend, source.name)
+        backend, found = keep_sequences(sequence, backend, choice, found, source.folder.parent, source.name)
     joined = _joined(source, backend, choice, features)
     # Code of a user's, or a store elsewhere.
     waits = platform == "python" or (joined is not backend and features.is_shared)
@@ -167,8 +178,14 @@ def _load_onnx(
 def _load_python(source: Source, path: Path) -> tuple[_core.Backend, Choice, Probe]:
     config = source.config
     cls, make = model_factory(path, source.name, config.python_class, dict(config.parameters))
-    inputs = tuple(_declared(tensor, "input", source) for tensor in config.input)
-    outputs = tuple(_declared(tensor, "output", source) for tensor in config.output)
+    inputs = (
+        *(_declared(tensor, "input", source) for tensor in config.input),
+        *declared_inputs(config.sequence, source.name),
+    )
+    outputs = (
+        *(_declared(tensor, "output", source) for tensor in config.output),
+        *declared_outputs(config.sequence, source.name),
+    )
     if not outputs:
         raise ConfigError(f"{source.name}: a python model needs its inputs and outputs in model.toml")
     backend = _core.load_python([t.as_tuple() for t in inputs], [t.as_tuple() for t in outputs], make)
@@ -292,7 +309,8 @@ def _batcher_options(
         "default_level": config.default_priority,
         # What may wait is not run on a thread that came to ask.
         "run_on_submitter": config.run_on_submitter and not waits,
-        "tells_members": any(tensor.optional for tensor in outputs),
+        "tells_members": config.sequence is not None or any(tensor.optional for tensor in outputs),
+        "sequences": sequence_options(config.sequence, choice),
         "needs_elements": platform != "python" and file_has_recurrent_layer(model_file(source)),
     }
 

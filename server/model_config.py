@@ -21,6 +21,7 @@ from falaj.server.model_checks import (
     require_shape,
     require_unique,
 )
+from falaj.server.sequence_config import SequenceConfig
 from falaj.server.strict_toml import decode, did_you_mean, override, read_toml
 
 DataType = Literal[
@@ -238,6 +239,8 @@ class ModelConfig(_Table, frozen=True):
     """Which versions are served. Default: the latest one."""
     warmup: tuple[Warmup, ...] = ()
     """Requests that are run at load, beside the smallest and the largest batch. Default: none."""
+    sequence: SequenceConfig | None = None
+    """How sequences are kept apart. Default: none are, each request stands for itself."""
     parameters: dict[str, str | int | float | bool] = {}
     """Values handed to a python model. Default: none."""
     python_class: str = "Model"

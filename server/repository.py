@@ -27,6 +27,8 @@ from falaj.server.online_features import OnlineFeatures
 from falaj.server.override import Override, OverrideFolders
 
 _log = logging.getLogger("falaj.repository")
+# How often a version that finishes sequences looks whether it was taken out of service meanwhile.
+_LINGER_SECONDS = 60.0
 
 
 @dataclass
@@ -38,6 +40,7 @@ class _Entry:
     prints: dict[int, Fingerprint] = field(default_factory=dict)
     failures: dict[int, str] = field(default_factory=dict)  # version (0: the model as such) -> reason
     warnings: list[str] = field(default_factory=list)
+    lingering: list[LoadedVersion] = field(default_factory=list)  # until their sequences have ended
     folders: set[Path] = field(default_factory=set)  # of overrides; those in use are kept
 
 
@@ -110,8 +113,9 @@ class Repository:
         with entry.lock:
             if not self._is_known(name, entry):
                 raise _core.NotFound(f"model '{name}' is not loaded")
-            old = list(entry.serving.values())
+            old = [*entry.serving.values(), *entry.lingering]
             entry.serving.clear()
+            entry.lingering.clear()
             entry.prints.clear()
             entry.failures.clear()
             with self._table_lock:
@@ -126,8 +130,8 @@ class Repository:
             entries = list(self._entries.values())
         for entry in entries:
             with entry.lock:
-                old = list(entry.serving.values())
-                entry.serving, entry.prints = {}, {}
+                old = [*entry.serving.values(), *entry.lingering]
+                entry.serving, entry.prints, entry.lingering = {}, {}, []
                 entry.failures = {0: "the engine is closed"}  # its name stays known: not a NotFound
                 self._publish()
                 self._retire(old)
@@ -211,7 +215,7 @@ class Repository:
         return folder, *read_config(folder)
 
     def _remove_unused(self, entry: _Entry) -> None:
-        used = {loaded.folder.parent for loaded in entry.serving.values()}
+        used = {loaded.folder.parent for loaded in (*entry.serving.values(), *entry.lingering)}
         for path in entry.folders - used:
             self._overrides.remove(path)
         entry.folders &= used
@@ -248,9 +252,28 @@ class Repository:
         with self._table_lock:  # in one step: what is told to be READY answers
             entry.serving, entry.failures = serving, failures
             entry.prints = {version: prints[version] for version in serving}
+            stateful = [old for old in retired if old.config.sequence is not None]
+            entry.lingering = [*stateful, *entry.lingering]
             self._publish_locked()
-        self._retire(retired)
+        self._retire([old for old in retired if old not in stateful])
+        for old in stateful:
+            threading.Thread(
+                target=self._linger, args=(entry, old), name="falaj-sequences", daemon=True
+            ).start()
         return first_error
+
+    def _linger(self, entry: _Entry, old: LoadedVersion) -> None:
+        """Take a version out when the sequences that it began have ended."""
+        while not old.model.wait_for_sequences(_LINGER_SECONDS):
+            with self._table_lock:
+                if old not in entry.lingering:
+                    return  # taken out of service with all the others
+        with self._table_lock:
+            if old not in entry.lingering:
+                return
+            entry.lingering.remove(old)
+            self._publish_locked()
+        self._retire([old])
 
     def _publish(self) -> None:
         with self._table_lock:
@@ -260,7 +283,8 @@ class Repository:
         table = {}
         for name, entry in self._entries.items():
             models = {version: loaded.model for version, loaded in entry.serving.items()}
-            table[name] = (models, max(models) if models else None, _reasons(entry))
+            lingering = [loaded.model for loaded in entry.lingering]
+            table[name] = (models, max(models) if models else None, _reasons(entry), lingering)
         self._runtime.publish(table)
 
     @staticmethod

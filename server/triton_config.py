@@ -28,6 +28,7 @@ from falaj.server.triton_onnxruntime import (
     read_providers,
 )
 from falaj.server.triton_schema import enum_values, field_names, model_config_class
+from falaj.server.triton_sequences import read_sequences
 
 Backend = Literal["onnxruntime", "python"]
 
@@ -187,6 +188,7 @@ def _convert(proto: Any, warnings: list[str]) -> ModelConfig:
             output=outputs,
             versions=_versions(proto.version_policy),
             warmup=warmups,
+            sequence=read_sequences(proto),
             **_queue(proto.dynamic_batching, warnings),
             **_backend_settings(proto, backend, others, warnings),
         )

@@ -43,19 +43,33 @@ MAPPED = frozenset(
         "model_warmup.inputs.dims",
         "model_warmup.inputs.zero_data",
         "model_warmup.inputs.random_data",
+        "sequence_batching.max_sequence_idle_microseconds",
+        "sequence_batching.control_input",
+        "sequence_batching.state.input_name",
+        "sequence_batching.state.output_name",
+        "sequence_batching.state.data_type",
+        "sequence_batching.state.dims",
+        "sequence_batching.state.initial_state",
+        "sequence_batching.oldest.max_candidate_sequences",
         "optimization.graph",
         "optimization.execution_accelerators",
     }
 )
 
+_NO_DELAY = "Falaj's batcher needs no delay, it takes what is there; slo_ms in model.toml bounds the latency"
 # The model serves without: what Falaj does instead.
 IGNORED: dict[str, str] = {
     "runtime": "Falaj finds its runtimes itself",
     "dynamic_batching.preferred_batch_size": "Falaj learns from the model's run times which batches pay",
-    "dynamic_batching.max_queue_delay_microseconds": (
-        "Falaj's batcher needs no delay, it takes what is there; slo_ms in model.toml bounds the latency"
-    ),
+    "dynamic_batching.max_queue_delay_microseconds": _NO_DELAY,
     "dynamic_batching.preserve_ordering": "each answer goes out when it is ready, with its request's id",
+    "sequence_batching.state.use_same_buffer_for_input_output": "Falaj keeps states itself",
+    "sequence_batching.state.use_growable_memory": "Falaj keeps states itself",
+    "sequence_batching.direct.max_queue_delay_microseconds": _NO_DELAY,
+    "sequence_batching.direct.minimum_slot_utilization": _NO_DELAY,
+    "sequence_batching.oldest.preferred_batch_size": _NO_DELAY,
+    "sequence_batching.oldest.max_queue_delay_microseconds": _NO_DELAY,
+    "sequence_batching.oldest.preserve_ordering": "the requests of a sequence are answered in order anyway",
     "input.format": "Falaj takes dims as they are written and rearranges nothing",
     "input.optional": "Falaj requires every input and refuses a request without it",
     "input.is_non_linear_format_io": "it is TensorRT's own",
@@ -79,7 +93,7 @@ IGNORED: dict[str, str] = {
 
 # Serving without would give other answers than were asked for, or none.
 REFUSED: dict[str, str] = {
-    "sequence_batching": "models that keep state between the requests of a sequence",
+    "sequence_batching.iterative_sequence": "requests that are run again and again by themselves",
     "ensemble_scheduling": "models made of other models",
     "batch_input": "inputs made from the batch",
     "batch_output": "outputs cut by an input's shape; unpad_axis in model.toml cuts padded ones",

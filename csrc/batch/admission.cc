@@ -158,6 +158,7 @@ Status Batcher::Admit(Request& request) {
       }
     }
   }
+  if (book_) FALAJ_RETURN_IF_ERROR(JoinSequence(request));
   admitted_rows_ += request.rows_;
   ++inflight_;
   request.admitted_ = true;
@@ -183,6 +184,7 @@ Status Batcher::Place(Request& request, std::span<const Shape> shapes, size_t pa
 
 Status Batcher::Reserve(Request& request, std::span<const Shape> shapes, size_t payload_bytes) {
   if (Status status = CheckShapes(request, shapes); !status.ok()) return CountInvalid(std::move(status));
+  if (Status status = CheckSequence(request); !status.ok()) return CountInvalid(std::move(status));
   if (payload_bytes > static_cast<size_t>(options_.max_request_bytes)) {
     return CountInvalid(InvalidInput(Name() + ": " + std::to_string(payload_bytes) +
                                      " bytes of BYTES elements are more than " + "the bound of " +
@@ -217,6 +219,7 @@ Status Batcher::Attach(Request& request, std::span<const TensorView> views,
   if (views.size() > shapes.size()) return CountInvalid(InvalidInput(Name() + ": more than 64 inputs"));
   for (size_t i = 0; i < views.size(); ++i) shapes[i] = views[i].shape;
   Status status = CheckShapes(request, std::span<const Shape>(shapes.data(), views.size()));
+  if (status.ok()) status = CheckSequence(request);
   if (!status.ok()) return CountInvalid(std::move(status));
   MutexLock lock(mu_);
   FALAJ_RETURN_IF_ERROR(Admit(request));

@@ -60,6 +60,7 @@ Result<std::shared_ptr<Batcher>> Batcher::Make(BatcherOptions options, std::uniq
     return status;
   }
   pool->Add(batcher.get(), batcher->options_.cores_per_batch, batcher->options_.instances);
+  if (batcher->book_) batcher->sequence_thread_ = std::thread(&Batcher::EndIdleSequences, batcher.get());
   return batcher;
 }
 
@@ -75,7 +76,8 @@ Batcher::Batcher(BatcherOptions options, std::unique_ptr<Backend> backend, SlabL
       padded_axes_(PaddedAxes(options_)),
       slabs_(std::move(layout), LimitsOf(options_.instances)),
       backend_(std::move(backend)),
-      queue_(options_.levels.size()) {
+      queue_(options_.levels.size()),
+      book_(options_.sequences ? std::make_unique<SequenceBook>(*options_.sequences) : nullptr) {
   view_.reserve(RequestQueue::kWindow);
   view_requests_.reserve(RequestQueue::kWindow);
   picks_.reserve(RequestQueue::kWindow);
@@ -84,6 +86,7 @@ Batcher::Batcher(BatcherOptions options, std::unique_ptr<Backend> backend, SlabL
 Batcher::Lane::Lane(const BatcherOptions* options, bool is_guest)
     : guest(is_guest), assembly(options, RequestQueue::kWindow), sizes(options->max_batch_rows) {
   for (auto* list : {&members, &answered, &delivery}) list->reserve(RequestQueue::kWindow);
+  if (options->sequences) sequences.reserve(RequestQueue::kWindow);
 }
 
 Result<std::unique_ptr<Batcher::Lane>> Batcher::NewLane(bool guest) {
@@ -157,12 +160,13 @@ void Batcher::Recycle(Request* request) {
   request->status_ = Status::Ok();
   request->features.Clear();
   request->sequence.Clear();
-  request->live_.reset();
+  const std::shared_ptr<LiveSequence> left = std::move(request->live_);
   request->trace = {};
   request->features_stale_ = false;
   request->state_.store(Request::State::kPreparing, std::memory_order_relaxed);
   MutexLock lock(mu_);
   if (abandoned) {
+    if (left) LeaveSequence(*left, SequenceBook::Left::kUnqueued);
     admitted_rows_ -= rows;
     FinishInflight(1);
   }
@@ -175,7 +179,11 @@ void Batcher::Recycle(Request* request) {
 void Batcher::Queue(Request* request, Deadline deadline) {
   request->Ref();
   request->state_.store(Request::State::kPending, std::memory_order_release);
-  queue_.PushBack(request);
+  if (request->live_ == nullptr || book_->TakesTurn(*request->live_, request)) {
+    queue_.PushBack(request);
+  } else {
+    request->waits_for_turn_ = true;
+  }
   if (deadline == Deadline::kByTimer && request->deadline != TimePoint::max()) timer_->Add(request);
 }
 
@@ -290,6 +298,7 @@ Batcher::Lane* Batcher::TakeBatch(std::vector<Lane*>& idle, bool only_if_short) 
     queue_.Remove(request);
     rows += request->rows_;
     lane->members.push_back(request);
+    if (request->live_) lane->sequences.push_back(request->live_);
   }
   admitted_rows_ -= rows;
   // What is reserved from now on goes to fresh rows: those of this batch must stay side by side.
@@ -380,7 +389,18 @@ void Batcher::Close() {
         admitted_rows_ -= request->rows_;
       }
     }
+    if (book_) {
+      const size_t before = queued.size();
+      book_->StopWaiting(queued);
+      for (Request* request : std::span(queued).subspan(before)) {
+        request->waits_for_turn_ = false;
+        admitted_rows_ -= request->rows_;
+      }
+      sequence_time_.NotifyAll();
+      idle_.NotifyAll();
+    }
   }
+  if (sequence_thread_.joinable()) sequence_thread_.join();
   const Status status = Unavailable(Name() + " was unloaded before the request was run");
   for (Request* request : queued) {
     Withdraw(request, status, &AdmissionCounters::unloaded);

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <memory>
 #include <span>
+#include <thread>
 #include <vector>
 
 #include "backend/backend.h"
@@ -31,6 +32,7 @@ namespace falaj {
 //    highest level is always in the next batch.
 // 5. Withdrawing a request (cancel, deadline) changes nothing for the others of its batch.
 // 6. An idle instance takes what waits; nothing is delayed in the hope of more.
+// 7. Of one sequence of a stateful model at most one request is queued or running; see SequenceBook.
 // After warm-up the path of a request whose rows fit a slab allocates no memory.
 // Lock order: mu_, then the mutexes of pool, timer and slabs. No lock is held while a batch runs, while a
 // sink is called, or while memory is copied.
@@ -95,11 +97,16 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   void Unpin() EXCLUDES(mu_);
   // Waits until nothing is pinned, queued or running, or `until`. Returns whether that came true.
   bool Drain(TimePoint until) EXCLUDES(mu_);
+  // Waits until nothing is pinned and no sequence is live, or `until`. Returns whether that came true.
+  bool WaitForSequences(TimePoint until) EXCLUDES(mu_);
   // Ends queued requests with Unavailable, waits for running ones, frees the instances and the backend.
   // Not from an executor or a sink. Idempotent.
   void Close() EXCLUDES(mu_);
 
   // --- Observing.
+
+  // Whether a sequence of that id is under way.
+  bool HoldsSequence(const SequenceId& id) const EXCLUDES(mu_);
 
   ModelStats Stats() const EXCLUDES(mu_);
   Nanos EstimatedCost(int64_t rows) const EXCLUDES(mu_);
@@ -122,6 +129,7 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
     std::vector<Request*> members;   // one reference each
     std::vector<Request*> answered;  // of members: those this batch delivers
     std::vector<Request*> delivery;
+    std::vector<std::shared_ptr<LiveSequence>> sequences;  // of members
     BatchAssembly assembly;
     bool on_submitter = false;
     TimePoint started{};
@@ -164,6 +172,14 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   Status RunMembers(Lane& lane, std::span<Request* const> members);
   void Recycle(Request* request) EXCLUDES(mu_);
 
+  // batcher_sequences.cc
+  Status CheckSequence(const Request& request) const;
+  Status JoinSequence(Request& request) REQUIRES(mu_);
+  void QueueTurns() REQUIRES(mu_);
+  void LeaveSequence(LiveSequence& sequence, SequenceBook::Left left) REQUIRES(mu_);
+  void LeaveSequences(Lane& lane) EXCLUDES(mu_);
+  void EndIdleSequences() EXCLUDES(mu_);  // on sequence_thread_
+
   // delivery.cc
   void Answer(Lane& lane, std::span<Request* const> members, const Status& status);
   void Deliver(Lane& lane) EXCLUDES(mu_);
@@ -193,7 +209,8 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   std::atomic<bool> draining_{false};
 
   mutable Mutex mu_;
-  CondVar idle_;  // pins, inflight requests or running batches reached zero
+  CondVar idle_;           // pins, inflight requests, running batches or live sequences reached zero
+  CondVar sequence_time_;  // closed_
   RequestQueue queue_ GUARDED_BY(mu_);
   std::vector<Lane*> free_lanes_ GUARDED_BY(mu_);
   // For submitters whose short work would wait only because the threads that hold the lanes are not running
@@ -216,6 +233,9 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   std::vector<Waiting> view_ GUARDED_BY(mu_);
   std::vector<Request*> view_requests_ GUARDED_BY(mu_);
   std::vector<uint32_t> picks_ GUARDED_BY(mu_);
+  const std::unique_ptr<SequenceBook> book_ PT_GUARDED_BY(mu_);  // of a stateful model
+  std::vector<Request*> turns_ GUARDED_BY(mu_);                  // scratch of QueueTurns
+  std::thread sequence_thread_;  // ends what is idle, of a stateful model; until Close
 };
 
 }  // namespace falaj

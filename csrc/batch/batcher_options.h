@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "batch/sequence_book.h"
 #include "core/mutex.h"
 
 namespace falaj {
@@ -55,7 +56,8 @@ struct BatcherOptions {
   bool run_on_submitter = true;
   bool tells_members = false;   // the backend looks at the requests of a batch one by one, see BatchMember
   bool needs_elements = false;  // an input without elements would end the process: such requests are refused
-  Nanos short_work{50'000};     // a hand-over to another thread costs about this much
+  std::optional<SequenceOptions> sequences;  // of a stateful model
+  Nanos short_work{50'000};                  // a hand-over to another thread costs about this much
 };
 
 }  // namespace falaj

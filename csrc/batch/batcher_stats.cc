@@ -26,8 +26,14 @@ ModelStats Batcher::Stats() const {
   stats.buffer_bytes = slabs_.allocated_bytes() + pooled_bytes_;
   merge(guests_);
   stats.admission = admission_;
-  stats.waiting_rows = queue_.rows();
+  stats.waiting_rows =
+      queue_.rows() + (book_ ? static_cast<int64_t>(book_->waiting()) : 0);  // of one row each
   stats.waiting_requests = queue_.size();
+  if (book_) {
+    stats.waiting_requests += book_->waiting();
+    stats.sequences = {book_->live(), book_->in_line(), book_->begun(), book_->ended_idle(),
+                       book_->refused()};
+  }
   stats.inflight_requests = static_cast<uint64_t>(inflight_);
   const TimePoint now = clock_->Now();
   stats.oldest_batch_ns = static_cast<uint64_t>(OldestBatch(now).count());

@@ -62,6 +62,7 @@ void Batcher::Answer(Lane& lane, std::span<Request* const> members, const Status
 
 void Batcher::Deliver(Lane& lane) {
   const TimePoint begin = clock_->Now();
+  LeaveSequences(lane);  // before the answers are out: a client that has the last one may begin anew
   for (Request* request : lane.answered) {
     if (request->deadline != TimePoint::max()) timer_->Remove(request);
   }
@@ -108,10 +109,17 @@ void Batcher::Withdraw(Request* request, Status status, uint64_t AdmissionCounte
     MutexLock lock(mu_);
     ++(admission_.*counter);
     was_queued = request->queued_;
-    if (was_queued) {
-      queue_.Remove(request);
+    const bool waited = request->waits_for_turn_;
+    if (was_queued) queue_.Remove(request);
+    if (waited) book_->StopWaiting(*request->live_, request);
+    request->waits_for_turn_ = false;
+    if (was_queued || waited) {
       admitted_rows_ -= request->rows_;
+      const auto left = waited ? SequenceBook::Left::kUnqueued : SequenceBook::Left::kQueued;
+      if (request->live_) LeaveSequence(*request->live_, left);
+      OfferMore();
     }
+    was_queued = was_queued || waited;
   }
   timer_->Remove(request);
   request->status_ = std::move(status);

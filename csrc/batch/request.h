@@ -102,6 +102,7 @@ class Request : public RefCounted<Request> {
 
   // Guarded by the batcher's mutex.
   bool queued_ = false;
+  bool waits_for_turn_ = false;  // in its sequence
   Request* prev_ = nullptr;
   Request* next_ = nullptr;
 

@@ -7,6 +7,7 @@
 
 #include "bind/errors.h"
 #include "bind/gil.h"
+#include "bind/sequences.h"
 
 namespace falaj {
 
@@ -110,13 +111,14 @@ void BindAsyncSink(py::module_& module) {
       .def(
           "submit",
           [](AsyncSink& self, const std::string& model, const py::dict& inputs, int64_t version,
-             const py::object& timeout, int priority, const py::object& outputs, const py::object& out,
-             const py::object& future) {
-            return self.SubmitFuture(model, inputs, {version, DeadlineIn(timeout), priority, outputs, out},
-                                     future);
+             const py::object& timeout, int priority, const py::object& sequence, const py::object& outputs,
+             const py::object& out, const py::object& future) {
+            return self.SubmitFuture(
+                model, inputs, {version, DeadlineIn(timeout), priority, ReadSequence(sequence), outputs, out},
+                future);
           },
           py::arg("model"), py::arg("inputs"), py::arg("version"), py::arg("timeout"), py::arg("priority"),
-          py::arg("outputs"), py::arg("out"), py::arg("future"))
+          py::arg("sequence"), py::arg("outputs"), py::arg("out"), py::arg("future"))
       .def("flush", &AsyncSink::Flush)
       .def("cancel", &AsyncSink::Cancel, py::arg("tag"))
       .def("drain", &AsyncSink::Drain);

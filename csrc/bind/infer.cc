@@ -212,7 +212,7 @@ TimePoint DeadlineIn(const py::object& timeout) {
 Prepared Prepare(RuntimeCore& core, const std::string& model, const py::dict& inputs,
                  const InferOptions& options, const py::object& convert, std::shared_ptr<CompletionSink> sink,
                  uint64_t tag) {
-  auto found = core.table.Find(model, options.version);
+  auto found = core.table.Find(model, options.version, &options.sequence);
   if (!found.ok()) ThrowIfError(found.status());
   ModelLease lease = std::move(found).value();
   const bool wants_features = CheckOutputNames(*lease, options);
@@ -222,6 +222,7 @@ Prepared Prepare(RuntimeCore& core, const std::string& model, const py::dict& in
   request->sink = std::move(sink);
   request->tag = tag;
   request->priority = options.priority;
+  request->sequence = options.sequence;
   request->deadline = options.deadline;
   ThrowIfError(Fill(*lease, *request, tensors));
   return {std::move(lease), std::move(request)};

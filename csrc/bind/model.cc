@@ -87,6 +87,10 @@ BatcherOptions ReadOptions(const py::dict& from) {
   options.run_on_submitter = from["run_on_submitter"].cast<bool>();
   options.tells_members = from["tells_members"].cast<bool>();
   options.needs_elements = from["needs_elements"].cast<bool>();
+  if (!from["sequences"].is_none()) {
+    const auto row = from["sequences"].cast<py::tuple>();
+    options.sequences = {row[0].cast<size_t>(), row[1].cast<size_t>(), Seconds(row[2].cast<double>())};
+  }
   return options;
 }
 
@@ -254,6 +258,12 @@ void PyModel::WarmUp(const py::dict& inputs, int times, int instances, const py:
   ThrowIfError(status);
 }
 
+bool PyModel::WaitForSequences(double seconds) {
+  if (!batcher_.usable()) return true;
+  const GilRelease release;
+  return batcher_->WaitForSequences(core_->clock.Now() + Seconds(seconds));
+}
+
 bool PyModel::Drain(double seconds) {
   if (!batcher_.usable()) return true;
   const GilRelease release;
@@ -298,7 +308,9 @@ py::dict PyModel::Stats() const {
       "request_ns_histogram"_a = HistogramOf(stats.request),
       "queue_ns_histogram"_a = HistogramOf(stats.queue), "run_ns_histogram"_a = HistogramOf(stats.run),
       "batch_rows_histogram"_a = HistogramOf(stats.batch_rows), "batch_sizes"_a = SizesOf(stats.batch_sizes),
-      "since_answer_ns"_a = stats.since_answer_ns);
+      "since_answer_ns"_a = stats.since_answer_ns, "sequences_live"_a = stats.sequences.live,
+      "sequences_in_line"_a = stats.sequences.in_line, "sequences_begun"_a = stats.sequences.begun,
+      "sequences_ended_idle"_a = stats.sequences.ended_idle, "sequences_refused"_a = stats.sequences.refused);
 }
 
 void BindModel(py::module_& module) {
@@ -331,6 +343,7 @@ void BindModel(py::module_& module) {
            py::arg("options"))
       .def("warm_up", &PyModel::WarmUp, py::arg("inputs"), py::arg("times"), py::arg("instances"),
            py::arg("convert"))
+      .def("wait_for_sequences", &PyModel::WaitForSequences, py::arg("seconds"))
       .def("drain", &PyModel::Drain, py::arg("seconds"))
       .def("close", &PyModel::Close)
       .def("stats", &PyModel::Stats)

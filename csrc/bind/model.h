@@ -51,6 +51,7 @@ class PyModel {
 
   const std::shared_ptr<Batcher>& batcher() const { return batcher_.shared(); }
   void WarmUp(const py::dict& inputs, int times, int instances, const py::object& convert);
+  bool WaitForSequences(double seconds);
   bool Drain(double seconds);
   void Close();
   py::dict Stats() const;

@@ -10,6 +10,7 @@
 #include "bind/online_store.h"
 #include "bind/point_in_time.h"
 #include "bind/runtime.h"
+#include "bind/sequences.h"
 #include "bind/served_log.h"
 #include "bind/windows.h"
 #include "bind/wire_server.h"
@@ -27,5 +28,6 @@ PYBIND11_MODULE(_core, module) {
   falaj::BindServedLog(module);
   falaj::BindJoin(module);
   falaj::BindPointInTime(module);
+  falaj::BindSequences(module);
   falaj::BindWindows(module);
 }

@@ -3,13 +3,14 @@
 #include "bind/errors.h"
 #include "bind/gil.h"
 #include "bind/model.h"
+#include "bind/sequences.h"
 #include "core/allocator.h"
 #include "core/cpus.h"
 
 namespace falaj {
 namespace {
 
-// {name: (version -> Model, serving version or None, why nothing is served)}
+// {name: (version -> Model, serving version or None, why nothing is served, Models that finish sequences)}
 void Publish(const Runtime& runtime, const py::dict& models) {
   auto entries = std::make_shared<ModelEntries>();
   for (const auto& [name, value] : models) {
@@ -20,6 +21,7 @@ void Publish(const Runtime& runtime, const py::dict& models) {
     }
     if (!row[1].is_none()) entry.serving = entry.versions.at(row[1].cast<int64_t>());
     entry.why_not = row[2].cast<std::string>();
+    for (const py::handle model : row[3]) entry.lingering.push_back(model.cast<const PyModel&>().batcher());
     (*entries)[name.cast<std::string>()] = std::move(entry);
   }
   runtime.core()->table.Publish(std::move(entries));
@@ -53,18 +55,21 @@ void BindRuntime(py::module_& module) {
       .def(
           "infer",
           [](Runtime& self, const std::string& model, const py::dict& inputs, int64_t version,
-             const py::object& timeout, int priority, const py::object& outputs, const py::object& out) {
-            return self.Infer(model, inputs, {version, DeadlineIn(timeout), priority, outputs, out});
+             const py::object& timeout, int priority, const py::object& sequence, const py::object& outputs,
+             const py::object& out) {
+            return self.Infer(model, inputs,
+                              {version, DeadlineIn(timeout), priority, ReadSequence(sequence), outputs, out});
           },
           py::arg("model"), py::arg("inputs"), py::arg("version"), py::arg("timeout"), py::arg("priority"),
-          py::arg("outputs"), py::arg("out"))
+          py::arg("sequence"), py::arg("outputs"), py::arg("out"))
       .def(
           "infer_many",
           [](Runtime& self, const std::string& model, const py::sequence& requests, int64_t version,
              const py::object& timeout, int priority, const py::object& outputs, bool return_exceptions) {
-            return self.InferMany(model, requests,
-                                  {version, DeadlineIn(timeout), priority, outputs, py::none()},
-                                  return_exceptions);
+            return self.InferMany(
+                model, requests,
+                {version, DeadlineIn(timeout), priority, RequestSequence(), outputs, py::none()},
+                return_exceptions);
           },
           py::arg("model"), py::arg("requests"), py::arg("version"), py::arg("timeout"), py::arg("priority"),
           py::arg("outputs"), py::arg("return_exceptions"))

@@ -28,6 +28,7 @@ struct InferOptions {
   int64_t version = 0;
   TimePoint deadline = TimePoint::max();
   int priority = 0;
+  RequestSequence sequence;
   py::object outputs;  // names, or None for all
   py::object out;      // dict name -> array to fill, or None
 };

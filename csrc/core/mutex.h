@@ -13,6 +13,7 @@
 #define CAPABILITY(x) FALAJ_THREAD_ANNOTATION(capability(x))
 #define SCOPED_CAPABILITY FALAJ_THREAD_ANNOTATION(scoped_lockable)
 #define GUARDED_BY(x) FALAJ_THREAD_ANNOTATION(guarded_by(x))
+#define PT_GUARDED_BY(x) FALAJ_THREAD_ANNOTATION(pt_guarded_by(x))
 #define REQUIRES(...) FALAJ_THREAD_ANNOTATION(requires_capability(__VA_ARGS__))
 #define EXCLUDES(...) FALAJ_THREAD_ANNOTATION(locks_excluded(__VA_ARGS__))
 #define ACQUIRE(...) FALAJ_THREAD_ANNOTATION(acquire_capability(__VA_ARGS__))

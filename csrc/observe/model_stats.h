@@ -40,6 +40,15 @@ struct AdmissionCounters {
   uint64_t unloaded = 0;  // waiting when the model was closed
 };
 
+// Of a stateful model.
+struct SequenceCounters {
+  uint64_t live = 0;
+  uint64_t in_line = 0;     // of them: waiting for a slot
+  uint64_t begun = 0;       // since it was loaded, as the others
+  uint64_t ended_idle = 0;  // by their idle timeout
+  uint64_t refused = 0;     // starts beyond max_sequences
+};
+
 // The sum over instances, and a moment's state.
 struct ModelStats {
   uint64_t requests_ok = 0, requests_failed = 0, rows = 0, batches = 0, on_submitter = 0;
@@ -54,6 +63,7 @@ struct ModelStats {
   uint64_t waiting_requests = 0, inflight_requests = 0;
   uint64_t oldest_batch_ns = 0;  // how long the batch that runs longest has been running; 0: none runs
   uint64_t buffer_bytes = 0, model_bytes = 0;
+  SequenceCounters sequences;
   std::vector<BatchSizeStats> batch_sizes;
   std::optional<uint64_t> since_answer_ns;  // since a request was last answered well; none: never
 

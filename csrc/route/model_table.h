@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "batch/batcher.h"
 #include "core/mutex.h"
@@ -33,6 +34,8 @@ struct ModelEntry {
   std::map<int64_t, std::shared_ptr<Batcher>> versions;
   std::shared_ptr<Batcher> serving;
   std::string why_not;  // where nothing is served: what failed
+  // Not in service any more, but for the sequences that they have begun.
+  std::vector<std::shared_ptr<Batcher>> lingering{};
 };
 using ModelEntries = std::map<std::string, ModelEntry, std::less<>>;
 
@@ -44,7 +47,9 @@ class ModelTable {
 
   // `version` 0 means the served default. Fails with NotFound naming what there is, or Unavailable with the
   // reason where the model is known and could not be loaded.
-  Result<ModelLease> Find(std::string_view model, int64_t version) const EXCLUDES(mu_);
+  // With a `sequence` that is under way: the version that began it, of those that are asked for.
+  Result<ModelLease> Find(std::string_view model, int64_t version,
+                          const RequestSequence* sequence = nullptr) const EXCLUDES(mu_);
 
  private:
   mutable Mutex mu_;

@@ -107,7 +107,11 @@ Status InferCall::Admit(const ModelTable& models, std::string_view model, int64_
                         const std::shared_ptr<CompletionSink>& sink, uint64_t tag, TimePoint now,
                         TimePoint deadline, Nanos default_timeout) {
   Clear();
-  auto found = models.Find(model, version);
+  sequence_.id.number = header.parameters.sequence_number;
+  sequence_.id.text.assign(header.parameters.sequence_text);
+  sequence_.start = header.parameters.sequence_start;
+  sequence_.end = header.parameters.sequence_end;
+  auto found = models.Find(model, version, &sequence_);
   if (!found.ok()) return found.status();
   lease_.emplace(std::move(found).value());
   Batcher& batcher = **lease_;
@@ -119,6 +123,7 @@ Status InferCall::Admit(const ModelTable& models, std::string_view model, int64_
   request_->sink = sink;
   request_->tag = tag;
   request_->priority = header.parameters.priority;
+  request_->sequence = sequence_;
   Nanos timeout = default_timeout;
   // A timeout beyond a century is none; the sum would pass the clock's range.
   constexpr int64_t kLongest = int64_t{100} * 365 * 24 * 3600 * 1'000'000;
@@ -128,11 +133,6 @@ Status InferCall::Admit(const ModelTable& models, std::string_view model, int64_
   request_->deadline = timeout > Nanos(0) ? std::min(deadline, now + timeout) : deadline;
 
   if (batcher.options().tells_members) TellFeatures(batcher, header);
-  const RequestParameters& parameters = header.parameters;
-  if (parameters.sequence_number != 0 || !parameters.sequence_text.empty() || parameters.sequence_start ||
-      parameters.sequence_end) {
-    return Unsupported(batcher.Name() + ": sequences (stateful models) are not supported");
-  }
   SetShapes(batcher, header);
   FALAJ_RETURN_IF_ERROR(batcher.Reserve(*request_, shapes_, payload_bytes));
   inputs_.clear();

@@ -62,6 +62,7 @@ class InferCall {
   void TellFeatures(const Batcher& batcher, const InferHeader& header);
 
   std::string id_;
+  RequestSequence sequence_;         // scratch
   std::optional<ModelLease> lease_;  // until Enqueue
   RefPtr<Request> request_;
   std::vector<int> order_;  // of the header's inputs in the signature

@@ -9,6 +9,7 @@ model's parameters, which are all text here.
 
 from typing import Any
 
+from falaj.server.api.triton_sequence_config import sequence_batching
 from falaj.server.loader import LoadedVersion
 from falaj.server.model_config import ModelConfig, OutputConfig, Provider, QueuePolicy, Warmup
 from falaj.server.tensors import Tensor
@@ -44,7 +45,9 @@ def triton_model_config(loaded: LoadedVersion) -> dict[str, Any]:
         "model_warmup": [_warmup(warmup, loaded) for warmup in config.warmup],
     }
     batching = _dynamic_batching(config)
-    if rows > 0 or batching != _dynamic_batching(ModelConfig()):
+    if config.sequence is not None:
+        answer["sequence_batching"] = sequence_batching(config.sequence)
+    elif rows > 0 or batching != _dynamic_batching(ModelConfig()):
         answer["dynamic_batching"] = batching
     if not is_python:
         answer["optimization"] = _optimization(loaded)

@@ -2,6 +2,7 @@
 Falaj's own histograms."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from prometheus_client.core import (
@@ -65,6 +66,15 @@ _GAUGES: tuple[tuple[str, str, Callable[[Row], float]], ...] = (
         lambda row: row["oldest_batch_ns"] / 1e9,
     ),
 )
+_SEQUENCES: tuple[tuple[str, str, str], ...] = (
+    ("falaj_sequences", "Sequences of a stateful model that are live", "sequences_live"),
+    ("falaj_sequences_waiting", "Of them, those that wait for a slot", "sequences_in_line"),
+)
+_SEQUENCE_COUNTERS: tuple[tuple[str, str, str], ...] = (
+    ("falaj_sequences_begun", "Sequences that were begun", "sequences_begun"),
+    ("falaj_sequences_ended_idle", "Sequences that ended by their idle timeout", "sequences_ended_idle"),
+    ("falaj_sequences_refused", "Starts that were refused: max_sequences were live", "sequences_refused"),
+)
 _OWN_COUNTERS: tuple[tuple[str, str, str], ...] = (
     ("falaj_elements", "Elements of padded inputs that were real", "real_elements"),
     ("falaj_padding_elements", "Elements of padded inputs that were added", "padded_elements"),
@@ -101,7 +111,9 @@ def model_metrics(rows: Sequence[Row], *, histograms: bool) -> Iterable[Metric]:
     yield failures
     for name, text, value in _GAUGES:
         yield _family(GaugeMetricFamily(name, text, labels=_LABELS), rows, value)
-    for name, text, key in _OWN_COUNTERS:
+    for name, text, key in _SEQUENCES:
+        yield _family(GaugeMetricFamily(name, text, labels=_LABELS), rows, itemgetter(key))
+    for name, text, key in (*_OWN_COUNTERS, *_SEQUENCE_COUNTERS):
         own = CounterMetricFamily(name, text, labels=_LABELS)
         for row in rows:
             own.add_metric(_labels(row), row[key])

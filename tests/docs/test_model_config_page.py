@@ -16,6 +16,7 @@ from falaj.server.model_config import (
     WarmupInput,
     load_model_toml,
 )
+from falaj.server.sequence_config import SequenceConfig, SequenceControl, SequenceState
 from falaj.server.triton_config import load_config_pbtxt
 from falaj.server.triton_schema import field_names
 
@@ -54,7 +55,19 @@ def test_page_shows_every_key_when_the_full_example_is_read() -> None:
 
 @pytest.mark.parametrize(
     "struct",
-    [ModelConfig, InputConfig, OutputConfig, Provider, QueuePolicy, VersionPolicy, Warmup, WarmupInput],
+    [
+        ModelConfig,
+        InputConfig,
+        OutputConfig,
+        Provider,
+        QueuePolicy,
+        VersionPolicy,
+        Warmup,
+        WarmupInput,
+        SequenceConfig,
+        SequenceControl,
+        SequenceState,
+    ],
 )
 def test_page_names_every_key_when_tables_are_read(struct: type[msgspec.Struct]) -> None:
     tables = re.sub(r"^```.*?^```$", "", _PAGE, flags=re.MULTILINE | re.DOTALL)

@@ -267,13 +267,21 @@ def test_parse_warns_when_device_or_runtime_is_chosen_otherwise(text: str, says:
     assert [says in warning for warning in _parse(text)[1]].count(True) == 1
 
 
+# What a message must say whatever else it says.
+_NAMES = {
+    "input": 'name: "x" ',
+    "output": 'name: "x" ',
+    "state": 'input_name: "x" output_name: "y" ',
+}
+
+
 def _setting(path: str) -> str:
     """Return a text that sets one field of the schema to something else than its default."""
     descriptor: Any = model_config_class().DESCRIPTOR
     opened, (*outer, last) = "", path.split(".")
     for name in outer:
         descriptor = descriptor.fields_by_name[name].message_type
-        opened += f'{name} {{ name: "x" ' if name in ("input", "output") else f"{name} {{ "
+        opened += f"{name} {{ {_NAMES.get(name, '')}"
         if descriptor.GetOptions().map_entry:
             descriptor = descriptor.fields_by_name["value"].message_type
             opened += 'key: "x" value { '

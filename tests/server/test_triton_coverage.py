@@ -19,7 +19,7 @@ _X = 'input { name: "x" data_type: TYPE_FP32 dims: [ -1, 32 ] '
 @pytest.mark.parametrize(
     ("text", "key"),
     [
-        ("sequence_batching { }", "sequence_batching"),
+        ("sequence_batching { iterative_sequence: true }", "sequence_batching.iterative_sequence"),
         ("ensemble_scheduling { }", "ensemble_scheduling"),
         ("batch_input { }", "batch_input"),
         ("batch_output { }", "batch_output"),
