@@ -1,0 +1,1 @@
+"""`falaj bench`: a load generator for any V2 server."""
