@@ -22,7 +22,8 @@ NATIVE["batch"] = {"core", "observe", "backend", "batch"}
 NATIVE["join"] = NATIVE["backend"] | {"join"}
 NATIVE["route"] = NATIVE["batch"] | NATIVE["join"] | {"route"}
 NATIVE["wire"] = NATIVE["route"] | {"wire"}
-NATIVE["bind"] = NATIVE["wire"] | {"bind"}
+NATIVE["load"] = {"core", "load"}
+NATIVE["bind"] = NATIVE["wire"] | NATIVE["load"] | {"bind"}
 _INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 
 

@@ -6,6 +6,7 @@
 #include "bind/errors.h"
 #include "bind/http_calls.h"
 #include "bind/join.h"
+#include "bind/load.h"
 #include "bind/model.h"
 #include "bind/online_store.h"
 #include "bind/point_in_time.h"
@@ -30,4 +31,5 @@ PYBIND11_MODULE(_core, module) {
   falaj::BindPointInTime(module);
   falaj::BindSequences(module);
   falaj::BindWindows(module);
+  falaj::BindLoad(module);
 }

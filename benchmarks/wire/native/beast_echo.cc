@@ -1,5 +1,7 @@
 // beast_echo --threads N --port P --reply-bytes B: Boost.Beast and nothing else. It reads each request whole
 // and answers 200 with the same B bytes. The least that an HTTP server on that library can cost.
+#include <unistd.h>
+
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
@@ -67,8 +69,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
 class EchoThread {
  public:
   EchoThread(size_t reply_bytes, uint16_t& port) : acceptor_(context_), reply_bytes_(reply_bytes) {
-    FileDescriptor listener = ListenOn("127.0.0.1", port);
-    acceptor_.assign(tcp::v4(), listener.Release());
+    const FileDescriptor listener = ListenOn("127.0.0.1", port);
+    acceptor_.assign(tcp::v4(), dup(listener.get()));  // which closes it; ours is closed here
     Accept();
   }
   void Start() {

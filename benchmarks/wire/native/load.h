@@ -2,20 +2,18 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
 
-#include "latency_histogram.h"
-#include "load_connection.h"
+#include "load/load_client.h"
 #include "process_cpu.h"
 
 namespace falaj::bench {
 
 struct LoadOptions {
   size_t connections = 1;
+  size_t streams = 1;       // requests under way at a time on a connection; HTTP: 1
   double warm_up = 0.4;     // seconds
   double seconds = 2;       // that are measured
   double rate = 0;          // requests per second by Poisson arrivals; 0: closed loop
@@ -26,55 +24,39 @@ struct LoadOptions {
 struct LoadResult {
   uint64_t requests = 0;  // answered well in the measured time
   uint64_t answered = 0;  // well, at any time, so that a server's own count can be compared
-  uint64_t errors = 0;    // at any time
+  uint64_t errors = 0;    // at any time; a connection that the server ended is one too
   std::string first_error;
   double seconds = 0;
-  LatencyHistogram latency;
-  LatencyHistogram late;  // open loop: how late the generator itself was
+  load::LatencyHistogram latency;
+  load::LatencyHistogram late;  // open loop: how late the generator itself was
   size_t answer_bytes = 0;
   double server_cpu_seconds = 0;
   double own_cpu_seconds = 0;
 };
 
 // Belongs to one thread. Warms up, measures, and waits for what is under way, so that nothing is cut off.
-class Load final : public AnswerSink {
+class Load {
  public:
-  // The target outlives it.
-  Load(const LoadTarget& target, const LoadOptions& options);
-  ~Load() override;
+  // Ends the program where it cannot connect.
+  Load(std::shared_ptr<const load::Target> target, const LoadOptions& options);
   LoadResult Run();
-
-  void OnAnswer(const Answer& answer) override;
 
  private:
   void RunClosed();
   void RunOpen();
-  std::vector<TimePoint> Arrivals(TimePoint begin) const;
   void BeginMeasuring();
   void EndMeasuring();
-
-  // Asks again on every connection that has room, until `end`.
+  // Closed loop, until then; it ends early where there are too many errors.
   void AskUntil(TimePoint end);
   // Waits for what is under way, without asking anything.
   void Drain();
-  void Poll(std::chrono::nanoseconds timeout, bool ask_again);
-  void Fill(size_t index);
-  void SendBacklog();
-  size_t UnderWay() const;
+  // Adds up what came, and returns it.
+  load::Tally Collect();
+  void Error(const std::string& what, uint64_t times);
+  bool given_up() const;
 
-  bool Open(size_t index);
-  void Reopen(size_t index);
-  void Error(const char* what, uint64_t times = 1);
-
-  const LoadTarget& target_;
   const LoadOptions options_;
-  Epoll epoll_;
-  std::vector<std::unique_ptr<LoadConnection>> connections_;
-  std::deque<TimePoint> backlog_;  // of the open loop: arrived, and no connection had room
-  TimePoint now_;                  // when what is being read was woken for
-  bool measuring_ = false;
-  bool given_up_ = false;
-  std::optional<size_t> first_length_;
+  load::LoadClient client_;
   std::optional<ProcessCpu> server_cpu_;
   ProcessCpu own_cpu_{0};
   TimePoint begin_;

@@ -14,10 +14,21 @@
 #include "arguments.h"
 #include "echo_process.h"
 #include "fatal.h"
-#include "http2_connection.h"
+#include "load/grpc_prefix.h"
+#include "load/http2_connection.h"
+#include "load/poller.h"
+#include "sockets.h"
 
 namespace falaj::bench {
 namespace {
+
+using load::GrpcPrefix;
+using load::Http2Callbacks;
+using load::Http2Connection;
+using load::IsGrpcPrefix;
+using load::kGrpcPrefixBytes;
+using load::NewHttp2Callbacks;
+using load::StaticField;
 
 struct EchoOptions {
   int64_t reply_bytes = -1;
@@ -42,13 +53,13 @@ class EchoConnection {
                  const EchoOptions& options, EchoCounts& counts)
       : options_(options),
         counts_(counts),
-        http2_(std::move(socket), Http2Connection::Role::kServer, callbacks, this) {}
-
-  int fd() const { return http2_.fd(); }
+        http2_(load::Stream(std::move(socket)), Http2Connection::Role::kServer, callbacks, this) {
+    http2_.stream().Establish();  // it is accepted: it is at once
+  }
   // False: the connection has ended.
   bool OnEvents(uint32_t events) {
     constexpr uint32_t kEnded = EPOLLRDHUP | EPOLLHUP | EPOLLERR;
-    return ((events & EPOLLIN) == 0 || http2_.Read()) && http2_.Flush() && (events & kEnded) == 0;
+    return ((events & EPOLLIN) == 0 || http2_.Read(false)) && http2_.Flush() && (events & kEnded) == 0;
   }
 
   static Http2Callbacks Callbacks();
@@ -162,8 +173,10 @@ class EchoThread {
   EchoThread(const EchoOptions& options, uint16_t& port)
       : options_(options), listener_(ListenOn("127.0.0.1", port)), wake_(eventfd(0, EFD_NONBLOCK)) {
     if (!wake_.valid()) FatalErrno("cannot make an eventfd");
-    epoll_.Add(listener_.get(), EPOLLIN, Tag(listener_));
-    epoll_.Add(wake_.get(), EPOLLIN, Tag(wake_));
+    if (!poller_.Add(listener_.get(), EPOLLIN, Tag(listener_)) ||
+        !poller_.Add(wake_.get(), EPOLLIN, Tag(wake_))) {
+      FatalErrno("cannot wait for a socket");
+    }
   }
   void Start() {
     thread_ = std::thread([this] { Run(); });
@@ -180,7 +193,7 @@ class EchoThread {
 
   void Run() {
     while (true) {
-      for (const epoll_event& event : epoll_.Wait(std::chrono::nanoseconds(-1))) {
+      for (const epoll_event& event : poller_.Wait(std::chrono::nanoseconds(-1))) {
         if (event.data.u64 == Tag(wake_)) return;
         if (event.data.u64 == Tag(listener_)) {
           Accept();
@@ -196,7 +209,7 @@ class EchoThread {
     for (FileDescriptor socket = AcceptFrom(listener_); socket.valid(); socket = AcceptFrom(listener_)) {
       const uint64_t tag = Tag(socket);
       connections_[tag] = std::make_unique<EchoConnection>(std::move(socket), *callbacks_, options_, counts_);
-      epoll_.Add(static_cast<int>(tag), tag);
+      if (!poller_.Add(static_cast<int>(tag), tag)) FatalErrno("cannot wait for a socket");
     }
   }
 
@@ -204,7 +217,7 @@ class EchoThread {
   const Http2Callbacks callbacks_ = EchoConnection::Callbacks();
   FileDescriptor listener_;
   FileDescriptor wake_;
-  Epoll epoll_;
+  load::Poller poller_;
   EchoCounts counts_;  // the thread's until it is joined
   std::unordered_map<uint64_t, std::unique_ptr<EchoConnection>> connections_;  // by descriptor
   std::thread thread_;

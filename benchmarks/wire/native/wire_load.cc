@@ -9,6 +9,7 @@
 #include "arguments.h"
 #include "fatal.h"
 #include "load.h"
+#include "load/target.h"
 
 namespace falaj::bench {
 namespace {
@@ -20,8 +21,8 @@ std::string ReadFile(const std::string& path) {
   return text.str();
 }
 
-VariedNumber VariedOf(const Arguments& arguments, const std::string& body) {
-  VariedNumber varied;
+load::VariedNumber VariedOf(const Arguments& arguments, const std::string& body) {
+  load::VariedNumber varied;
   varied.count = static_cast<uint64_t>(arguments.Integer("vary-count", 0, 0));
   if (varied.count == 0) return varied;
   const std::string form = arguments.Text("vary-as", "int64");
@@ -38,18 +39,17 @@ VariedNumber VariedOf(const Arguments& arguments, const std::string& body) {
   return varied;
 }
 
-LoadTarget TargetOf(const Arguments& arguments) {
-  LoadTarget target;
+std::shared_ptr<const load::Target> TargetOf(const Arguments& arguments) {
+  load::TargetOptions target;
   const std::string protocol = arguments.Text("protocol", "http");
   if (protocol != "http" && protocol != "grpc") Fatal("--protocol " + protocol + ": expected http or grpc");
-  target.protocol = protocol == "http" ? LoadProtocol::kHttp : LoadProtocol::kGrpc;
+  target.protocol = protocol == "http" ? load::Protocol::kHttp : load::Protocol::kGrpc;
   target.host = arguments.Text("host", "127.0.0.1");
   target.port = static_cast<uint16_t>(arguments.Integer("port", 0, 0));
   target.path = arguments.Text("path", "/");
-  target.body = ReadFile(arguments.Text("body-file", ""));
-  target.varied = VariedOf(arguments, target.body);
-  target.streams = static_cast<size_t>(arguments.Integer("streams", 1, 1));
-  if (target.protocol == LoadProtocol::kHttp && target.streams != 1) {
+  target.payloads = {{{}, ReadFile(arguments.Text("body-file", ""))}};
+  target.varied = VariedOf(arguments, target.payloads[0].body);
+  if (target.protocol == load::Protocol::kHttp && arguments.Integer("streams", 1, 1) != 1) {
     Fatal("--streams: expected 1 with HTTP, whose connections carry one request at a time");
   }
   for (const std::string& header : arguments.All("header")) {
@@ -57,18 +57,31 @@ LoadTarget TargetOf(const Arguments& arguments) {
     if (colon == std::string::npos) Fatal("--header '" + header + "': expected 'name: value'");
     target.headers.emplace_back(header.substr(0, colon), header.substr(colon + 2));
   }
-  return target;
+  auto made = load::Target::Make(std::move(target));
+  if (!made.ok()) Fatal(made.status().message());
+  return *made;
 }
 
 LoadOptions OptionsOf(const Arguments& arguments) {
   LoadOptions options;
   options.connections = static_cast<size_t>(arguments.Integer("connections", 1, 1));
+  options.streams = static_cast<size_t>(arguments.Integer("streams", 1, 1));
   options.seconds = arguments.Number("seconds", 2, 0.001);
   options.warm_up = arguments.Number("warm-up", options.seconds / 5, 0);
   options.rate = arguments.Number("rate", 0, 0);
   options.length_slack = static_cast<size_t>(arguments.Integer("length-slack", 0, 0));
   options.pid = static_cast<int>(arguments.Integer("pid", 0, 0));
   return options;
+}
+
+// Printable ASCII as text of JSON.
+std::string Escaped(const std::string& text) {
+  std::string escaped;
+  for (const char character : text) {
+    if (character == '"' || character == '\\') escaped.push_back('\\');
+    escaped.push_back(character);
+  }
+  return escaped;
 }
 
 void Print(const LoadResult& result, bool knows_server) {
@@ -78,7 +91,7 @@ void Print(const LoadResult& result, bool knows_server) {
   };
   std::printf("{\"requests\": %" PRIu64 ", \"answered\": %" PRIu64 ", \"errors\": %" PRIu64 ", ",
               result.requests, result.answered, result.errors);
-  std::printf("\"first_error\": \"%s\", ", result.first_error.c_str());  // our own words, nothing to escape
+  std::printf("\"first_error\": \"%s\", ", Escaped(result.first_error).c_str());
   std::printf("\"seconds\": %.6f, \"requests_per_second\": %.2f, \"answer_bytes\": %zu, ", result.seconds,
               requests / result.seconds, result.answer_bytes);
   std::printf("\"p50_us\": %.2f, \"p99_us\": %.2f, \"p999_us\": %.2f, \"max_us\": %.2f, ",
@@ -102,9 +115,8 @@ int main(int argc, char** argv) {
       argc, argv,
       {"protocol", "host", "port", "path", "body-file", "header", "connections", "streams", "vary-at",
        "vary-as", "vary-from", "vary-count", "seconds", "warm-up", "rate", "length-slack", "pid"});
-  const LoadTarget target = TargetOf(arguments);
   const LoadOptions options = OptionsOf(arguments);
-  Load load(target, options);
+  Load load(TargetOf(arguments), options);
   const LoadResult result = load.Run();
   Print(result, options.pid > 0);
   return result.errors == 0 && result.requests > 0 ? 0 : 1;

@@ -1,12 +1,9 @@
-#include "http2_connection.h"
+#include "load/http2_connection.h"
 
-#include <sys/socket.h>
+#include <array>
+#include <new>
 
-#include <cerrno>
-
-#include "fatal.h"
-
-namespace falaj::bench {
+namespace falaj::load {
 namespace {
 
 constexpr size_t kInputBytes = 64 * 1024;
@@ -21,7 +18,7 @@ struct OptionDeleter {
 
 Http2Callbacks NewHttp2Callbacks() {
   nghttp2_session_callbacks* made = nullptr;
-  if (nghttp2_session_callbacks_new(&made) != 0) Fatal("out of memory");
+  if (nghttp2_session_callbacks_new(&made) != 0) throw std::bad_alloc();
   return Http2Callbacks(made);
 }
 
@@ -33,25 +30,16 @@ nghttp2_nv StaticField(std::string_view name, std::string_view value) {
           NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE};
 }
 
-std::array<uint8_t, kGrpcPrefixBytes> GrpcPrefix(size_t message_bytes) {
-  const auto byte = [&](int shift) { return static_cast<uint8_t>(message_bytes >> shift); };
-  return {0, byte(24), byte(16), byte(8), byte(0)};
-}
-
-bool IsGrpcPrefix(const std::array<uint8_t, kGrpcPrefixBytes>& prefix, size_t message_bytes) {
-  return prefix == GrpcPrefix(message_bytes);
-}
-
-Http2Connection::Http2Connection(FileDescriptor socket, Role role, const nghttp2_session_callbacks& callbacks,
+Http2Connection::Http2Connection(Stream stream, Role role, const nghttp2_session_callbacks& callbacks,
                                  void* user)
-    : socket_(std::move(socket)), input_(kInputBytes) {
+    : stream_(std::move(stream)), input_(kInputBytes) {
   nghttp2_option* raw_option = nullptr;
-  if (nghttp2_option_new(&raw_option) != 0) Fatal("out of memory");
+  if (nghttp2_option_new(&raw_option) != 0) throw std::bad_alloc();
   const std::unique_ptr<nghttp2_option, OptionDeleter> option(raw_option);
   nghttp2_option_set_no_closed_streams(raw_option, 1);  // their memory is not kept for priorities
   nghttp2_session* made = nullptr;
   const auto make = role == Role::kServer ? &nghttp2_session_server_new2 : &nghttp2_session_client_new2;
-  if (make(&made, &callbacks, user, raw_option) != 0) Fatal("cannot make an HTTP/2 session");
+  if (make(&made, &callbacks, user, raw_option) != 0) throw std::bad_alloc();
   session_.reset(made);
   const std::array<nghttp2_settings_entry, 2> settings{{
       {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, kWindowBytes},
@@ -60,19 +48,20 @@ Http2Connection::Http2Connection(FileDescriptor socket, Role role, const nghttp2
   }};
   if (nghttp2_submit_settings(made, NGHTTP2_FLAG_NONE, settings.data(), settings.size()) != 0 ||
       nghttp2_session_set_local_window_size(made, NGHTTP2_FLAG_NONE, 0, kWindowBytes) != 0) {
-    Fatal("cannot set up an HTTP/2 session");
+    throw std::bad_alloc();
   }
 }
 
-bool Http2Connection::Read() {
+bool Http2Connection::Read(bool ends) {
   while (true) {
-    const ssize_t count = recv(socket_.get(), input_.data(), input_.size(), 0);
-    if (count < 0) return errno == EAGAIN;
-    if (count == 0) return false;
+    const ssize_t count = stream_.Read(input_);
+    if (count <= 0) return count == 0;
     const auto bytes = static_cast<size_t>(count);
-    if (nghttp2_session_mem_recv(session_.get(), input_.data(), bytes) < 0) return false;
+    const auto* const data = reinterpret_cast<const uint8_t*>(input_.data());
+    if (const ssize_t taken = nghttp2_session_mem_recv(session_.get(), data, bytes); taken < 0)
+      return Wrong(taken);
     // Less than was asked for: the rest is a new edge.
-    if (bytes < input_.size()) return true;
+    if (bytes < input_.size() && stream_.drains() && !ends) return true;
   }
 }
 
@@ -85,7 +74,7 @@ bool Http2Connection::Flush() {
     while (output_.size() < kWriteBytes) {
       const uint8_t* bytes = nullptr;
       const ssize_t count = nghttp2_session_mem_send(session_.get(), &bytes);
-      if (count < 0) return false;
+      if (count < 0) return Wrong(count);
       if (count == 0) break;
       output_.insert(output_.end(), bytes, bytes + count);
     }
@@ -95,12 +84,16 @@ bool Http2Connection::Flush() {
 
 bool Http2Connection::Write() {
   while (written_ < output_.size()) {
-    const ssize_t count =
-        send(socket_.get(), output_.data() + written_, output_.size() - written_, MSG_NOSIGNAL);
-    if (count < 0) return errno == EAGAIN;
+    const ssize_t count = stream_.Write({output_.data() + written_, output_.size() - written_});
+    if (count <= 0) return count == 0;
     written_ += static_cast<size_t>(count);
   }
   return true;
 }
 
-}  // namespace falaj::bench
+bool Http2Connection::Wrong(ssize_t error) {
+  problem_ = nghttp2_strerror(static_cast<int>(error));
+  return false;
+}
+
+}  // namespace falaj::load

@@ -1,10 +1,10 @@
-#include "latency_histogram.h"
+#include "load/latency_histogram.h"
 
 #include <algorithm>
 #include <bit>
 #include <cmath>
 
-namespace falaj::bench {
+namespace falaj::load {
 namespace {
 
 constexpr uint64_t kSteps = 256;  // in a power of two; values below it have a class of their own
@@ -34,7 +34,22 @@ void LatencyHistogram::Add(std::chrono::nanoseconds latency) {
   const auto value = static_cast<uint64_t>(std::max<int64_t>(0, latency.count()));
   ++bins_[Bin(value)];
   ++count_;
+  sum_ += static_cast<double>(value);
   most_ = std::max(most_, value);
+}
+
+void LatencyHistogram::Merge(const LatencyHistogram& other) {
+  if (other.count_ == 0) return;
+  for (size_t bin = 0; bin < bins_.size(); ++bin) bins_[bin] += other.bins_[bin];
+  count_ += other.count_;
+  sum_ += other.sum_;
+  most_ = std::max(most_, other.most_);
+}
+
+void LatencyHistogram::Clear() {
+  if (count_ > 0) std::fill(bins_.begin(), bins_.end(), 0);
+  count_ = most_ = 0;
+  sum_ = 0;
 }
 
 double LatencyHistogram::QuantileUs(double q) const {
@@ -48,6 +63,8 @@ double LatencyHistogram::QuantileUs(double q) const {
   return MaxUs();
 }
 
+double LatencyHistogram::MeanUs() const { return count_ == 0 ? 0 : sum_ / static_cast<double>(count_) / 1e3; }
+
 double LatencyHistogram::MaxUs() const { return static_cast<double>(most_) / 1e3; }
 
-}  // namespace falaj::bench
+}  // namespace falaj::load

@@ -1,0 +1,26 @@
+// Where a server listens, and connections to it.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <cstdint>
+#include <string>
+
+#include "core/file_descriptor.h"
+#include "core/status.h"
+
+namespace falaj::load {
+
+struct Address {
+  sockaddr_storage bytes{};
+  socklen_t length = 0;
+};
+
+// The first that the name resolves to. Blocks while it does. Fails with Unavailable.
+Result<Address> Resolve(const std::string& host, uint16_t port);
+
+// A non-blocking socket, without Nagle's delay, on its way to being connected; where it is not valid, errno
+// says why.
+FileDescriptor BeginConnecting(const Address& address);
+
+}  // namespace falaj::load
