@@ -15,6 +15,7 @@ import typer
 
 from falaj._core import Error
 from falaj.features.cli import features
+from falaj.server.bench.cli import bench
 from falaj.server.ops.log_lines import printable
 from falaj.server.serve_flags import given_flags, with_serve_flags
 from falaj.training.demo.cli import demo
@@ -37,6 +38,7 @@ app.command()(train)
 app.command()(export)
 app.command()(optimize)
 app.command()(demo)
+app.command()(bench)
 
 Url = Annotated[str, typer.Option(metavar="URL", help="Of the running server.")]
 OwnUrl = Annotated[str | None, typer.Option(metavar="URL", help="Of the running server.")]

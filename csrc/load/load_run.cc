@@ -210,7 +210,11 @@ void LoadRun::Main(size_t index) {
     drain_end = drain_end_;
   }
   worker.client().Drain(drain_end);
-  TellRest(worker.Take());
+  Window rest = worker.Take();
+  if (const size_t missing = worker.client().under_way(); missing > 0) {
+    rest.tally.errors.Add({Failure::kTimeout}, "a request was not answered by the end", {}, missing);
+  }
+  TellRest(std::move(rest));
 }
 
 // False: it does not come to that.

@@ -172,6 +172,7 @@ def _measured(parts: list[_Part], before: Counts | None, rest: dict[str, Any], s
     for told in [*(part.told for part in taken), rest]:
         latency.merge(told["latency"])
         late.merge(told["late"])
+    for told in [*(part.told for part in parts), rest]:
         for kind, (count, text) in told["errors"].items():
             errors[kind] = errors.get(kind, 0) + count
             texts.setdefault(kind, text)

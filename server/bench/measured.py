@@ -45,14 +45,15 @@ class Breakdown:
 
 @dataclass(frozen=True)
 class Measured:
-    """The figures of the last windows of a measurement: three, or as many as there were.
+    """The figures of the last windows of a measurement: three, or as many as there were. Errors are of all.
 
     Attributes:
         throughput: Requests answered well, a second.
         p50_us, p90_us, p99_us, p999_us, mean_us, max_us: Latencies in microseconds; quantiles are off by at
-            most 0.4 %. Open loop: from when a request should have been sent.
+            most 0.2 %. Open loop: from when a request should have been sent.
         answered: Requests that the latencies are of.
-        errors: Requests that failed, by kind, such as `http 503`, `grpc 14`, `timeout` or `closed`.
+        errors: Requests that failed after the warm-up, by kind, such as `http 503`, `grpc 14`, `timeout` or
+            `closed`.
         error_texts: The first text of each kind.
         client_cpu_us_per_request: Of the load generator's threads.
         windows: All of them, those that do not count too.

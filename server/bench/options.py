@@ -1,0 +1,110 @@
+"""Options of the command line as the values that they mean."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from falaj._core import InvalidInput
+from falaj.server.bench.load import Arrivals, Load
+from falaj.server.bench.sweep import sweep
+from falaj.server.bench.target import Parameter
+
+_ARRIVALS: dict[str, Arrivals] = {"poisson": "poisson", "constant": "constant"}
+
+
+def shapes_of(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Read `name:3,4`; the last of a name counts."""
+    shapes = {}
+    for text in texts:
+        name, colon, sizes = text.rpartition(":")
+        try:
+            shapes[name] = tuple(int(size) for size in sizes.split(","))
+        except ValueError:
+            colon = ""
+        if not colon or not name or any(size < 0 for size in shapes[name]):
+            raise InvalidInput(f"--shape: expected NAME:SIZE,SIZE such as x:3,224,224, got '{text}'")
+    return shapes
+
+
+def parameters_of(texts: Sequence[str]) -> dict[str, Parameter]:
+    """Read `name=value`: true, false and numbers are what they look like, the rest is text."""
+    parameters: dict[str, Parameter] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise InvalidInput(f"--parameter: expected NAME=VALUE, got '{text}'")
+        parameters[name] = _parameter(value)
+    return parameters
+
+
+def headers_of(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Read `Name: value`."""
+    headers = []
+    for text in texts:
+        name, colon, value = text.partition(":")
+        if not colon or not name.strip():
+            raise InvalidInput(f"--header: expected 'NAME: VALUE', got '{text}'")
+        headers.append((name.strip(), value.strip()))
+    return tuple(headers)
+
+
+def loads_of(
+    concurrency: str | None,
+    rate: str | None,
+    *,
+    arrivals: str,
+    connections: int,
+    streams: int,
+    threads: int,
+) -> list[Load]:
+    """Return the points of a sweep: closed loops, or open ones where a rate is told."""
+    if concurrency is not None and rate is not None:
+        raise InvalidInput("expected --concurrency or --rate, got both")
+    if rate is None:
+        counts = sweep(concurrency or "1", "--concurrency", whole=True)
+        return [
+            Load.closed(int(count), streams=min(streams, int(count)), threads=threads) for count in counts
+        ]
+    if arrivals not in _ARRIVALS:
+        raise InvalidInput(f"--arrivals: expected poisson or constant, got '{arrivals}'")
+    return [
+        Load.open(
+            value, arrivals=_ARRIVALS[arrivals], connections=connections, streams=streams, threads=threads
+        )
+        for value in sweep(rate, "--rate")
+    ]
+
+
+def share_of(text: str) -> float:
+    """Read `10%` or `0.1`."""
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= 10:
+        raise InvalidInput(f"--stability: expected a share such as 10%, got '{text}'")
+    return value
+
+
+def against_of(text: str, model: str) -> tuple[str, str, str]:
+    """Read `[NAME=]URL[,MODEL]`; return the name, empty where none is told, the URL and the model."""
+    head, equals, rest = text.partition("=")
+    name, text = (head, rest) if equals and "://" not in head else ("", text)
+    url, _, other = text.partition(",")
+    return name, url, other or model
+
+
+def check_writable(path: Path | None, option: str) -> None:
+    """Find out before the measurement what would fail behind it. Raises InvalidInput."""
+    if path is not None and not path.resolve().parent.is_dir():
+        raise InvalidInput(f"{option} {path}: its folder does not exist")
+
+
+def _parameter(value: str) -> Parameter:
+    if value in ("true", "false"):
+        return value == "true"
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    return value
