@@ -9,6 +9,7 @@ _WIDTH, _HEIGHT = 760, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 80, 20, 20, 52
 COLOURS = ("#1f6feb", "#d1242f", "#1a7f37", "#9a6700", "#8250df", "#57606a")
 _TICKS = 6
+_LEAST = 1e-3  # a nanosecond; one request in a quarter of an hour
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ def chart(title: str, curves: Sequence[Curve]) -> str:
     points = [(x, y) for curve in curves for x, y, _ in curve.points if y > 0]
     if not points:
         return f"<p>{escape(title)}: no request was answered.</p>"
-    most = max(x for x, _ in points) * 1.05 or 1.0
-    low = math.floor(math.log10(min(y for _, y in points)))
+    most = max(_LEAST, *(x for x, _ in points)) * 1.05
+    low = math.floor(math.log10(max(_LEAST, min(y for _, y in points))))
     high = max(low + 1, math.ceil(math.log10(max(y for _, y in points))))
     width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
 
@@ -33,7 +34,7 @@ def chart(title: str, curves: Sequence[Curve]) -> str:
         return _LEFT + width * x / most
 
     def down(y: float) -> float:
-        return _TOP + height * (1 - (math.log10(y) - low) / (high - low))
+        return _TOP + height * (1 - (math.log10(max(y, 10.0**low)) - low) / (high - low))
 
     parts = [f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img"><title>{escape(title)}</title>']
     parts += _axes(most, low, high, across, down)

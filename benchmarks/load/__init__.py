@@ -1,0 +1,1 @@
+"""`falaj bench` beside other load generators, and Falaj beside other servers."""
