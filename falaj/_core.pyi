@@ -130,6 +130,7 @@ def load_onnx(
     session: Mapping[str, str],
     optimization: str,
     beside_traffic: bool,
+    custom_operators: str = "",  # path of a shared library
 ) -> Backend: ...
 def load_python(
     inputs: Sequence[_Spec],

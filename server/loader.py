@@ -28,8 +28,9 @@ from falaj.server.sequences import (
 from falaj.server.tensors import Tensor, check_configured, of_backend
 from falaj.server.tune import Choice, tune
 from falaj.training.bundle.bundle_files import verify_bundle
+from falaj.training.custom_operators import custom_operators
 from falaj.training.errors import TrainingError
-from falaj.training.onnxruntime_library import find_onnxruntime
+from falaj.training.onnx_backend import load_onnx
 from falaj.training.recurrent import file_has_recurrent_layer
 
 # Largest request of a model whose max_batch_size was not configured: more rows than a batch run alone.
@@ -93,8 +94,9 @@ def load_version(
         choice = bound_choice(sequence, choice, backend, source.name)
         backend, found = keep_sequences(sequence, backend, choice, found, source.folder.parent, source.name)
     joined = _joined(source, backend, choice, features)
-    # Code of a user's, or a store elsewhere.
+    # Code of a user's, a store elsewhere, or an image whose size only its decoder learns.
     waits = platform == "python" or (joined is not backend and features.is_shared)
+    waits = waits or bool(custom_operators(path))
     loaded = _finish(runtime, source, joined, choice, found, platform, waits)
     return replace(loaded, load_seconds=time.monotonic() - begin)
 
@@ -132,19 +134,17 @@ def _load_onnx(
     source: Source, path: Path, cores: int, kept: LoadedVersion | None
 ) -> tuple[_core.Backend, Choice, Probe]:
     config = source.config
-    library = find_onnxruntime()
     give_way()
 
     def load(threads: int) -> _core.Backend:
         providers = [(provider.name, provider.options) for provider in config.provider]
-        return _core.load_onnx(
-            library,
-            str(path),
-            threads,
-            providers,
-            config.session,
-            config.graph_optimization,
-            kept is not None,
+        return load_onnx(
+            path,
+            threads=threads,
+            providers=providers,
+            session=config.session,
+            optimization=config.graph_optimization,
+            beside_traffic=kept is not None,
         )
 
     first = load(kept.choice.threads if kept else 1)

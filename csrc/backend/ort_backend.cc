@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "backend/custom_operators.h"
 #include "backend/ort_instance.h"
 #include "backend/ort_types.h"
 
@@ -10,14 +11,17 @@ namespace {
 
 class OrtBackend final : public Backend {
  public:
-  OrtBackend(const OrtLibrary* library, OrtSessionPtr session, std::string placement)
-      : api_(library->api()), session_(std::move(session)), placement_(std::move(placement)) {}
+  OrtBackend(const OrtLibrary* library, OrtSessionPtr session, std::string placement, bool custom_operators)
+      : api_(library->api()),
+        session_(std::move(session)),
+        placement_(std::move(placement)),
+        custom_operators_(custom_operators) {}
 
   Status ReadSignature();
 
   const ModelSignature& Describe() const override { return signature_; }
   Result<std::unique_ptr<Instance>> NewInstance() override {
-    auto instance = std::make_unique<OrtInstance>(&api_, session_.get(), &signature_);
+    auto instance = std::make_unique<OrtInstance>(&api_, session_.get(), &signature_, custom_operators_);
     FALAJ_RETURN_IF_ERROR(instance->Init());
     return std::unique_ptr<Instance>(std::move(instance));
   }
@@ -30,6 +34,7 @@ class OrtBackend final : public Backend {
   const OrtApi& api_;
   const OrtSessionPtr session_;
   const std::string placement_;
+  const bool custom_operators_;
   ModelSignature signature_;
 };
 
@@ -149,7 +154,8 @@ Status AppendProvider(const OrtApi& api, OrtSessionOptions* session, const OrtOp
                                                                 values.data(), keys.size()));
 }
 
-Result<OrtSessionOptionsPtr> BaseOptions(const OrtApi& api, const OrtOptions& options) {
+Result<OrtSessionOptionsPtr> BaseOptions(const OrtLibrary* library, const OrtOptions& options) {
+  const OrtApi& api = library->api();
   OrtSessionOptions* raw = nullptr;
   FALAJ_RETURN_IF_ORT_ERROR(api, api.CreateSessionOptions(&raw));
   OrtSessionOptionsPtr session = Own<OrtSessionOptionsPtr>(api, raw);
@@ -161,6 +167,9 @@ Result<OrtSessionOptionsPtr> BaseOptions(const OrtApi& api, const OrtOptions& op
   // Idle threads sleep unless the model's own configuration says otherwise.
   FALAJ_RETURN_IF_ORT_ERROR(api, api.AddSessionConfigEntry(raw, "session.intra_op.allow_spinning", "0"));
   FALAJ_RETURN_IF_ORT_ERROR(api, api.AddSessionConfigEntry(raw, "session.inter_op.allow_spinning", "0"));
+  if (!options.custom_operators.empty()) {
+    FALAJ_RETURN_IF_ERROR(AddCustomOperators(library, options.custom_operators, raw));
+  }
   for (const auto& [key, value] : options.session) {
     FALAJ_RETURN_IF_ORT_ERROR(api, api.AddSessionConfigEntry(raw, key.c_str(), value.c_str()));
   }
@@ -171,6 +180,7 @@ Result<OrtSessionPtr> NewSession(const OrtLibrary* library, const std::string& p
                                  OrtSessionOptions* options) {
   OrtSession* session = nullptr;
   const OrtApi& api = library->api();
+  const CustomOperatorsRun run;  // constants may be folded through them
   FALAJ_RETURN_IF_ORT_ERROR(api, api.CreateSession(library->env(), path.c_str(), options, &session));
   return Own<OrtSessionPtr>(api, session);
 }
@@ -181,7 +191,7 @@ Result<std::unique_ptr<Backend>> LoadOrtBackend(const OrtLibrary* library, const
                                                 const OrtOptions& options,
                                                 std::vector<std::string>* fallbacks) {
   const OrtApi& api = library->api();
-  auto session_options = BaseOptions(api, options);
+  auto session_options = BaseOptions(library, options);
   if (!session_options.ok()) return session_options.status();
   std::string placement;
   for (const auto& provider : options.providers) {
@@ -200,7 +210,7 @@ Result<std::unique_ptr<Backend>> LoadOrtBackend(const OrtLibrary* library, const
     fallbacks->push_back(placement +
                          " could not run this model, the CPU is used: " + session.status().message());
     placement.clear();
-    session_options = BaseOptions(api, options);
+    session_options = BaseOptions(library, options);
     if (!session_options.ok()) return session_options.status();
     session = NewSession(library, path, session_options->get());
   }
@@ -210,7 +220,8 @@ Result<std::unique_ptr<Backend>> LoadOrtBackend(const OrtLibrary* library, const
     return Status(code, "ONNX Runtime could not load '" + path + "': " + status.message());
   }
   auto backend =
-      std::make_unique<OrtBackend>(library, std::move(session.value()), placement + "CPUExecutionProvider");
+      std::make_unique<OrtBackend>(library, std::move(session.value()), placement + "CPUExecutionProvider",
+                                   !options.custom_operators.empty());
   FALAJ_RETURN_IF_ERROR(backend->ReadSignature());
   return std::unique_ptr<Backend>(std::move(backend));
 }

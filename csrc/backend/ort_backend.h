@@ -20,6 +20,7 @@ struct OrtOptions {
   std::vector<Provider> providers;  // in order of preference; the CPU always comes last
   std::vector<std::pair<std::string, std::string>> session;  // config entries, passed through
   std::string optimization = "all";                          // disable | basic | extended | all
+  std::string custom_operators;  // path of a shared library that has some; empty: none
 };
 
 // Loads the model at `path`. Where a preferred provider fails to start, the next one is used, and `fallbacks`

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <string_view>
 
+#include "backend/custom_operators.h"
 #include "backend/ort_library.h"
 
 namespace falaj {
@@ -20,14 +21,18 @@ struct StringOutput {
 
 }  // namespace
 
-OrtInstance::OrtInstance(const OrtApi* api, OrtSession* session, const ModelSignature* signature)
-    : api_(api), session_(session), signature_(signature) {}
+OrtInstance::OrtInstance(const OrtApi* api, OrtSession* session, const ModelSignature* signature,
+                         bool custom_operators)
+    : api_(api), session_(session), signature_(signature), custom_operators_(custom_operators) {}
 
 Status OrtInstance::Init() {
   OrtMemoryInfo* info = nullptr;
   FALAJ_RETURN_IF_ORT_ERROR(*api_, api_->CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, &info));
   cpu_ = Own<OrtMemoryInfoPtr>(*api_, info);
-  return Status::Ok();
+  if (!custom_operators_) return Status::Ok();
+  auto options = CustomOperatorsRunOptions(*api_);
+  if (options.ok()) run_options_ = std::move(options.value());
+  return options.status();
 }
 
 bool OrtInstance::Cacheable(const BatchIo& io) const {
@@ -66,12 +71,17 @@ Status OrtInstance::Run(const BatchIo& io) {
       return status;
     }
   }
-  if (Status status = FromOrt(*api_, api_->RunWithBinding(session_, nullptr, entry.binding.get()));
-      !status.ok()) {
+  if (Status status = RunBound(entry.binding.get()); !status.ok()) {
     (void)OrtLibrary::TakeLog();  // the same text again
     return status;
   }
   return cacheable ? Status::Ok() : FetchOutputs(entry.binding.get(), io);
+}
+
+Status OrtInstance::RunBound(OrtIoBinding* binding) {
+  if (!custom_operators_) return FromOrt(*api_, api_->RunWithBinding(session_, nullptr, binding));
+  const CustomOperatorsRun run;
+  return run.Judge(FromOrt(*api_, api_->RunWithBinding(session_, run_options_.get(), binding)));
 }
 
 Status OrtInstance::Bind(const BatchIo& io, OrtBindingPtr& binding) {

@@ -13,8 +13,8 @@ namespace falaj {
 // those of recurring batches (the same slab, the same rows) are kept: a repeated run allocates nothing here.
 class OrtInstance final : public Instance {
  public:
-  // `session` and `signature` outlive the instance.
-  OrtInstance(const OrtApi* api, OrtSession* session, const ModelSignature* signature);
+  // `session` and `signature` outlive the instance. `custom_operators`: whether the model may have some.
+  OrtInstance(const OrtApi* api, OrtSession* session, const ModelSignature* signature, bool custom_operators);
   Status Init();
 
   Status Run(const BatchIo& io) override;
@@ -29,6 +29,7 @@ class OrtInstance final : public Instance {
   bool Cacheable(const BatchIo& io) const;
   Entry& Find(const BatchIo& io);
   Status Bind(const BatchIo& io, OrtBindingPtr& binding);
+  Status RunBound(OrtIoBinding* binding);
   Status BindInput(OrtIoBinding* binding, size_t index, const TensorView& view);
   Status FetchOutputs(OrtIoBinding* binding, const BatchIo& io);
   Result<OrtValuePtr> NewValue(const TensorView& view);
@@ -39,7 +40,9 @@ class OrtInstance final : public Instance {
   const OrtApi* const api_;
   OrtSession* const session_;
   const ModelSignature* const signature_;
+  const bool custom_operators_;
   OrtMemoryInfoPtr cpu_;
+  OrtRunOptionsPtr run_options_;         // null: the defaults
   std::array<Entry, kEntries> entries_;  // direct-mapped by a hash of the addresses and the batch's rows
   Entry uncached_;
 };

@@ -25,6 +25,7 @@ using OrtSessionPtr = OrtHandle<OrtSession, &OrtApi::ReleaseSession>;
 using OrtSessionOptionsPtr = OrtHandle<OrtSessionOptions, &OrtApi::ReleaseSessionOptions>;
 using OrtValuePtr = OrtHandle<OrtValue, &OrtApi::ReleaseValue>;
 using OrtBindingPtr = OrtHandle<OrtIoBinding, &OrtApi::ReleaseIoBinding>;
+using OrtRunOptionsPtr = OrtHandle<OrtRunOptions, &OrtApi::ReleaseRunOptions>;
 using OrtMemoryInfoPtr = OrtHandle<OrtMemoryInfo, &OrtApi::ReleaseMemoryInfo>;
 using OrtTypeInfoPtr = OrtHandle<OrtTypeInfo, &OrtApi::ReleaseTypeInfo>;
 using OrtTensorInfoPtr = OrtHandle<OrtTensorTypeAndShapeInfo, &OrtApi::ReleaseTensorTypeAndShapeInfo>;

@@ -120,8 +120,9 @@ void ReadViews(const std::vector<TensorSpec>& specs, const py::dict& inputs, con
 PyBackend LoadOnnx(const std::string& library_path, const std::string& path, int threads,
                    const std::vector<std::pair<std::string, std::map<std::string, std::string>>>& providers,
                    const std::map<std::string, std::string>& session, const std::string& optimization,
-                   bool beside_traffic) {
+                   bool beside_traffic, const std::string& custom_operators) {
   OrtOptions options;
+  options.custom_operators = custom_operators;
   options.intra_op_threads = threads;
   options.optimization = optimization;
   options.session.assign(session.begin(), session.end());
@@ -323,7 +324,8 @@ void BindModel(py::module_& module) {
       .def("measure", &PyBackend::Measure, py::arg("inputs"), py::arg("rows"), py::arg("instances"),
            py::arg("seconds"), py::arg("convert"));
   module.def("load_onnx", &LoadOnnx, py::arg("library"), py::arg("path"), py::arg("threads"),
-             py::arg("providers"), py::arg("session"), py::arg("optimization"), py::arg("beside_traffic"));
+             py::arg("providers"), py::arg("session"), py::arg("optimization"), py::arg("beside_traffic"),
+             py::arg("custom_operators") = "");
   module.def(
       "load_python",
       [](const py::list& inputs, const py::list& outputs, py::object factory) {

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from falaj.training.custom_operators import custom_operators
 from falaj.training.datatypes import datatype_of
 from falaj.training.errors import TrainingError
 from falaj.training.library import require
@@ -107,6 +108,8 @@ def _session(content: bytes, origin: str) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     try:
+        if library := custom_operators(content):
+            options.register_custom_ops_library(library)
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions have no common type of their own
         raise TrainingError(f"{origin}: ONNX Runtime does not load it: {str(error)[:400]}") from None

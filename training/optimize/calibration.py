@@ -87,11 +87,10 @@ def _quantise(prepared: Path, out: Path, rows: Arrays, method: str, weights_only
 
 def _error(path: Path, rows: Arrays, answers: Mapping[str, NDArray[Any]]) -> float:
     """Root mean square error over the outputs that are numbers; share of other labels where none is."""
-    from falaj import _core
-    from falaj.training.onnxruntime_library import find_onnxruntime
+    from falaj.training.onnx_backend import load_onnx
     from falaj.training.optimize.candidate import as_given
 
-    backend = _core.load_onnx(find_onnxruntime(), str(path), 1, [], {}, "all", False)
+    backend = load_onnx(path)
     given = backend.run(taken(rows, 0, rows_of(rows)), as_given)
     agreement = agreement_of(answers, given, scores_decide=False)
     numbers = [of.rms_error for of in agreement if of.rms_error is not None]

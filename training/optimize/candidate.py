@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from falaj import _core
 from falaj.training.errors import TrainingError
-from falaj.training.onnxruntime_library import find_onnxruntime
+from falaj.training.onnx_backend import load_onnx
 from falaj.training.optimize.quiet import without_folder
 from falaj.training.original import Arrays
 
@@ -75,7 +75,7 @@ def open_candidate(model: Path, folder: Path) -> Candidate:
     (folder / _NAME / "model.toml").write_text(_SETTINGS)
     try:
         begin = time.perf_counter()
-        backend = _core.load_onnx(find_onnxruntime(), str(version / "model.onnx"), 1, [], {}, "all", False)
+        backend = load_onnx(version / "model.onnx")
         load_ms = (time.perf_counter() - begin) * 1e3
         with Engine(folder, cores=1, strict=True) as engine:
             told = engine.describe(_NAME)

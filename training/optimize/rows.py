@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from falaj import _core
 from falaj.training.errors import TrainingError
-from falaj.training.onnxruntime_library import find_onnxruntime
+from falaj.training.onnx_backend import load_onnx
 
 if TYPE_CHECKING:
     import pyarrow
@@ -50,7 +50,7 @@ def signature_of(model: Path, bundle: Mapping[str, Any] | None) -> Signature:
         TrainingError: It does not load.
     """
     try:
-        backend = _core.load_onnx(find_onnxruntime(), str(model), 1, [], {}, "disable", False)
+        backend = load_onnx(model, optimization="disable")
     except _core.Error as error:
         raise TrainingError(f"{model}: {error}") from error
     inputs = tuple((name, datatype, tuple(shape)) for name, datatype, shape, *_ in backend.inputs)

@@ -45,12 +45,12 @@ def try_apart(model: Path, rows: Arrays, folder: Path) -> None:
 def main() -> int:
     """Entry point of the other process."""
     from falaj import _core
-    from falaj.training.onnxruntime_library import find_onnxruntime
+    from falaj.training.onnx_backend import load_onnx
 
     model, given = map(Path, sys.argv[1:])
     rows = pickle.loads(given.read_bytes())
     try:
-        backend = _core.load_onnx(find_onnxruntime(), str(model), 1, [], {}, "all", False)
+        backend = load_onnx(model)
         backend.run(rows, as_given)
     except _core.Error as error:
         print(error)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from falaj.training.custom_operators import custom_operators
 from falaj.training.errors import TrainingError
 from falaj.training.optimize.calibration import quantise_statically
 from falaj.training.optimize.quiet import quantiser_quiet
@@ -124,6 +125,8 @@ def _graph(level: str) -> Callable[[Start, Path], str]:
                 onnxruntime.GraphOptimizationLevel, f"ORT_ENABLE_{level.upper()}"
             )
             options.optimized_model_filepath = str(out)
+            if library := custom_operators(start.source):
+                options.register_custom_ops_library(library)
             options.log_severity_level = 3  # that the level is for this machine is told by the variant
             onnxruntime.InferenceSession(str(start.source), options, providers=["CPUExecutionProvider"])
         return f"saved by ONNX Runtime {onnxruntime.__version__} after its optimisations of level {level}"
