@@ -163,6 +163,7 @@ void Batcher::Recycle(Request* request) {
   const std::shared_ptr<LiveSequence> left = std::move(request->live_);
   request->trace = {};
   request->features_stale_ = false;
+  request->batch_rows_ = 0;
   request->state_.store(Request::State::kPreparing, std::memory_order_relaxed);
   MutexLock lock(mu_);
   if (abandoned) {

@@ -31,6 +31,7 @@ void Batcher::Answer(Lane& lane, std::span<Request* const> members, const Status
     if (!request->status_.ok()) request->outputs_.clear();
     request->started_ = lane.started;
     request->finished_ = now;
+    request->batch_rows_ = static_cast<int64_t>(lane.rows);
     const auto queued =
         static_cast<uint64_t>(std::max<int64_t>(0, (lane.started - request->arrived).count()));
     const auto taken = static_cast<uint64_t>(std::max<int64_t>(0, (now - request->arrived).count()));

@@ -58,6 +58,7 @@ class Request : public RefCounted<Request> {
   TimePoint finished() const { return finished_; }
   bool features_stale() const { return features_stale_; }
   int64_t rows() const { return rows_; }
+  int64_t batch_rows() const { return batch_rows_; }  // of the batch that it ran in; 0: it did not
   Batcher& batcher() const { return *batcher_; }
 
   void OnLastUnref();
@@ -97,6 +98,7 @@ class Request : public RefCounted<Request> {
   std::shared_ptr<LiveSequence> live_;  // its sequence, of a stateful model; from its admission on
   Status status_;
   bool features_stale_ = false;
+  int64_t batch_rows_ = 0;
   TimePoint started_{};
   TimePoint finished_{};
 

@@ -10,6 +10,7 @@
 #include "batch/executor_pool.h"
 #include "bind/arrays.h"
 #include "bind/fork_guard.h"
+#include "observe/tracing.h"
 #include "route/model_table.h"
 
 namespace falaj {
@@ -21,6 +22,7 @@ struct RuntimeCore {
   ExecutorPool pool;
   DeadlineTimer timer;
   ModelTable table;
+  const std::shared_ptr<Tracing> tracing = std::make_shared<Tracing>();  // shared with the I/O threads
 };
 
 // How one call wants to be answered.

@@ -118,7 +118,7 @@ wire::Fields ReadFields(const py::sequence& from) {
 
 PyWireServer::PyWireServer(const Runtime& runtime, const py::dict& options)
     : core_(runtime.core()),
-      server_(std::make_shared<wire::WireServer>(ReadWireOptions(options), core_->table)) {
+      server_(std::make_shared<wire::WireServer>(ReadWireOptions(options), core_->table, core_->tracing)) {
   if (fd() < 0) ThrowIfError(Unavailable("no file descriptor is left for the bridge's wake-up"));
 }
 

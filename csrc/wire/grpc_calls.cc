@@ -52,10 +52,12 @@ void GrpcStream::Infer(std::span<const std::byte> message) {
   GrpcCodec& codec = session_.codec();
   std::unique_ptr<GrpcInfer> infer = codec.TakeInfer();
   infer->stream = this;
+  infer->began = message_began_;
   infer->read = std::chrono::steady_clock::now();
   std::string_view id;
   const Status status = infer->Start(message, deadline_, codec, session_.host(), id);
   if (!status.ok()) {
+    EndFailedTrace(*infer, status);
     codec.KeepInfer(std::move(infer));
     session_.host().shares().End(session_.holdings());
     return FailInfer(ToGrpcFailure(status), id);
@@ -64,6 +66,14 @@ void GrpcStream::Infer(std::span<const std::byte> message) {
   infer->position = in_flight_.size();
   in_flight_.push_back(infer.release());
   session_.host().FlushLater(in_flight_.back()->call.batcher());
+}
+
+// Of a request that was never enqueued.
+void GrpcStream::EndFailedTrace(GrpcInfer& infer, const Status& status) {
+  if (infer.trace.context() == nullptr) return;
+  const TimePoint now = std::chrono::steady_clock::now();
+  infer.trace.Decoded(now);
+  infer.trace.End(session_.host().tracer(), static_cast<int>(ToGrpcCode(status.code())), now);
 }
 
 // `id`: the request's, for the client of a stream to know it by.
@@ -87,6 +97,7 @@ void GrpcStream::OnDelivered(GrpcInfer& delivered, RefPtr<Request> request) {
   WireCounters& counters = session_.counters();
   const TimePoint taken = std::chrono::steady_clock::now();
   counters.wait.Add(NanosBetween(infer->enqueued, taken));
+  infer->trace.Delivered(*request, taken);
 
   const Status status = infer->call.Take(std::move(request));
   const InferReply reply = infer->call.reply();
@@ -99,6 +110,8 @@ void GrpcStream::OnDelivered(GrpcInfer& delivered, RefPtr<Request> request) {
   const TimePoint encoded = std::chrono::steady_clock::now();
   counters.encode.Add(NanosBetween(taken, encoded));
   counters.request.Add(NanosBetween(infer->read, encoded));
+  const GrpcCode code = failure ? failure->code : GrpcCode::kOk;
+  infer->trace.End(session_.host().tracer(), static_cast<int>(code), encoded);
   if (failure) {
     FailInfer(std::move(*failure), reply.id);
   } else if (head_.method() == GrpcMethod::kInfer) {

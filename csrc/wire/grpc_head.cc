@@ -42,6 +42,7 @@ void GrpcHead::Clear() {
   timeout_.reset();
   timeout_fault_ = Status::Ok();
   request_id_.clear();
+  trace_.Clear();
   fields_.clear();
 }
 
@@ -69,6 +70,10 @@ void GrpcHead::TakeField(std::string_view name, std::string_view value) {
   switch (name.size()) {
     case 2:
       if (name == "te") takes_trailers_ = value == "trailers";
+      break;
+    case 10:
+    case 11:
+      trace_.Add(name, value);
       break;
     case 12:
       if (name == "content-type") is_grpc_ = IsGrpc(value);

@@ -9,6 +9,7 @@
 #include "wire/control.h"
 #include "wire/grpc_status.h"
 #include "wire/http2_field_rules.h"
+#include "wire/trace_fields.h"
 
 namespace falaj::wire {
 
@@ -49,6 +50,7 @@ class GrpcHead {
   bool accepts_gzip() const { return accepts_gzip_; }
   bool errors_end_stream() const { return errors_end_stream_; }  // "triton_grpc_error: true"
   const std::string& request_id() const { return request_id_; }
+  const TraceFields& trace() const { return trace_; }
   // Without pseudo-headers; empty where the call is answered natively.
   const Fields& fields() const { return fields_; }
   bool too_large(size_t max_bytes) const { return bytes_ > max_bytes; }
@@ -72,6 +74,7 @@ class GrpcHead {
   std::optional<Nanos> timeout_;
   Status timeout_fault_;
   std::string request_id_;
+  TraceFields trace_;
   Fields fields_;
 };
 

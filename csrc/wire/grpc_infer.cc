@@ -29,9 +29,21 @@ void GrpcCodec::KeepInfer(std::unique_ptr<GrpcInfer> infer) {
 
 Status GrpcInfer::Start(std::span<const std::byte> message, TimePoint deadline, GrpcCodec& codec, Host& host,
                         std::string_view& id) {
+  const Status parsed = codec.decoder.Parse(message);
+  if (host.tracer().on()) BeginTrace(host.tracer(), parsed.ok() ? codec.decoder.model_name() : "");
+  FALAJ_RETURN_IF_ERROR(parsed);
+  id = codec.decoder.header().id;
+  return StartParsed(deadline, codec, host);
+}
+
+void GrpcInfer::BeginTrace(Tracer& tracer, std::string_view model) {
+  const GrpcHead& head = stream->head();
+  const TraceKind kind = head.method() == GrpcMethod::kInfer ? TraceKind::kGrpc : TraceKind::kGrpcStream;
+  trace.Begin(tracer, kind, stream->peer(), model, "", head.trace(), began);
+}
+
+Status GrpcInfer::StartParsed(TimePoint deadline, GrpcCodec& codec, Host& host) {
   GrpcDecoder& decoder = codec.decoder;
-  FALAJ_RETURN_IF_ERROR(decoder.Parse(message));
-  id = decoder.header().id;
   const Status admitted = call.Admit(host.models(), decoder.model_name(), decoder.model_version(),
                                      decoder.header(), decoder.PayloadBytes(), host.sink(), TagOf(this),
                                      host.Now(), deadline, host.options().default_timeout);
@@ -41,7 +53,8 @@ Status GrpcInfer::Start(std::span<const std::byte> message, TimePoint deadline, 
   FALAJ_RETURN_IF_ERROR(admitted);
   FALAJ_RETURN_IF_ERROR(decoder.Fill(call.inputs(), call.payload()));
   enqueued = std::chrono::steady_clock::now();
-  call.Enqueue();
+  trace.Decoded(enqueued);
+  call.Enqueue(trace.context());
   return Status::Ok();
 }
 

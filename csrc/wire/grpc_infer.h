@@ -13,6 +13,7 @@
 #include "wire/grpc_decoder.h"
 #include "wire/host.h"
 #include "wire/infer_call.h"
+#include "wire/request_trace.h"
 
 namespace falaj::wire {
 
@@ -50,12 +51,17 @@ class GrpcInfer final : public InferWaiter {
   void Abandon();
 
   InferCall call;
+  RequestTrace trace;
   GrpcStream* stream = nullptr;
   size_t position = 0;   // in the stream's list
+  TimePoint began{};     // its message's first byte
   TimePoint read{};      // its message was whole
   TimePoint enqueued{};  // by the clock rather than the turn, as `read` is
 
  private:
+  Status StartParsed(TimePoint deadline, GrpcCodec& codec, Host& host);
+  void BeginTrace(Tracer& tracer, std::string_view model);
+
   bool abandoning_ = false;
   bool delivered_ = false;  // while it was being abandoned
 };

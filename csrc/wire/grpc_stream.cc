@@ -35,6 +35,8 @@ GrpcStream::GrpcStream(GrpcSession& session)
       reader_(session.limits().max_message_bytes, &session.input_budget()),
       replies_(&session.reply_budget()) {}
 
+const Peer& GrpcStream::peer() const { return session_.peer(); }
+
 void GrpcStream::Open(int32_t id) {
   id_ = id;
   head_.Clear();
@@ -381,6 +383,8 @@ void GrpcStream::Withdraw() {
 void GrpcStream::WithdrawWork() {
   for (GrpcInfer* const infer : in_flight_) {
     session_.host().shares().End(session_.holdings());
+    infer->trace.End(session_.host().tracer(), static_cast<int>(GrpcCode::kCancelled),
+                     std::chrono::steady_clock::now());
     infer->Abandon();  // it does not come back to us
   }
   in_flight_.clear();

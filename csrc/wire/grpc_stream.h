@@ -48,6 +48,7 @@ class GrpcStream final : private ControlWaiter {
     return accepted_ && (head_.method() == GrpcMethod::kInfer || head_.method() == GrpcMethod::kStreamInfer);
   }
   const GrpcHead& head() const { return head_; }
+  const Peer& peer() const;
 
   // --- To the client.
   enum class Next {
@@ -93,6 +94,7 @@ class GrpcStream final : private ControlWaiter {
   void EndRequest();
   void Infer(std::span<const std::byte> message);
   void FailInfer(GrpcFailure failure, std::string_view id);
+  void EndFailedTrace(GrpcInfer& infer, const Status& status);
   std::optional<GrpcFailure> Encode(const InferReply& reply);
   bool Deflates(size_t bytes) const;
   bool Send(bool compressed, std::string_view message);

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "batch/batcher.h"
+#include "observe/tracer.h"
 #include "route/model_table.h"
 #include "wire/client_shares.h"
 #include "wire/control.h"
@@ -37,6 +38,8 @@ class Host {
   virtual const ModelTable& models() const = 0;
   virtual WireCounters& counters(Wire wire) = 0;
   virtual ClientShares& shares() = 0;
+  // Of the requests that are sampled (wire/request_trace.h).
+  virtual Tracer& tracer() = 0;
   // True once the server is being stopped: protocols finish what they have and close.
   virtual bool draining() const = 0;
 

@@ -64,6 +64,7 @@ void HttpSession::Withdraw() {
     exchange_->session = nullptr;
     HttpExchange* const orphan = exchange_.release();
     orphan->infer.Cancel();
+    trace_.End(host_.tracer(), 499, std::chrono::steady_clock::now());
     counters_.cancelled.Add(1);
     Log(499, 0);
   }
@@ -81,6 +82,7 @@ void HttpSession::OnDelivered(RefPtr<Request> request) {
   End();
   const TimePoint delivered = std::chrono::steady_clock::now();
   counters_.wait.Add(NanosBetween(decoded_, delivered));
+  trace_.Delivered(*request, delivered);
   exchange_->infer.Finish(std::move(request), codec_, answer_);
   const TimePoint encoded = std::chrono::steady_clock::now();
   counters_.encode.Add(NanosBetween(delivered, encoded));
@@ -89,6 +91,7 @@ void HttpSession::OnDelivered(RefPtr<Request> request) {
     counters_.Refuse(Refusal::kBuffered);
     WriteError(503, "too many answers wait to be taken", answer_);
   }
+  trace_.End(host_.tracer(), answer_.status, encoded);
   WriteAnswer();
   carrier_.OutputReady();
 }

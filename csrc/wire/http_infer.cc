@@ -227,7 +227,7 @@ Status HttpInfer::StartDecoded(const InferTarget& target, const InferFields& fie
                                     codec.json.PayloadBytes(), to.sink, to.tag, to.now, TimePoint::max(),
                                     to.options.default_timeout));
   FALAJ_RETURN_IF_ERROR(codec.json.Fill(call_.inputs(), call_.payload()));
-  call_.Enqueue();
+  call_.Enqueue(to.trace);
   return Status::Ok();
 }
 
@@ -248,7 +248,7 @@ Status HttpInfer::StartRaw(const InferTarget& target, std::string_view body, con
     FALAJ_RETURN_IF_ERROR(
         ReadBinary(std::as_bytes(std::span(body.data(), body.size())), call_.inputs()[0], payload));
   }
-  call_.Enqueue();
+  call_.Enqueue(to.trace);
   return Status::Ok();
 }
 

@@ -75,6 +75,7 @@ struct Recipient {
   const std::shared_ptr<CompletionSink>& sink;
   uint64_t tag = 0;
   TimePoint now{};
+  const TraceContext* trace = nullptr;  // null: it is not sampled
 };
 
 // Reused from request to request. Not thread-safe.

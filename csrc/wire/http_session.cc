@@ -180,10 +180,12 @@ void HttpSession::DispatchInfer(std::string_view body) {
   if (exchange_ == nullptr) exchange_ = std::make_unique<HttpExchange>();
   exchange_->session = this;
   HttpInfer& infer = exchange_->infer;
-  const Status status =
-      infer.Start(*target_, fields, body, codec_,
-                  {host_.models(), host_.options(), host_.sink(), TagOf(exchange_.get()), host_.Now()});
+  if (host_.tracer().on()) BeginTrace();
+  const Status status = infer.Start(
+      *target_, fields, body, codec_,
+      {host_.models(), host_.options(), host_.sink(), TagOf(exchange_.get()), host_.Now(), trace_.context()});
   decoded_ = std::chrono::steady_clock::now();
+  trace_.Decoded(decoded_);
   counters_.decode.Add(NanosBetween(request_read_, decoded_));
   if (status.ok()) {
     infer_under_way_ = true;
@@ -191,7 +193,20 @@ void HttpSession::DispatchInfer(std::string_view body) {
   }
   End();
   infer.Fail(status, answer_);
+  trace_.End(host_.tracer(), answer_.status, decoded_);
   WriteAnswer();
+}
+
+void HttpSession::BeginTrace() {
+  const HttpHead& head = parser_.head();
+  TraceFields fields;
+  for (const auto& [name, value] : head.fields) {
+    for (const std::string_view wanted : {"traceparent", "tracestate"}) {
+      if (EqualIgnoringCase(name, wanted)) fields.Add(wanted, value);
+    }
+  }
+  const std::string_view path = head.target.substr(0, head.target.find('?'));  // a query may hold a secret
+  trace_.Begin(host_.tracer(), TraceKind::kHttp, peer_, target_->model, path, fields, request_began_);
 }
 
 void HttpSession::DispatchControl(std::string_view body) {

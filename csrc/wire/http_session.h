@@ -10,6 +10,7 @@
 #include "wire/http_infer.h"
 #include "wire/http_parser.h"
 #include "wire/protocol.h"
+#include "wire/request_trace.h"
 
 namespace falaj::wire {
 
@@ -53,6 +54,7 @@ class HttpSession final : public Protocol, private ControlWaiter {
   bool BodyIsSlow(TimePoint now) const;
   void Dispatch(std::string_view body);
   void DispatchInfer(std::string_view body);
+  void BeginTrace();
   void DispatchControl(std::string_view body);
   void DropRequestBytes();
   void FreeMemory();
@@ -109,8 +111,9 @@ class HttpSession final : public Protocol, private ControlWaiter {
   int64_t accounted_ = 0;  // bytes counted in ClientShares
 
   std::optional<InferTarget> target_;
-  bool logged_ = false;        // this request is one of the access log's sample
-  AccessRecord record_;        // of it
+  bool logged_ = false;  // this request is one of the access log's sample
+  AccessRecord record_;  // of it
+  RequestTrace trace_;
   uint64_t bytes_in_ = 0;      // of this request
   TimePoint request_began_{};  // its first byte
   TimePoint body_began_{};

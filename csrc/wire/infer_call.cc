@@ -154,7 +154,8 @@ void InferCall::SetShapes(const Batcher& batcher, const InferHeader& header) {
   }
 }
 
-void InferCall::Enqueue() {
+void InferCall::Enqueue(const TraceContext* trace) {
+  if (trace != nullptr) request_->trace = *trace;
   request_->batcher().Enqueue(request_.get());
   lease_.reset();
 }

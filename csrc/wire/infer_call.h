@@ -38,7 +38,8 @@ class InferCall {
   std::byte* payload() const { return request_->payload(); }
   Batcher& batcher() const { return request_->batcher(); }
 
-  void Enqueue();
+  // `trace`: where it stands in its trace; null: it is not sampled.
+  void Enqueue(const TraceContext* trace = nullptr);
   // Withdraws it, if it is under way: its waiter is called with Cancelled, perhaps before this returns.
   void Cancel();
 

@@ -58,6 +58,7 @@ IoThread::IoThread(size_t index, WireShared& shared)
       shared_(shared),
       http_codec_(shared.options.codec),
       grpc_codec_(shared.options.codec),
+      tracer_(shared.tracing),
       own_sink_(std::make_shared<Sink>(loop_)),
       sink_(own_sink_) {}
 

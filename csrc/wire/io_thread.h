@@ -23,13 +23,15 @@ class Connection;
 
 // What all I/O threads of a server share. Outlives them.
 struct WireShared {
-  WireShared(WireOptions from, const ModelTable& table)
+  WireShared(WireOptions from, const ModelTable& table, std::shared_ptr<Tracing> traces)
       : options(std::move(from)),
         models(table),
+        tracing(std::move(traces)),
         shares(options),
         control(static_cast<size_t>(options.max_requests_in_flight), 4096) {}
   const WireOptions options;
   const ModelTable& models;
+  const std::shared_ptr<Tracing> tracing;  // the engine's
   ClientShares shares;
   ControlQueue control;
   std::atomic<bool> draining{false};  // published by WireServer, read by every thread
@@ -78,6 +80,7 @@ class IoThread final : public Host {
   const ModelTable& models() const override { return shared_.models; }
   WireCounters& counters(Wire wire) override { return counters_[static_cast<size_t>(wire)]; }
   ClientShares& shares() override { return shared_.shares; }
+  Tracer& tracer() override { return tracer_; }
   bool draining() const override { return shared_.draining.load(std::memory_order_relaxed); }
   const std::shared_ptr<CompletionSink>& sink() const override { return sink_; }
   void FlushLater(Batcher& batcher) override;
@@ -111,6 +114,7 @@ class IoThread final : public Host {
   HttpCodec http_codec_;
   GrpcCodec grpc_codec_;
   std::array<WireCounters, kWires> counters_;
+  Tracer tracer_;
   std::shared_ptr<Sink> own_sink_;
   std::shared_ptr<CompletionSink> sink_;
 

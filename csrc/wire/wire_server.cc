@@ -22,8 +22,8 @@ WireOptions Resolved(WireOptions options) {
 
 }  // namespace
 
-WireServer::WireServer(WireOptions options, const ModelTable& models)
-    : shared_(Resolved(std::move(options)), models) {
+WireServer::WireServer(WireOptions options, const ModelTable& models, std::shared_ptr<Tracing> tracing)
+    : shared_(Resolved(std::move(options)), models, std::move(tracing)) {
   const auto count = static_cast<size_t>(shared_.options.io_threads);
   for (size_t i = 0; i < count; ++i) threads_.push_back(std::make_unique<IoThread>(i, shared_));
   acceptors_.resize(count);

@@ -15,10 +15,11 @@ namespace falaj::wire {
 
 // Made stopped; then Listen for each address, Start, and in the end AnnounceDrain, Drain and Close. Those are
 // called by one thread at a time; Reply and the observers by any. `models` outlives it; no model may be
-// closed before Close.
+// closed before Close. Its requests are traced in `tracing`, which it shares with the engine.
 class WireServer {
  public:
-  WireServer(WireOptions options, const ModelTable& models);
+  WireServer(WireOptions options, const ModelTable& models,
+             std::shared_ptr<Tracing> tracing = std::make_shared<Tracing>());
   ~WireServer();
 
   // `port` 0 is replaced by the one that was picked. Fails once the server was started or closed.

@@ -74,6 +74,8 @@ class FakeHost final : public wire::Host {
   const ModelTable& models() const override { return models_; }
   wire::WireCounters& counters(wire::Wire wire) override { return counters_[static_cast<size_t>(wire)]; }
   wire::ClientShares& shares() override { return shares_; }
+  Tracer& tracer() override { return tracer_; }
+  Tracing& tracing() { return *tracing_; }
   bool draining() const override { return draining_; }
   const std::shared_ptr<CompletionSink>& sink() const override { return sink_; }
   void FlushLater(Batcher& batcher) override {
@@ -155,6 +157,8 @@ class FakeHost final : public wire::Host {
   ModelFixture model_;
   ModelTable models_;
   std::array<wire::WireCounters, wire::kWires> counters_;
+  const std::shared_ptr<Tracing> tracing_ = std::make_shared<Tracing>();
+  Tracer tracer_{tracing_};
   std::set<Batcher*> unflushed_;
   std::map<uint64_t, wire::ControlWaiter*> waiting_;
   std::vector<std::pair<uint64_t, wire::ControlRequest>> asked_;

@@ -1,0 +1,98 @@
+#include "observe/tracing.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace falaj {
+
+void Tracing::Publish(const TraceRuleSpecs& specs) {
+  MutexLock lock(mu_);
+  rules_ = std::make_shared<const TraceRules>(specs, rules_.get());
+  generation_.fetch_add(1, std::memory_order_release);
+  on_.store(rules_->any_on(), std::memory_order_release);
+}
+
+std::map<std::string, int64_t> Tracing::Left() const {
+  MutexLock lock(mu_);
+  std::map<std::string, int64_t> left{{"", rules_->all().left()}};
+  for (const auto& [name, rule] : rules_->models()) left[name] = rule.left();
+  return left;
+}
+
+void Tracing::Describe(TraceServer server) {
+  MutexLock lock(mu_);
+  server_ = std::move(server);
+}
+
+void Tracing::AddLane(std::shared_ptr<Lane> lane) {
+  MutexLock lock(mu_);
+  lanes_.push_back(std::move(lane));
+}
+
+void Tracing::Put(Lane& lane, const TraceRecord& record) {
+  lane.recorded.Add(1);
+  if (!lane.ring.Push(record)) return lane.dropped.Add(1);
+  if (lane.ring.size() == TraceRing::kRecords / 2) Wake();
+}
+
+void Tracing::Record(const TraceRecord& record) {
+  MutexLock lock(shared_mu_);
+  if (shared_lane_ == nullptr) {
+    shared_lane_ = std::make_shared<Lane>();
+    AddLane(shared_lane_);
+  }
+  Put(*shared_lane_, record);
+}
+
+void Tracing::Wake() {
+  MutexLock lock(mu_);
+  woken_ = true;
+  wake_up_.NotifyAll();
+}
+
+void Tracing::WaitForRecords(Nanos timeout) {
+  const TimePoint until = std::chrono::steady_clock::now() + timeout;
+  MutexLock lock(mu_);
+  while (!woken_ && std::chrono::steady_clock::now() < until) wake_up_.WaitUntil(mu_, until);
+  woken_ = false;
+}
+
+Tracing::Taken Tracing::Take(Nanos timeout, size_t most_bytes, std::string& spans) {
+  MutexLock taking(taking_);
+  if (timeout > Nanos(0)) WaitForRecords(timeout);
+  std::vector<std::shared_ptr<Lane>> lanes;
+  {
+    MutexLock lock(mu_);
+    // What nobody writes to any more was looked at whole by then.
+    std::erase_if(lanes_, [&](const std::shared_ptr<Lane>& lane) {
+      if (lane.use_count() > 1 || lane->ring.size() > 0) return false;
+      gone_.recorded += lane->recorded.Get();
+      gone_.dropped += lane->dropped.Get();
+      return true;
+    });
+    lanes = lanes_;
+    encoder_.Begin(server_);
+  }
+  Taken taken;
+  TraceRecord record;
+  for (const auto& lane : lanes) {
+    while (spans.size() < most_bytes && lane->ring.Pop(record)) {
+      encoder_.Append(record, ids_, spans);
+      ++taken.requests;
+    }
+    taken.more = taken.more || lane->ring.size() > 0;
+  }
+  return taken;
+}
+
+Tracing::Counts Tracing::counts() const {
+  MutexLock lock(mu_);
+  Counts counts = gone_;
+  for (const auto& lane : lanes_) {
+    counts.dropped += lane->dropped.Get();  // before the whole, which was written first
+    counts.recorded += lane->recorded.Get();
+  }
+  return counts;
+}
+
+}  // namespace falaj
