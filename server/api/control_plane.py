@@ -35,6 +35,16 @@ class LogSettings(Protocol):
         """Change some, all or nothing. Raises InvalidInput."""
 
 
+class TraceSettings(Protocol):
+    """The settings of the protocol's trace extension."""
+
+    def as_dict(self, model: str | None) -> dict[str, str | list[str]]:
+        """Return those of a model, or of all."""
+
+    def update(self, model: str | None, values: Mapping[str, Any]) -> None:
+        """Change some, all or nothing; None clears one. Raises InvalidInput or Unsupported."""
+
+
 class ControlPlane:
     """Operations over one engine, answered as the protocol's JSON objects. Thread-safe.
 
@@ -46,6 +56,7 @@ class ControlPlane:
         engine: what is asked about.
         triton_compat: speak as Triton does where clients may have come to rely on it.
         logs: the settings that the logging extension reads and writes; None: it is not served.
+        traces: the same of the trace extension.
         is_draining: true once the server was told to stop.
         stuck_after: seconds in one batch after which a model is not ready any more.
         may_change: whether requests may load and unload models.
@@ -59,6 +70,7 @@ class ControlPlane:
         *,
         triton_compat: bool = False,
         logs: LogSettings | None = None,
+        traces: TraceSettings | None = None,
         is_draining: Callable[[], bool] = lambda: False,
         stuck_after: float = 30.0,
         may_change: bool = True,
@@ -69,6 +81,7 @@ class ControlPlane:
         self.features = features
         self._engine = engine
         self._logs = logs
+        self._traces = traces
         self._readiness = Readiness(engine, is_draining, stuck_after)
         self._may_change = may_change
         self._may_bring_code = may_bring_code
@@ -87,7 +100,17 @@ class ControlPlane:
     def server_metadata(self) -> dict[str, Any]:
         """Name, version and extensions of the server."""
         name = "triton" if self.triton_compat else "falaj"
-        return server_metadata(name, changes=self._may_change, logging=self._logs is not None)
+        return server_metadata(
+            name,
+            changes=self._may_change,
+            logging=self._logs is not None,
+            tracing=self.traces_requests,
+        )
+
+    @property
+    def traces_requests(self) -> bool:
+        """Whether the trace extension is served."""
+        return self._traces is not None
 
     def version_of(self, text: str) -> int | None:
         """Return the version that a request names, None for an empty text. Raises InvalidInput."""
@@ -216,6 +239,30 @@ class ControlPlane:
         if values:
             switches.update(values)
         return switches.as_dict()
+
+    def trace_settings(self, name: str | None) -> dict[str, str | list[str]]:
+        """What is traced, of a model or of all, by the protocol's names. Raises NotFound or Unsupported."""
+        return self._tracing_of(name).as_dict(name)
+
+    def change_trace_settings(
+        self, name: str | None, values: Mapping[str, Any]
+    ) -> dict[str, str | list[str]]:
+        """Change some, None clears one; return all. Raises NotFound, InvalidInput or Unsupported, and then
+        nothing was changed."""
+        settings = self._tracing_of(name)
+        if values:
+            settings.update(name, values)
+        return settings.as_dict(name)
+
+    def _tracing_of(self, name: str | None) -> TraceSettings:
+        if self._traces is None:
+            raise _core.Unsupported("the trace extension is not served: tracing.enabled is false")
+        known = name is None or any(row["name"] == name for row in self._engine.models())
+        if not known and not self._has_folder(str(name), None):
+            if self.triton_compat:
+                raise triton_texts.unknown_model(str(name), None)
+            raise _core.NotFound(f"model '{name}' is not known")
+        return self._traces
 
     def _switches(self) -> LogSettings:
         if self._logs is None:

@@ -20,7 +20,7 @@ from falaj.server.api.routing import Operation
 _MODEL = "/v2/models/{model}"
 _VERSION = "/v2/models/{model}/versions/{version}"
 # Known paths of extensions that this server does not have.
-_UNSERVED = [(method, f"{path}/trace/setting") for path in ("/v2", _MODEL) for method in ("GET", "POST")] + [
+_UNSERVED = [
     (method, f"/v2/{kind}sharedmemory{region}/{verb}")
     for kind in ("system", "cuda")
     for region in ("", "/region/{region}")
@@ -45,7 +45,7 @@ class Operations:
     def table(self) -> list[Operation]:
         """Every operation of the protocol. Paths that others could be taken for come first."""
         features = FeatureOperations(self._control.features, self._max_body).table()
-        own = [*self.health(), *self._models(), *self._repository(), *self._logging()]
+        own = [*self.health(), *self._models(), *self._repository(), *self._logging(), *self._tracing()]
         return [*own, *features, *self._unserved()]
 
     def health(self) -> list[Operation]:
@@ -105,6 +105,21 @@ class Operations:
             Operation("POST", "/v2/logging", self._change_log_settings, "Change that", tag,
                       shapes.LogChanges, shapes.LogSettings, (400, 403, 413, 501), changes=True),
         ]  # fmt: skip
+
+    def _tracing(self) -> list[Operation]:
+        served = self._control.traces_requests
+        tag = "Tracing" if served else "Not served"
+        changes, told = (shapes.TraceChanges, shapes.TraceSettings) if served else (None, None)
+        table = []
+        for path, of, missing in (("/v2", "of all models", ()), (_MODEL, "of a model", (404,))):
+            table += [
+                Operation("GET", f"{path}/trace/setting", self._trace_settings, f"What is traced, {of}", tag,
+                          None, told, (501, *missing)),
+                Operation("POST", f"{path}/trace/setting", self._change_trace_settings,
+                          f"Change what is traced, {of}", tag, changes, told, (400, 403, 413, 501, *missing),
+                          changes=True),
+            ]  # fmt: skip
+        return table
 
     def _unserved(self) -> list[Operation]:
         return [
@@ -171,6 +186,14 @@ class Operations:
         asked = await read_json(request, dict[str, Any], self._max_body)
         changes = {name: value for name, value in asked.items() if value is not None}
         return json_response(self._control.change_log_settings(changes))
+
+    async def _trace_settings(self, request: Request) -> Response:
+        return json_response(self._control.trace_settings(request.path_params.get("model")))
+
+    async def _change_trace_settings(self, request: Request) -> Response:
+        asked = await read_json(request, dict[str, Any], self._max_body)
+        changed = self._control.change_trace_settings(request.path_params.get("model"), asked)
+        return json_response(changed)
 
     async def _infer_one(self, request: Request) -> Response:
         if self._infer is None:

@@ -186,6 +186,29 @@ class LogChanges(_Shape, frozen=True):
     log_format: str | None = None
 
 
+class TraceSettings(_Shape, frozen=True):
+    """What is traced. `trace_level`: OFF or TIMESTAMPS; `trace_rate`: one request of so many; `trace_count`:
+    so many may still be traced, -1: no end. The others are fixed."""
+
+    trace_file: str
+    trace_level: list[str]
+    trace_rate: str
+    trace_count: str
+    log_frequency: str
+    trace_mode: str
+
+
+class TraceChanges(_Shape, frozen=True):
+    """Trace settings to be changed; null clears one, what is left out stays as it is."""
+
+    trace_file: str | None = None
+    trace_level: str | list[str] | None = None
+    trace_rate: str | None = None
+    trace_count: str | None = None
+    log_frequency: str | None = None
+    trace_mode: str | None = None
+
+
 Parameters = dict[str, str | float | bool]
 
 

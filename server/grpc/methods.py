@@ -24,7 +24,7 @@ _NOT_SERVED = frozenset(
     f"{_SERVICE}{name}"
     for name in (
         "SystemSharedMemoryStatus", "SystemSharedMemoryRegister", "SystemSharedMemoryUnregister",
-        "CudaSharedMemoryStatus", "CudaSharedMemoryRegister", "CudaSharedMemoryUnregister", "TraceSetting",
+        "CudaSharedMemoryStatus", "CudaSharedMemoryRegister", "CudaSharedMemoryUnregister",
     )
 )  # fmt: skip
 _Told = dict[str, Any]
@@ -48,6 +48,7 @@ class GrpcMethods:
             "RepositoryModelLoad": self._load,
             "RepositoryModelUnload": self._unload,
             "LogSettings": self._log_settings,
+            "TraceSetting": self._trace_setting,
         }
 
     def goes_on(self, method: str) -> bool:
@@ -124,6 +125,12 @@ class GrpcMethods:
     async def _log_settings(self, asked: Any) -> _Told:
         settings = self._control.change_log_settings(_values_of(asked.settings))
         return {"settings": {name: {_log_field(value): value} for name, value in settings.items()}}
+
+    async def _trace_setting(self, asked: Any) -> _Told:
+        values = {name: list(given.value) or None for name, given in asked.settings.items()}
+        settings = self._control.change_trace_settings(asked.model_name or None, values)
+        told = {name: [value] if isinstance(value, str) else value for name, value in settings.items()}
+        return {"settings": {name: {"value": value} for name, value in told.items()}}
 
     def _model_of(self, asked: Any) -> tuple[str, int | None]:
         return asked.name, self._control.version_of(asked.version)

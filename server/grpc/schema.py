@@ -94,6 +94,10 @@ _MESSAGES: dict[str, str] = {
         "repository_name=1 string, model_name=2 string, parameters=3 map<string,ModelRepositoryParameter>"
     ),
     "RepositoryModelUnloadResponse": "",
+    "TraceSettingRequest": "settings=1 map<string,TraceSettingRequest.SettingValue>, model_name=2 string",
+    "TraceSettingRequest.SettingValue": "value=1 string*",
+    "TraceSettingResponse": "settings=1 map<string,TraceSettingResponse.SettingValue>",
+    "TraceSettingResponse.SettingValue": "value=1 string*",
     "LogSettingsRequest": "settings=1 map<string,LogSettingsRequest.SettingValue>",
     "LogSettingsRequest.SettingValue": "|bool_param=1 bool, |uint32_param=2 uint32, |string_param=3 string",
     "LogSettingsResponse": "settings=1 map<string,LogSettingsResponse.SettingValue>",
@@ -102,6 +106,7 @@ _MESSAGES: dict[str, str] = {
 _UNARY = (
     "ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "ModelInfer", "ModelConfig",
     "ModelStatistics", "RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload", "LogSettings",
+    "TraceSetting",
 )  # fmt: skip
 _INFERENCE = Table(
     "falaj_inference.proto",

@@ -15,12 +15,14 @@ from falaj.server.engine import Engine
 from falaj.server.ops.feature_metrics import age_metrics, audit_metrics, log_metrics, push_metrics
 from falaj.server.ops.machine_metrics import Gpus, Machine
 from falaj.server.ops.model_metrics import model_metrics
+from falaj.server.ops.trace_metrics import trace_metrics
 from falaj.server.ops.wire_metrics import WireStats, wire_metrics
 from falaj.server.versions import versions
 
 if TYPE_CHECKING:
     from falaj.server.feature_log import FeatureLog
     from falaj.server.feature_service import FeatureService
+    from falaj.server.tracing.service import TraceService
 
 # Dashboards ask for counters by names without `_total`, which OpenMetrics does not have for a counter, so
 # they are of unknown type there. The older text format has them, and there they are told to be counters.
@@ -40,6 +42,7 @@ class MetricsCollector(Collector):
         features: "FeatureService | None" = None,
         feature_log: "FeatureLog | None" = None,
         audit: Path | None = None,
+        traces: "TraceService | None" = None,
     ) -> None:
         self._engine = engine
         self._wire = wire
@@ -47,6 +50,7 @@ class MetricsCollector(Collector):
         self._features = features
         self._feature_log = feature_log
         self._audit = audit
+        self._traces = traces
         self._machine = Machine()
         self._gpus = Gpus() if gpu else None
         self._registry = CollectorRegistry(auto_describe=False)
@@ -74,6 +78,7 @@ class MetricsCollector(Collector):
         yield from age_metrics(self._features)
         yield from log_metrics(self._feature_log)
         yield from audit_metrics(self._audit)
+        yield from trace_metrics(self._traces)
         yield from self._machine.collect()
         if self._gpus is not None:
             yield from self._gpus.collect()

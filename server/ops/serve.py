@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,6 +34,8 @@ from falaj.server.ops.signals import Signals, ending_by_signal
 if TYPE_CHECKING:
     from falaj.server.feature_log import FeatureLog
     from falaj.server.ops.metrics import MetricsCollector
+    from falaj.server.tracing.exporter import Outlet
+    from falaj.server.tracing.service import TraceService
 
 _log = logging.getLogger("falaj.serve")
 
@@ -59,19 +62,19 @@ def serve(settings: Settings, reread: Callable[[], Settings]) -> int:
     logs = configure(settings.log)
     _bound_allocator(settings.server.cores or _core.usable_cores())
     try:
-        with ending_by_signal() as check_signals:
+        with ending_by_signal() as check_signals, ExitStack() as opened:
+            outlet = _open_outlet(settings)
             feature_log = _open_feature_log(settings)
-            try:
-                engine = _load(settings, feature_log)
-                try:
-                    check_signals()
-                    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                        runner.run(_serve(settings, reread, logs, engine, feature_log))
-                finally:
-                    engine.close()
-            finally:
-                if feature_log is not None:
-                    feature_log.close()
+            if feature_log is not None:
+                opened.callback(feature_log.close)
+            engine = _load(settings, feature_log)
+            opened.callback(engine.close)
+            check_signals()
+            traces = _start_tracing(settings, engine, outlet)
+            if traces is not None:
+                opened.callback(traces.close)
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_serve(settings, reread, logs, engine, feature_log, traces))
     finally:
         logs.close()
     return 0
@@ -104,6 +107,23 @@ def _open_feature_log(settings: Settings) -> "FeatureLog | None":
     )
 
 
+def _open_outlet(settings: Settings) -> "Outlet | None":
+    """The way out for spans; None where requests are not traced, and nothing is imported for it then."""
+    if not settings.tracing.enabled:
+        return None
+    from falaj.server.tracing.exporter import open_outlet
+
+    return open_outlet(settings.tracing)
+
+
+def _start_tracing(settings: Settings, engine: Engine, outlet: "Outlet | None") -> "TraceService | None":
+    if outlet is None:
+        return None
+    from falaj.server.tracing.service import TraceService
+
+    return TraceService(engine.runtime, settings.tracing, outlet)
+
+
 def _load(settings: Settings, feature_log: "FeatureLog | None") -> Engine:
     server = settings.server
     begin = time.monotonic()
@@ -127,6 +147,7 @@ async def _serve(
     logs: Logs,
     engine: Engine,
     feature_log: "FeatureLog | None",
+    traces: "TraceService | None",
 ) -> None:
     """Listen, say so, and serve until told to end; return when everything is closed."""
     loop = asyncio.get_running_loop()
@@ -140,17 +161,21 @@ async def _serve(
         engine,
         triton_compat=settings.server.compat == "triton",
         logs=logs.settings,
+        traces=None if traces is None else traces.settings,
         is_draining=draining.is_set,
         stuck_after=settings.server.stuck_after,
         may_change=settings.server.model_control == "explicit",
         features=features,
     )
     app = make_app(control, None)  # infer is answered natively
-    admin = make_admin_app(control, _metrics_page(engine, wire, settings, features, feature_log))
+    admin = make_admin_app(control, _metrics_page(engine, wire, settings, features, feature_log, traces))
     bridge = Bridge(wire, app, admin, GrpcMethods(control), logs.access)
     reloader = Reloader(settings, reread, logs, wire, engine)
     try:
         opened = open_listeners(wire, settings)
+        if traces is not None:
+            http, grpc = (int(opened.get(name, 0)) for name in ("http", "grpc"))
+            traces.describe(settings.server.host, http, grpc)
         signals = Signals(loop, reloader.ask)
         bridge.attach(loop)
         wire.start()
@@ -163,7 +188,7 @@ async def _serve(
     except BaseException:
         wire.close()
         raise
-    await _close(wire, engine, until, logs, feature_log)
+    await _close(wire, engine, until, logs, feature_log, traces)
     signals.ignore()
 
 
@@ -186,7 +211,12 @@ async def _drain(wire: _core.WireServer, signals: Signals, reloader: Reloader) -
 
 
 async def _close(
-    wire: _core.WireServer, engine: Engine, until: float, logs: Logs, feature_log: "FeatureLog | None"
+    wire: _core.WireServer,
+    engine: Engine,
+    until: float,
+    logs: Logs,
+    feature_log: "FeatureLog | None",
+    traces: "TraceService | None",
 ) -> None:
     """Close both, at most until then or for some seconds: a run that hangs keeps its thread for ever."""
 
@@ -202,6 +232,8 @@ async def _close(
         _log.error("a model did not end its run; the process ends without it", extra={"running": running})
         if feature_log is not None:
             feature_log.close()
+        if traces is not None:
+            traces.close()
         logs.close()
         os._exit(1)
     _log.info("the server has ended")
@@ -213,6 +245,7 @@ def _metrics_page(
     settings: Settings,
     features: FeatureService,
     feature_log: "FeatureLog | None",
+    traces: "TraceService | None",
 ) -> Callable[[str], tuple[bytes, str]]:
     """The page of metrics. Its library is loaded when somebody asks, not before the server is ready."""
     options = settings.metrics
@@ -229,6 +262,7 @@ def _metrics_page(
             features=features,
             feature_log=feature_log,
             audit=settings.features_dir() / "audit.json",
+            traces=traces,
         )
 
     return lambda accept: collector().render(accept)

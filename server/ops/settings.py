@@ -14,6 +14,7 @@ from falaj.server.ops.layers import Flag, resolve
 from falaj.server.ops.limits import Grpc, Http, Limits, wire_limits
 from falaj.server.ops.section import Bounds, Section
 from falaj.server.ops.tls import Tls
+from falaj.server.ops.tracing import Tracing
 
 _DAY = 86_400.0
 # Seconds between looks at the repository where model_control is "poll" and `watch` is not set.
@@ -216,6 +217,7 @@ class Settings(Section, frozen=True):
     log: Log = Log()
     metrics: Metrics = Metrics()
     features: Features = Features()
+    tracing: Tracing = Tracing()
 
     def online_store(self) -> str:
         """Return the URL of the online store."""
