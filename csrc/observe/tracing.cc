@@ -35,6 +35,11 @@ void Tracing::Put(Lane& lane, const TraceRecord& record) {
   if (lane.ring.size() == TraceRing::kRecords / 2) Wake();
 }
 
+TraceContext Tracing::Child(const TraceContext& parent) {
+  MutexLock lock(shared_mu_);
+  return {parent.trace_id, parent.span_id, shared_ids_.Span(), parent.sampled};
+}
+
 void Tracing::Record(const TraceRecord& record) {
   MutexLock lock(shared_mu_);
   if (shared_lane_ == nullptr) {
@@ -57,19 +62,24 @@ void Tracing::WaitForRecords(Nanos timeout) {
   woken_ = false;
 }
 
+// Lanes that nobody writes to any more, and of which all was taken.
+void Tracing::DropEnded() {
+  for (size_t i = lanes_.size(); i-- > 0;) {
+    const Lane& lane = *lanes_[i];
+    if (lanes_[i].use_count() > 1 || lane.ring.size() > 0) continue;
+    gone_.dropped += lane.dropped.Get();
+    gone_.recorded += lane.recorded.Get();
+    lanes_.erase(lanes_.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+}
+
 Tracing::Taken Tracing::Take(Nanos timeout, size_t most_bytes, std::string& spans) {
   MutexLock taking(taking_);
   if (timeout > Nanos(0)) WaitForRecords(timeout);
   std::vector<std::shared_ptr<Lane>> lanes;
   {
     MutexLock lock(mu_);
-    // What nobody writes to any more was looked at whole by then.
-    std::erase_if(lanes_, [&](const std::shared_ptr<Lane>& lane) {
-      if (lane.use_count() > 1 || lane->ring.size() > 0) return false;
-      gone_.recorded += lane->recorded.Get();
-      gone_.dropped += lane->dropped.Get();
-      return true;
-    });
+    DropEnded();
     lanes = lanes_;
     encoder_.Begin(server_);
   }

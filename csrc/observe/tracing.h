@@ -39,8 +39,11 @@ class Tracing {
 
   bool on() const { return on_.load(std::memory_order_relaxed); }
 
-  // Records from any thread: of what is no I/O thread's, such as the steps of pipelines. Dropped where full.
-  void Record(const TraceRecord& record) EXCLUDES(mu_);
+  // --- For what is no I/O thread's, such as the steps of a pipeline: from any thread.
+  // The context of a part of `parent`, which is sampled: the span of its record, and its requests' trace.
+  TraceContext Child(const TraceContext& parent) EXCLUDES(shared_mu_);
+  // Of that part; its times and status are set. Dropped where full.
+  void Record(const TraceRecord& record) EXCLUDES(shared_mu_, mu_);
 
   struct Taken {
     size_t requests = 0;
@@ -71,9 +74,10 @@ class Tracing {
   // Counted in full by `lane`'s writer; wakes the taker when half is full.
   void Put(Lane& lane, const TraceRecord& record) EXCLUDES(mu_);
   void WaitForRecords(Nanos timeout) EXCLUDES(mu_);
+  void DropEnded() REQUIRES(mu_);
 
-  std::atomic<bool> on_{false};           // published with rules_, which a reader of true may not see yet
-  std::atomic<uint64_t> generation_{0};   // of rules_; a Tracer that has read another reads them again
+  std::atomic<bool> on_{false};          // published with rules_, which a reader of true may not see yet
+  std::atomic<uint64_t> generation_{0};  // of rules_; a Tracer that has read another reads them again
 
   mutable Mutex taking_;  // before mu_
   RandomIds ids_ GUARDED_BY(taking_);
@@ -89,6 +93,7 @@ class Tracing {
 
   Mutex shared_mu_;  // of the lane of all other threads; a leaf but for mu_, which Put may take
   std::shared_ptr<Lane> shared_lane_ GUARDED_BY(shared_mu_);
+  RandomIds shared_ids_ GUARDED_BY(shared_mu_);
 };
 
 }  // namespace falaj

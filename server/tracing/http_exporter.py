@@ -4,12 +4,21 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+import requests
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
 from falaj.server.errors import ConfigError
 from falaj.server.ops.tracing import Tracing
 
 _PATH = "/v1/traces"
+
+
+class _Session(requests.Session):
+    """One whose authorities, once they were given, are not those of REQUESTS_CA_BUNDLE."""
+
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        chosen = self.verify if verify is None else verify
+        return super().merge_environment_settings(url, proxies, stream, chosen, cert)
 
 
 class HttpExporter:
@@ -21,6 +30,7 @@ class HttpExporter:
             certificate_file=settings.ca_file,
             headers=settings.header_pairs() or None,
             timeout=settings.timeout_seconds,
+            session=_Session(),
         )
         # Its way in takes spans of the SDK, and hands this their bytes.
         self._send: Callable[[bytes], Any] | None = getattr(

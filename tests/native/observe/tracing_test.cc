@@ -146,6 +146,10 @@ TEST(TracingTest, LosesNothingUncounted_WhenThreadsWriteAndOneTakes) {
   for (std::thread& thread : threads) thread.join();
   TraceRecord step{};
   step.kind = TraceKind::kStep;
+  step.context = tracing->Child({{1}, {2}, {3}, true});
+  EXPECT_EQ(step.context.trace_id[0], 1);
+  EXPECT_EQ(step.context.parent_id[0], 3);
+  EXPECT_TRUE(step.context.sampled);
   tracing->Record(step);
   done.store(true);
   tracing->Wake();
