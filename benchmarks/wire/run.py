@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.engine import machine
 from benchmarks.engine.report import Section
-from benchmarks.wire import conv, keyed, latency, million, small
+from benchmarks.wire import conv, keyed, latency, million, small, traced
 from benchmarks.wire.servers import Server, falaj_command, running, started, started_by
 from benchmarks.wire.setup import Wire, write_models
 
@@ -31,6 +31,7 @@ SECTIONS = {
     "million": million.measure,
     "latency": latency.measure,
     "keyed": keyed.measure,
+    "traced": traced.measure,
 }
 _QUICK = (0.3, 1)
 

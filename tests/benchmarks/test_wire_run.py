@@ -37,7 +37,10 @@ def test_report_is_written_when_run_quickly(programs: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--only", "http,htpp"], "--only: expected some of http,grpc,conv,million,latency,keyed, got htpp"),
+        (
+            ["--only", "http,htpp"],
+            "--only: expected some of http,grpc,conv,million,latency,keyed,traced, got htpp",
+        ),
         (["--rounds", "0"], "expected more than 0"),
         (["--programs", "nowhere"], "nowhere/wire_load: no such file"),
         (["--server-command", "false"], "server did not start, its first line is b''"),
