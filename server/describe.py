@@ -34,10 +34,13 @@ def _tensor(tensor: Tensor) -> dict[str, Any]:
 
 def statistics(loaded: LoadedVersion) -> dict[str, Any]:
     """Counters since it was loaded. `inference_stats` is as the protocol's statistics extension has it:
-    phases summed over the answered requests, each of which has the whole time of its batch. The times beside
+    phases summed over the answered requests, each of which has the whole time of its batch; those that a kept
+    answer was given to count as successes and in no phase of computing. The times beside
     it are sums over requests (queue_ns) or batches (the others), in nanoseconds."""
     raw = loaded.model.stats()
     ok = raw["requests_ok"]
+    # Counters move while they are read.
+    ran = max(0, ok - raw["cache_hits"])
     return {
         "name": loaded.name,
         "version": loaded.version,
@@ -47,10 +50,13 @@ def statistics(loaded: LoadedVersion) -> dict[str, Any]:
             "success": {"count": ok, "ns": raw["ok_request_ns"]},
             "fail": {"count": raw["requests_failed"], "ns": raw["failed_request_ns"]},
             "queue": {"count": ok, "ns": raw["ok_queue_ns"]},
-            "compute_input": {"count": ok, "ns": raw["ok_assemble_ns"]},
-            "compute_infer": {"count": ok, "ns": raw["ok_run_ns"]},
-            "compute_output": {"count": ok, "ns": raw["ok_deliver_ns"]},
+            "compute_input": {"count": ran, "ns": raw["ok_assemble_ns"]},
+            "compute_infer": {"count": ran, "ns": raw["ok_run_ns"]},
+            "compute_output": {"count": ran, "ns": raw["ok_deliver_ns"]},
+            "cache_hit": {"count": raw["cache_hits"], "ns": raw["cache_hit_ns"]},
+            "cache_miss": {"count": raw["cache_misses"], "ns": raw["cache_miss_ns"]},
         },
         "load_seconds": loaded.load_seconds,
+        "keeps_answers": loaded.config.cache is not None,
         **{key: raw[key] for key in sorted(raw)},
     }

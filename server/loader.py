@@ -91,6 +91,10 @@ def load_version(
     platform = "python" if path.suffix == ".py" else "onnxruntime_onnx"
     sequence = source.config.sequence
     if sequence is not None:
+        if source.config.cache is not None:
+            raise ConfigError(
+                f"{source.name}: `cache`: expected none beside [sequence]: its answers depend on it"
+            )
         choice = bound_choice(sequence, choice, backend, source.name)
         backend, found = keep_sequences(sequence, backend, choice, found, source.folder.parent, source.name)
     joined = _joined(source, backend, choice, features)
@@ -235,6 +239,11 @@ def _finish(
         tensor if choice.max_batch_size == 0 else tensor.with_shape((-1, *tensor.shape[1:]))
         for tensor in (*found.outputs, *looked_up)
     )
+    if config.cache is not None and looked_up:
+        raise ConfigError(
+            f"{source.name}: `cache`: expected none for a model that looks features up: its answers change "
+            "with the store, not only with its inputs"
+        )
     placement, notes = backend.placement, list(backend.fallbacks)
     if config.max_batch_size and not found.batchable and found.axis_size is not None:
         notes.append(f"max_batch_size is {config.max_batch_size}, but a trial says otherwise: {found.why}")
@@ -311,6 +320,8 @@ def _batcher_options(
         "run_on_submitter": config.run_on_submitter and not waits,
         "tells_members": config.sequence is not None or any(tensor.optional for tensor in outputs),
         "sequences": sequence_options(config.sequence, choice),
+        "cache_bytes": config.cache.max_bytes if config.cache else 0,
+        "cache_ttl": config.cache.ttl_ms / 1000 if config.cache and config.cache.ttl_ms else None,
         "needs_elements": platform != "python" and file_has_recurrent_layer(model_file(source)),
     }
 

@@ -37,6 +37,8 @@ _PROVIDERS = {
 }
 # Each level is a queue that is looked at for every batch.
 _LEVELS_MAX = 256
+# No answer is kept that takes more than an eighth; the smallest take some 500 bytes.
+_CACHE_MIN = 16 * 1024
 
 
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -186,6 +188,21 @@ class Warmup(_Table, frozen=True):
         require_int("count", self.count, 1)
 
 
+class CacheConfig(_Table, frozen=True):
+    """That answers are kept for requests that are equal. docs/cache.md tells which models it is for."""
+
+    max_bytes: int = 64 * 1024 * 1024
+    """Memory of kept answers and of their keys, for each version in service; what was used longest ago makes
+    room. Default: 64 MiB. Raise it while answers are evicted that would have been asked for again."""
+    ttl_ms: float | None = None
+    """Milliseconds after which an answer is not given any more. Default: none, until the version leaves.
+    Set it where the model depends on more than its inputs."""
+
+    def __post_init__(self) -> None:
+        require_int("max_bytes", self.max_bytes, _CACHE_MIN, INT64_MAX)
+        require_ms("ttl_ms", self.ttl_ms)
+
+
 class ModelConfig(_Table, frozen=True):
     """Everything that can be said about how a model is served. docs/model-config.md lists the keys."""
 
@@ -241,6 +258,9 @@ class ModelConfig(_Table, frozen=True):
     """Requests that are run at load, beside the smallest and the largest batch. Default: none."""
     sequence: SequenceConfig | None = None
     """How sequences are kept apart. Default: none are, each request stands for itself."""
+    cache: CacheConfig | None = None
+    """Keeps answers for requests with equal inputs. Default: none, every request is run. Set it where the
+    same inputs come again and the model answers them alike each time."""
     parameters: dict[str, str | int | float | bool] = {}
     """Values handed to a python model. Default: none."""
     python_class: str = "Model"

@@ -9,6 +9,7 @@ from google.protobuf import json_format, text_format
 
 from falaj.server.errors import ConfigError
 from falaj.server.model_config import (
+    CacheConfig,
     DataType,
     InputConfig,
     ModelConfig,
@@ -189,6 +190,7 @@ def _convert(proto: Any, warnings: list[str]) -> ModelConfig:
             versions=_versions(proto.version_policy),
             warmup=warmups,
             sequence=read_sequences(proto),
+            cache=CacheConfig() if proto.response_cache.enable else None,
             **_queue(proto.dynamic_batching, warnings),
             **_backend_settings(proto, backend, others, warnings),
         )

@@ -52,6 +52,7 @@ MAPPED = frozenset(
         "sequence_batching.state.initial_state",
         "sequence_batching.oldest.max_candidate_sequences",
         "optimization.graph",
+        "response_cache",
         "optimization.execution_accelerators",
     }
 )
@@ -88,7 +89,6 @@ IGNORED: dict[str, str] = {
     "cc_model_filenames": "default_model_filename is used on every device",
     "metric_tags": "Falaj's metrics carry the labels model and version",
     "model_metrics": "Falaj chooses the bins of its histograms itself",
-    "response_cache.enable": "Falaj caches no responses, every request is run",
 }
 
 # Serving without would give other answers than were asked for, or none.

@@ -121,15 +121,29 @@ Status Batcher::Admit(Request& request) {
     ++admission_.refused_deadline;
     return DeadlineExceeded(Name() + ": the deadline had passed when the request arrived");
   }
+  // Of a model with a cache only those wait for a run that are not answered without: see QueueOrJoin.
+  if (!caches()) FALAJ_RETURN_IF_ERROR(AdmitToQueue(request));
+  ++inflight_;
+  request.admitted_ = true;
+  return Status::Ok();
+}
+
+Status Batcher::CheckRoom(const Request& request) {
+  const int64_t most = options_.levels[request.level_].max_requests;
   const auto waiting = static_cast<int64_t>(queue_.LevelSize(request.level_));
   // A request of more rows than the whole queue may have is let in when nothing waits.
   const bool fits = admitted_rows_ == 0 || admitted_rows_ + request.rows_ <= options_.max_queue_rows;
-  if (!fits || (policy.max_requests > 0 && waiting >= policy.max_requests)) {
+  if (!fits || (most > 0 && waiting >= most)) {
     ++admission_.refused_full;
     return Unavailable(Name() + ": the queue is full (" + std::to_string(admitted_rows_) + " of " +
                        std::to_string(options_.max_queue_rows) + " rows, " + std::to_string(waiting) +
-                       " requests at priority " + std::to_string(level) + ")");
+                       " requests at priority " + std::to_string(request.level_ + 1) + ")");
   }
+  return Status::Ok();
+}
+
+Status Batcher::AdmitToQueue(Request& request) {
+  FALAJ_RETURN_IF_ERROR(CheckRoom(request));
   const int64_t ahead = queue_.RowsUpTo(request.level_);
   // A model with an instance to spare is always tried: it costs nobody, and a cost learned in a bad moment
   // corrects itself. So is one whose run should have ended: it may be delivering to the one who now asks.
@@ -160,8 +174,6 @@ Status Batcher::Admit(Request& request) {
   }
   if (book_) FALAJ_RETURN_IF_ERROR(JoinSequence(request));
   admitted_rows_ += request.rows_;
-  ++inflight_;
-  request.admitted_ = true;
   return Status::Ok();
 }
 

@@ -1,4 +1,5 @@
-// The running part of Batcher: queueing and batches. admission.cc is before it, delivery.cc after it.
+// The running part of Batcher: queueing and batches. admission.cc and
+// caching.cc are before it, delivery.cc after it.
 #include "batch/batcher.h"
 
 #include <algorithm>
@@ -77,7 +78,9 @@ Batcher::Batcher(BatcherOptions options, std::unique_ptr<Backend> backend, SlabL
       slabs_(std::move(layout), LimitsOf(options_.instances)),
       backend_(std::move(backend)),
       queue_(options_.levels.size()),
-      book_(options_.sequences ? std::make_unique<SequenceBook>(*options_.sequences) : nullptr) {
+      book_(options_.sequences ? std::make_unique<SequenceBook>(*options_.sequences) : nullptr),
+      cache_(options_.cache),
+      kept_counters_(caches() ? std::make_unique<InstanceCounters>() : nullptr) {
   view_.reserve(RequestQueue::kWindow);
   view_requests_.reserve(RequestQueue::kWindow);
   picks_.reserve(RequestQueue::kWindow);
@@ -150,6 +153,7 @@ void Batcher::Recycle(Request* request) {
   request->priority = 0;
   request->deadline = TimePoint::max();
   request->admitted_ = false;
+  request->keyed_ = false;
   request->promised_ = Nanos(0);
   request->inputs_.clear();
   request->outputs_.clear();
@@ -168,7 +172,7 @@ void Batcher::Recycle(Request* request) {
   MutexLock lock(mu_);
   if (abandoned) {
     if (left) LeaveSequence(*left, SequenceBook::Left::kUnqueued);
-    admitted_rows_ -= rows;
+    if (!caches()) admitted_rows_ -= rows;
     FinishInflight(1);
   }
   if (free_requests_.size() >= kKeepRequests) return;
@@ -177,18 +181,26 @@ void Batcher::Recycle(Request* request) {
   free_requests_.push_back(owned.release());
 }
 
-void Batcher::Queue(Request* request, Deadline deadline) {
+void Batcher::Pend(Request* request, Deadline deadline) {
   request->Ref();
   request->state_.store(Request::State::kPending, std::memory_order_release);
+  if (deadline == Deadline::kByTimer && request->deadline != TimePoint::max()) timer_->Add(request);
+}
+
+void Batcher::Queue(Request* request, Deadline deadline) {
   if (request->live_ == nullptr || book_->TakesTurn(*request->live_, request)) {
     queue_.PushBack(request);
   } else {
     request->waits_for_turn_ = true;
   }
-  if (deadline == Deadline::kByTimer && request->deadline != TimePoint::max()) timer_->Add(request);
+  Pend(request, deadline);
 }
 
 void Batcher::Enqueue(Request* request, Deadline deadline) {
+  if (caches()) {
+    QueueUnlessKept(request, deadline);
+    return;
+  }
   MutexLock lock(mu_);
   Queue(request, deadline);
 }
@@ -204,6 +216,10 @@ void Batcher::Flush(RunHere run_here) {
 }
 
 void Batcher::Submit(Request* request, Deadline deadline, RunHere run_here) {
+  if (caches()) {
+    if (QueueUnlessKept(request, deadline)) Flush(run_here);
+    return;
+  }
   Lane* lane = nullptr;
   {
     MutexLock lock(mu_);
@@ -312,6 +328,7 @@ Batcher::Lane* Batcher::TakeBatch(std::vector<Lane*>& idle, bool only_if_short) 
 
 void Batcher::RunLane(Lane& lane) {
   lane.answered.clear();
+  lane.dropped.clear();
   lane.learned_rows = -1;
   lane.kept = lane.broken = 0;
   lane.succeeded = lane.rows = 0;
@@ -378,10 +395,19 @@ bool Batcher::Drain(TimePoint until) {
 
 void Batcher::Close() {
   std::vector<Request*> queued;
+  ResponseCache::Dropped kept;  // freed without the lock
   {
     MutexLock lock(mu_);
     if (closed_) return;
     closed_ = true;
+    cache_.Clear(kept);
+    while (Flight* const flight = flights_.Any()) {
+      while (Request* const waiting = flights_.TakeFirst(*flight)) {
+        queued.push_back(waiting);
+        admitted_rows_ -= waiting->rows_;
+      }
+      flights_.End(*flight);
+    }
     while (!queue_.empty()) {
       queue_.View(RequestQueue::kWindow, view_, view_requests_);
       for (Request* request : view_requests_) {

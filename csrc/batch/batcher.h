@@ -13,8 +13,10 @@
 #include "batch/cost_curve.h"
 #include "batch/deadline_timer.h"
 #include "batch/executor_pool.h"
+#include "batch/flight_book.h"
 #include "batch/request.h"
 #include "batch/request_queue.h"
+#include "batch/response_cache.h"
 #include "batch/slab.h"
 #include "core/clock.h"
 #include "observe/model_stats.h"
@@ -33,6 +35,9 @@ namespace falaj {
 // 5. Withdrawing a request (cancel, deadline) changes nothing for the others of its batch.
 // 6. An idle instance takes what waits; nothing is delayed in the hope of more.
 // 7. Of one sequence of a stateful model at most one request is queued or running; see SequenceBook.
+// 8. Of a model with a cache, equal requests share a run: while one is queued or runs, the others wait for
+// its
+//    answer (FlightBook); what is withdrawn or fails leaves the run to the next of them.
 // After warm-up the path of a request whose rows fit a slab allocates no memory.
 // Lock order: mu_, then the mutexes of pool, timer and slabs. No lock is held while a batch runs, while a
 // sink is called, or while memory is copied.
@@ -47,7 +52,8 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   const BatcherOptions& options() const { return options_; }
   const ModelSignature& signature() const { return options_.signature; }
   std::string Placement() const { return placement_; }
-  std::string Name() const;                                    // for messages: "model 'm' version 3"
+  std::string Name() const;  // for messages: "model 'm' version 3"
+  bool caches() const { return options_.cache.max_bytes > 0; }
   size_t required_inputs() const { return required_inputs_; }  // those before the optional ones
 
   // --- Submitting. All calls for one request come from one thread at a time.
@@ -71,7 +77,8 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
     kByTimer,      // the timer ends the request
     kBySubmitter,  // the submitter waits with a timeout of its own and calls Expire
   };
-  // Queues an admitted, filled request. Takes a reference. Wakes nobody: Flush follows.
+  // Queues an admitted, filled request. Takes a reference. Wakes nobody: Flush follows. Of a model with a
+  // cache it may be delivered before this returns, with a kept answer or because there is no room for it.
   void Enqueue(Request* request, Deadline deadline = Deadline::kByTimer) EXCLUDES(mu_);
 
   enum class RunHere {
@@ -130,6 +137,7 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
     std::vector<Request*> answered;  // of members: those this batch delivers
     std::vector<Request*> delivery;
     std::vector<std::shared_ptr<LiveSequence>> sequences;  // of members
+    std::vector<Request*> dropped;                         // withdrawn before this batch could answer them
     BatchAssembly assembly;
     bool on_submitter = false;
     TimePoint started{};
@@ -155,12 +163,15 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   // admission.cc
   Status CheckShapes(Request& request, std::span<const Shape> shapes) const;
   Status Admit(Request& request) REQUIRES(mu_);
+  Status CheckRoom(const Request& request) REQUIRES(mu_);
+  Status AdmitToQueue(Request& request) REQUIRES(mu_);
   Status CountInvalid(Status status) EXCLUDES(mu_);
   Status Place(Request& request, std::span<const Shape> shapes, size_t payload_bytes) EXCLUDES(mu_);
   Nanos UntilInstance(TimePoint now, int64_t nth) const REQUIRES(mu_);
 
   // batcher.cc
   Lane* TakeBatch(std::vector<Lane*>& idle, bool only_if_short) REQUIRES(mu_);
+  void Pend(Request* request, Deadline deadline) REQUIRES(mu_);
   void Queue(Request* request, Deadline deadline) REQUIRES(mu_);
   Lane* TakeOnSubmitter(RunHere run_here) REQUIRES(mu_);
   Lane* TakeAsGuest() REQUIRES(mu_);
@@ -179,6 +190,17 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   void LeaveSequence(LiveSequence& sequence, SequenceBook::Left left) REQUIRES(mu_);
   void LeaveSequences(Lane& lane) EXCLUDES(mu_);
   void EndIdleSequences() EXCLUDES(mu_);  // on sequence_thread_
+  // caching.cc
+  bool QueueUnlessKept(Request* request, Deadline deadline) EXCLUDES(mu_);
+  Status QueueOrJoin(Request* request, const std::optional<Digest>& digest, Deadline deadline) REQUIRES(mu_);
+  void TakeBackRows(const Request& request) REQUIRES(mu_);
+  void DeliverAtOnce(Request* request, Status status, TimePoint now);
+  bool LeaveFlight(Request* request, bool was_queued) REQUIRES(mu_);
+  void PassOn(Flight& flight) REQUIRES(mu_);
+  void FailFlight(Flight& flight) REQUIRES(mu_);
+  Request* TakeWaiting(Lane& lane, Flight& flight) REQUIRES(mu_);
+  Request* Successor(Lane& lane, Request* withdrawn, bool succeeded) EXCLUDES(mu_);
+  void FinishFlight(Lane& lane, Request& leader, TimePoint now) EXCLUDES(mu_);
 
   // delivery.cc
   void Answer(Lane& lane, std::span<Request* const> members, const Status& status);
@@ -228,8 +250,13 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   int64_t inflight_ GUARDED_BY(mu_) = 0;       // admitted, not yet delivered
   int offered_ GUARDED_BY(mu_) = 0;            // batches offered to the pool and not yet begun
   bool closed_ GUARDED_BY(mu_) = false;
-  std::vector<Request*> free_requests_ GUARDED_BY(mu_);  // owned here
-  size_t pooled_bytes_ GUARDED_BY(mu_) = 0;              // own memory of free_requests_
+  ResponseCache cache_ GUARDED_BY(mu_);
+  FlightBook flights_ GUARDED_BY(mu_);
+  CacheCounters cached_ GUARDED_BY(mu_);
+  const std::unique_ptr<InstanceCounters> kept_counters_;  // of answers that were kept; written under mu_
+  TimePoint last_kept_ GUARDED_BY(mu_){};                  // one of them was given
+  std::vector<Request*> free_requests_ GUARDED_BY(mu_);    // owned here
+  size_t pooled_bytes_ GUARDED_BY(mu_) = 0;                // own memory of free_requests_
   std::vector<Waiting> view_ GUARDED_BY(mu_);
   std::vector<Request*> view_requests_ GUARDED_BY(mu_);
   std::vector<uint32_t> picks_ GUARDED_BY(mu_);

@@ -37,6 +37,12 @@ struct OutputPlan {
   int like_input = -1;  // public input whose pad_axis gives the length
 };
 
+// What is kept of the answers of one version.
+struct CacheOptions {
+  size_t max_bytes = 0;  // of answers and all that is kept with them; 0: none is
+  Nanos ttl{0};          // after which an answer is too old to be given; 0: never
+};
+
 struct BatcherOptions {
   std::string model;
   int64_t version = 1;
@@ -57,7 +63,8 @@ struct BatcherOptions {
   bool tells_members = false;   // the backend looks at the requests of a batch one by one, see BatchMember
   bool needs_elements = false;  // an input without elements would end the process: such requests are refused
   std::optional<SequenceOptions> sequences;  // of a stateful model
-  Nanos short_work{50'000};                  // a hand-over to another thread costs about this much
+  CacheOptions cache{};      // not with tells_members: what those answer does not only depend on inputs
+  Nanos short_work{50'000};  // a hand-over to another thread costs about this much
 };
 
 }  // namespace falaj

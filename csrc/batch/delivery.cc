@@ -23,9 +23,9 @@ void Batcher::Answer(Lane& lane, std::span<Request* const> members, const Status
   uint64_t succeeded = 0, failed = 0, request_ns = 0, queue_ns = 0;
   for (size_t i = 0; i < members.size(); ++i) {
     Request* request = members[i];
-    if (!request->Claim()) {  // withdrawn meanwhile: its rows were run for nobody
-      request->Unref();
-      continue;
+    if (!request->Claim()) {  // withdrawn meanwhile: its rows were run for nobody, unless others wait for it
+      request = Successor(lane, request, status.ok());
+      if (request == nullptr) continue;
     }
     request->status_ = status.ok() ? lane.assembly.Extract(i, *request) : status;
     if (!request->status_.ok()) request->outputs_.clear();
@@ -49,8 +49,11 @@ void Batcher::Answer(Lane& lane, std::span<Request* const> members, const Status
     }
     if (request->promised_ > Nanos(0))
       ++(now - request->arrived <= request->promised_ ? lane.kept : lane.broken);
+    if (request->keyed_) FinishFlight(lane, *request, now);
     lane.answered.push_back(request);
   }
+  for (Request* const dropped : lane.dropped) dropped->Unref();
+  lane.dropped.clear();
   lane.succeeded += succeeded;
   counters.requests_ok.Add(succeeded);
   if (succeeded > 0) lane.last_answer.Set(static_cast<uint64_t>(now.time_since_epoch().count()));
@@ -121,6 +124,7 @@ void Batcher::Withdraw(Request* request, Status status, uint64_t AdmissionCounte
       OfferMore();
     }
     was_queued = was_queued || waited;
+    if (request->flight_ != nullptr) was_queued = LeaveFlight(request, was_queued);
   }
   timer_->Remove(request);
   request->status_ = std::move(status);

@@ -18,6 +18,7 @@ namespace falaj {
 
 class Batcher;
 class Request;
+struct Flight;
 struct LiveSequence;
 
 // Where answers go. One sink serves many requests; it is called from whichever thread finished them
@@ -67,6 +68,7 @@ class Request : public RefCounted<Request> {
   friend class Batcher;
   friend class BatchAssembly;
   friend class DeadlineTimer;
+  friend class FlightBook;
   friend class RequestQueue;
 
   enum class State : uint8_t { kPreparing, kPending, kFinished };
@@ -86,15 +88,16 @@ class Request : public RefCounted<Request> {
   uint64_t signature_ = 0;
   size_t level_ = 0;
   Nanos promised_{0};      // time within which admission expected the answer, where slo_ms asks for that
-  bool admitted_ = false;  // counted in the queue's rows
+  bool admitted_ = false;  // counted as in flight; of a model without a cache, in the queue's rows too
+  bool keyed_ = false;     // its answer may be kept and shared; written before it is queued
   std::vector<TensorView> inputs_;
   std::vector<TensorView> outputs_;
   RefPtr<Slab> slab_;  // inputs until the batch ran, then outputs
   int64_t slab_row_ = -1;
   Buffer own_;  // inputs that live in no slab
   std::byte* payload_ = nullptr;
-  std::shared_ptr<void> keep_alive_;                // of attached memory
-  std::vector<std::shared_ptr<void>> own_outputs_;  // outputs cut out of padding
+  std::shared_ptr<void> keep_alive_;                      // of attached memory
+  std::vector<std::shared_ptr<const void>> own_outputs_;  // outputs cut out of padding, or kept
   std::shared_ptr<LiveSequence> live_;  // its sequence, of a stateful model; from its admission on
   Status status_;
   bool features_stale_ = false;
@@ -105,6 +108,7 @@ class Request : public RefCounted<Request> {
   // Guarded by the batcher's mutex.
   bool queued_ = false;
   bool waits_for_turn_ = false;  // in its sequence
+  Flight* flight_ = nullptr;     // that it leads or waits for
   Request* prev_ = nullptr;
   Request* next_ = nullptr;
 

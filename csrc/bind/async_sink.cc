@@ -49,7 +49,7 @@ uint64_t AsyncSink::SubmitFuture(const std::string& model, const py::dict& input
   const uint64_t tag = next_tag_++;
   Pending pending;
   const Prepared prepared = Prepare(*core_.shared(), model, inputs, options, convert_, events_, tag);
-  prepared.lease->Enqueue(prepared.request.get());
+  EnqueuePrepared(prepared, Batcher::Deadline::kByTimer);
   pending.request = prepared.request;
   pending.future = future;
   pending.outputs = options.outputs;

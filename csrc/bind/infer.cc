@@ -228,6 +228,12 @@ Prepared Prepare(RuntimeCore& core, const std::string& model, const py::dict& in
   return {std::move(lease), std::move(request)};
 }
 
+void EnqueuePrepared(const Prepared& prepared, Batcher::Deadline deadline) {
+  std::optional<GilRelease> release;
+  if (prepared.lease->caches()) release.emplace();
+  prepared.lease->Enqueue(prepared.request.get(), deadline);
+}
+
 py::object ToAnswer(const Request& request, const py::object& outputs, const py::object& out) {
   ThrowIfError(request.status());
   const Batcher& batcher = request.batcher();
@@ -335,7 +341,7 @@ py::list Runtime::InferMany(const std::string& model, const py::sequence& reques
       try {
         const Prepared prepared =
             Prepare(*core, model, DictAt(requests, next), options, convert_, Borrow(waiter), 0);
-        prepared.lease->Enqueue(prepared.request.get(), Batcher::Deadline::kBySubmitter);
+        EnqueuePrepared(prepared, Batcher::Deadline::kBySubmitter);
         window.requests.push_back(prepared.request);
         const Request& request = *prepared.request;
         rows += std::max<int64_t>(1, request.rows());

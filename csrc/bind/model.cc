@@ -3,6 +3,7 @@
 #include <malloc.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <map>
 
 #include "backend/ort_backend.h"
@@ -91,6 +92,9 @@ BatcherOptions ReadOptions(const py::dict& from) {
     const auto row = from["sequences"].cast<py::tuple>();
     options.sequences = {row[0].cast<size_t>(), row[1].cast<size_t>(), Seconds(row[2].cast<double>())};
   }
+  options.cache.max_bytes = from["cache_bytes"].cast<size_t>();
+  // However short it is, it is one.
+  if (const auto ttl = OptionalSeconds(from["cache_ttl"])) options.cache.ttl = std::max(Nanos(1), *ttl);
   return options;
 }
 
@@ -311,7 +315,12 @@ py::dict PyModel::Stats() const {
       "batch_rows_histogram"_a = HistogramOf(stats.batch_rows), "batch_sizes"_a = SizesOf(stats.batch_sizes),
       "since_answer_ns"_a = stats.since_answer_ns, "sequences_live"_a = stats.sequences.live,
       "sequences_in_line"_a = stats.sequences.in_line, "sequences_begun"_a = stats.sequences.begun,
-      "sequences_ended_idle"_a = stats.sequences.ended_idle, "sequences_refused"_a = stats.sequences.refused);
+      "sequences_ended_idle"_a = stats.sequences.ended_idle, "sequences_refused"_a = stats.sequences.refused,
+      "cache_hits"_a = stats.cache.hits, "cache_joined"_a = stats.cache.joined,
+      "cache_misses"_a = stats.cache.misses, "cache_skipped"_a = stats.cache.skipped,
+      "cache_evicted"_a = stats.cache.evicted, "cache_outdated"_a = stats.cache.outdated,
+      "cache_hit_ns"_a = stats.cache.hit_ns, "cache_miss_ns"_a = stats.cache.miss_ns,
+      "cache_entries"_a = stats.cache.entries, "cache_bytes"_a = stats.cache.bytes);
 }
 
 void BindModel(py::module_& module) {

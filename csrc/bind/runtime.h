@@ -71,6 +71,10 @@ Prepared Prepare(RuntimeCore& core, const std::string& model, const py::dict& in
                  const InferOptions& options, const py::object& convert, std::shared_ptr<CompletionSink> sink,
                  uint64_t tag);
 
+// Queues it. A model with a cache takes a digest of the inputs, for which others need not wait: the GIL is
+// released meanwhile. REQUIRES: the GIL
+void EnqueuePrepared(const Prepared& prepared, Batcher::Deadline deadline);
+
 // The answer of a delivered request as a dict of arrays, or throws its failure. REQUIRES: the GIL
 py::object ToAnswer(const Request& request, const py::object& outputs, const py::object& out);
 

@@ -49,6 +49,19 @@ struct SequenceCounters {
   uint64_t refused = 0;     // starts beyond max_sequences
 };
 
+// Of a model that keeps answers. Guarded by the batcher's mutex.
+struct CacheCounters {
+  uint64_t hits = 0;      // answered without a run of their own: by what was kept, or by another's run
+  uint64_t joined = 0;    // waited for the run of an equal request
+  uint64_t misses = 0;    // had to be run
+  uint64_t skipped = 0;   // run without being looked up: too large to be worth it
+  uint64_t evicted = 0;   // answers dropped to make room
+  uint64_t outdated = 0;  // answers dropped because they were too old
+  uint64_t hit_ns = 0;    // looking up, summed over hits
+  uint64_t miss_ns = 0;   // looking up and keeping the answer, summed over misses
+  uint64_t entries = 0, bytes = 0;
+};
+
 // The sum over instances, and a moment's state.
 struct ModelStats {
   uint64_t requests_ok = 0, requests_failed = 0, rows = 0, batches = 0, on_submitter = 0;
@@ -59,6 +72,7 @@ struct ModelStats {
   uint64_t request_ns = 0;  // the sum of `request`'s values: arrival to answer, without handing it out
   std::array<uint64_t, Histogram::kBins> request{}, queue{}, run{}, batch_rows{};
   AdmissionCounters admission;
+  CacheCounters cache;
   int64_t waiting_rows = 0;
   uint64_t waiting_requests = 0, inflight_requests = 0;
   uint64_t oldest_batch_ns = 0;  // how long the batch that runs longest has been running; 0: none runs

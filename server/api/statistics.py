@@ -8,7 +8,9 @@ _FAILURES = (
     "requests_failed", "refused_full", "refused_deadline", "refused_slo", "refused_invalid", "expired",
     "cancelled", "unloaded",
 )  # fmt: skip
-_PHASES = ("success", "queue", "compute_input", "compute_infer", "compute_output")
+_PHASES = (
+    "success", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit", "cache_miss",
+)  # fmt: skip
 
 
 def version_statistics(row: dict[str, Any]) -> dict[str, Any]:
@@ -16,17 +18,17 @@ def version_statistics(row: dict[str, Any]) -> dict[str, Any]:
     phases = {phase: dict(row["inference_stats"][phase]) for phase in _PHASES}
     # Those that were refused took no time worth counting.
     fail = {"count": sum(row[key] for key in _FAILURES), "ns": row["inference_stats"]["fail"]["ns"]}
-    none = {"count": 0, "ns": 0}
+    memory = row["model_bytes"] + row["buffer_bytes"] + row["cache_bytes"]
     return {
         "name": row["name"],
         "version": str(row["version"]),
         "last_inference": _last_inference_ms(row["since_answer_ns"]),
         "inference_count": row["inference_count"],
         "execution_count": row["execution_count"],
-        "inference_stats": {**phases, "fail": fail, "cache_hit": dict(none), "cache_miss": dict(none)},
+        "inference_stats": {**phases, "fail": fail},
         "response_stats": {},  # only for models with many answers to one request
         "batch_stats": [_batch(*size) for size in row["batch_sizes"]],
-        "memory_usage": [{"type": "CPU", "id": 0, "byte_size": row["model_bytes"] + row["buffer_bytes"]}],
+        "memory_usage": [{"type": "CPU", "id": 0, "byte_size": memory}],
     }
 
 

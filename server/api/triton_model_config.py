@@ -2,9 +2,9 @@
 
 It says what the model does, not what was asked for: the choices that were made at load stand where a file
 may say `auto`. What Triton has no field for stands among the parameters, under `falaj.` and the key of
-model.toml, so that loading a model with this very configuration changes nothing. Two things have no form in
-Triton's message and are left out: padding (`pad_axis`, `mask`, `unpad_axis`), and the types of a Python
-model's parameters, which are all text here.
+model.toml, so that loading a model with this very configuration changes nothing. Three things have no form in
+Triton's message and are left out: padding (`pad_axis`, `mask`, `unpad_axis`), the types of a Python
+model's parameters, which are all text here, and how much a response cache keeps and for how long.
 """
 
 from typing import Any
@@ -44,6 +44,8 @@ def triton_model_config(loaded: LoadedVersion) -> dict[str, Any]:
         "parameters": {key: {"string_value": text} for key, text in _parameters(loaded).items()},
         "model_warmup": [_warmup(warmup, loaded) for warmup in config.warmup],
     }
+    if config.cache is not None:
+        answer["response_cache"] = {"enable": True}
     batching = _dynamic_batching(config)
     if config.sequence is not None:
         answer["sequence_batching"] = sequence_batching(config.sequence)

@@ -49,6 +49,35 @@ _COUNTERS: tuple[tuple[str, str, Callable[[Row], float]], ...] = (
         lambda row: row["ok_deliver_ns"] // 1000,
     ),
 )
+# Of the versions that keep answers; the first four as Triton's dashboards know them.
+_CACHE: tuple[tuple[str, str, Callable[[Row], float]], ...] = (
+    (
+        "nv_cache_num_hits_per_model",
+        "Requests answered without a run of their own",
+        lambda row: row["cache_hits"],
+    ),
+    ("nv_cache_num_misses_per_model", "Requests looked up and run", lambda row: row["cache_misses"]),
+    (
+        "nv_cache_hit_duration_per_model",
+        "Microseconds of looking up, summed over hits",
+        lambda row: row["cache_hit_ns"] // 1000,
+    ),
+    (
+        "nv_cache_miss_duration_per_model",
+        "Microseconds of looking up and of keeping answers, summed over misses",
+        lambda row: row["cache_miss_ns"] // 1000,
+    ),
+)
+_CACHE_COUNTERS: tuple[tuple[str, str, str], ...] = (
+    ("falaj_cache_joined", "Requests that waited for the run of an equal one", "cache_joined"),
+    ("falaj_cache_skipped", "Requests too large to be looked up", "cache_skipped"),
+    ("falaj_cache_evicted", "Answers dropped to make room", "cache_evicted"),
+    ("falaj_cache_outdated", "Answers dropped because they were too old", "cache_outdated"),
+)
+_CACHE_GAUGES: tuple[tuple[str, str, Callable[[Row], float]], ...] = (
+    ("falaj_cache_bytes", "Memory of kept answers", lambda row: row["cache_bytes"]),
+    ("falaj_cache_entries", "Answers that are kept", lambda row: row["cache_entries"]),
+)
 _REASONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("REJECTED", ("refused_full", "refused_deadline", "refused_slo", "expired")),
     ("CANCELED", ("cancelled",)),
@@ -118,8 +147,21 @@ def model_metrics(rows: Sequence[Row], *, histograms: bool) -> Iterable[Metric]:
         for row in rows:
             own.add_metric(_labels(row), row[key])
         yield own
+    yield from _cache_metrics([row for row in rows if row["keeps_answers"]])
     if histograms:
         yield from _histograms(rows)
+
+
+def _cache_metrics(rows: Sequence[Row]) -> Iterable[Metric]:
+    for name, text, value in _CACHE:
+        yield _family(UnknownMetricFamily(name, text, labels=_LABELS), rows, value)
+    for name, text, key in _CACHE_COUNTERS:
+        counter = CounterMetricFamily(name, text, labels=_LABELS)
+        for row in rows:
+            counter.add_metric(_labels(row), row[key])
+        yield counter
+    for name, text, value in _CACHE_GAUGES:
+        yield _family(GaugeMetricFamily(name, text, labels=_LABELS), rows, value)
 
 
 def _histograms(rows: Sequence[Row]) -> Iterable[Metric]:

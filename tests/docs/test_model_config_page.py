@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from falaj.server.model_config import (
+    CacheConfig,
     InputConfig,
     ModelConfig,
     OutputConfig,
@@ -57,6 +58,7 @@ def test_page_shows_every_key_when_the_full_example_is_read() -> None:
     "struct",
     [
         ModelConfig,
+        CacheConfig,
         InputConfig,
         OutputConfig,
         Provider,

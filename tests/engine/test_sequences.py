@@ -296,6 +296,7 @@ def test_unload_does_not_wait_for_sequences_when_they_are_idle(tmp_path: Path) -
         ("max_sequences = 0\n", "", "max_sequences"),
         ("idle_timeout_ms = 0\n", "", "idle_timeout_ms"),
         ("max_batch_size = 8\n", "", "max_batch_size"),
+        ("", "[cache]\n", r"`cache`: expected none beside \[sequence\]"),
     ],
 )
 def test_model_is_not_loaded_when_its_sequences_do_not_fit(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from falaj.server.errors import ConfigError
 from falaj.server.model_config import (
+    CacheConfig,
     DataType,
     InputConfig,
     ModelConfig,
@@ -126,6 +127,7 @@ def _configs(draw: st.DrawFn) -> ModelConfig:
         session=draw(st.dictionaries(_text, _text, max_size=2)),
         versions=draw(versions),
         warmup=tuple(draw(st.lists(warmups, max_size=2))),
+        cache=draw(st.none() | st.builds(CacheConfig, st.integers(2**14, _INT64), _ms)),
         parameters=draw(st.dictionaries(_text, values, max_size=3)),
         python_class=draw(st.sampled_from(["Model", "Fraud"])),
     )
@@ -188,7 +190,7 @@ def test_apply_overrides_returns_file_values_when_each_scalar_is_given_as_text(c
     changed = {
         name: "none" if value is None else str(value)
         for name, value in ((name, getattr(config, name)) for name in config.__struct_fields__)
-        if value is None or isinstance(value, str | int | float)
+        if name != "cache" and (value is None or isinstance(value, str | int | float))
     }
     tables = {name: getattr(config, name) for name in config.__struct_fields__ if name not in changed}
     loose = ModelConfig(**{**tables, "priority_levels": config.priority_levels, "max_batch_size": None})

@@ -55,7 +55,6 @@ def test_parse_refuses_field_when_answers_would_differ(text: str, key: str) -> N
         ("dynamic_batching { preserve_ordering: true }", "dynamic_batching.preserve_ordering"),
         (_X + "optional: true }", "input[0].optional"),
         (_X + "format: FORMAT_NCHW }", "input[0].format"),
-        ("response_cache { enable: true }", "response_cache.enable"),
         ('metric_tags { key: "a" value: "b" }', "metric_tags"),
         ('cc_model_filenames { key: "8.0" value: "a.onnx" }', "cc_model_filenames"),
         ("instance_group { count: 1 host_policy: 'a' }", "instance_group[0].host_policy"),
