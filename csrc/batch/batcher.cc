@@ -78,9 +78,9 @@ Batcher::Batcher(BatcherOptions options, std::unique_ptr<Backend> backend, SlabL
       slabs_(std::move(layout), LimitsOf(options_.instances)),
       backend_(std::move(backend)),
       queue_(options_.levels.size()),
-      book_(options_.sequences ? std::make_unique<SequenceBook>(*options_.sequences) : nullptr),
       cache_(options_.cache),
-      kept_counters_(caches() ? std::make_unique<InstanceCounters>() : nullptr) {
+      kept_counters_(caches() ? std::make_unique<InstanceCounters>() : nullptr),
+      book_(options_.sequences ? std::make_unique<SequenceBook>(*options_.sequences) : nullptr) {
   view_.reserve(RequestQueue::kWindow);
   view_requests_.reserve(RequestQueue::kWindow);
   picks_.reserve(RequestQueue::kWindow);

@@ -212,7 +212,7 @@ def test_waiting_sequence_meets_its_deadline_when_no_slot_gets_free(tmp_path: Pa
 
 
 def test_sequence_finishes_on_the_version_that_began_it_when_another_comes(tmp_path: Path) -> None:
-    folder = add_sum(tmp_path)
+    folder = add_sum(tmp_path, sequence="idle_timeout_ms = 600000")
     with falaj.Engine(tmp_path, cores=1, strict=True) as engine:
         _ask(engine, "sum", 1, 1, sequence_start=True)
         model = onnx.load(folder / "1" / "model.onnx")
@@ -233,7 +233,7 @@ def test_sequence_finishes_on_the_version_that_began_it_when_another_comes(tmp_p
 
 
 def test_no_sequence_is_lost_when_its_model_is_reloaded_again_and_again(tmp_path: Path) -> None:
-    add_sum(tmp_path)
+    add_sum(tmp_path, sequence="idle_timeout_ms = 600000")
     over = threading.Event()
     with falaj.Engine(tmp_path, cores=2, strict=True) as engine, ThreadPoolExecutor(9) as pool:
 

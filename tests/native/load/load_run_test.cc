@@ -103,7 +103,7 @@ TEST_P(LoadRuns, CountEachAnswerOnce_WhenWindowsAreTaken) {
     ASSERT_TRUE(window.has_value());
     EXPECT_EQ(window->tally.errors.total(), 0U);
     EXPECT_EQ(window->tally.latency.count(), window->tally.answered);
-    EXPECT_GE(window->seconds, 0.039);
+    EXPECT_GT(window->seconds, 0);
     EXPECT_GT(window->cpu_seconds, 0);
     answered += window->tally.answered;
   }

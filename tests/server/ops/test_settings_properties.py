@@ -28,6 +28,7 @@ _FREE = [
     if "tls" not in key
     and key.removeprefix("server.") not in ("load", "watch", "model_control")
     and not key.endswith(("host", "_port"))
+    and key.removeprefix("tracing.") not in ("headers", "resource", "endpoint", "ca_file")
 ]
 
 
