@@ -18,6 +18,7 @@ from falaj.features.cli import features
 from falaj.server.bench.cli import bench
 from falaj.server.ops.log_lines import printable
 from falaj.server.serve_flags import given_flags, with_serve_flags
+from falaj.server.tuning.cli import tune
 from falaj.training.demo.cli import demo
 from falaj.training.export.cli import export
 from falaj.training.fit.cli import train
@@ -38,6 +39,7 @@ app.command()(train)
 app.command()(export)
 app.command()(optimize)
 app.command()(demo)
+app.command()(tune)
 app.command()(bench)
 
 Url = Annotated[str, typer.Option(metavar="URL", help="Of the running server.")]

@@ -123,7 +123,70 @@ def optimize(
             rules=rules,
             machine=machine(),
         )
-        return Optimized(None if told.kept is None else _kept(candidates[told.kept], told), told)
+        return Optimized(None if told.kept is None else _kept(candidates[told.kept].path, told), told)
+
+
+@dataclass(frozen=True)
+class Sound:
+    """The variants of a model that answer as well as it does, whatever their speed.
+
+    Attributes:
+        files: By name; in the folder that was given.
+        report: Of all that were made, without speeds.
+    """
+
+    files: dict[str, Path]
+    report: Report
+
+    def keep(self, name: str) -> Optimized:
+        """Return one of them as `optimize` does."""
+        variants = tuple(
+            replace(of, outcome="kept") if of.name == name else of for of in self.report.variants
+        )
+        told = replace(self.report, kept=name, variants=variants)
+        return Optimized(_kept(self.files[name], told), told)
+
+
+def sound_variants(
+    model: Path,
+    rows: Arrays,
+    truth: Truth | None = None,
+    *,
+    folder: Path,
+    calibration: Arrays | None = None,
+    bounds: Bounds | None = None,
+    variants: tuple[str, ...] | None = None,
+    tell: Tell | None = None,
+) -> Sound:
+    """Make variants of a model, and keep those that are inside every bound: as `optimize`, but for speed.
+
+    Args:
+        folder: Where they are put; is there, and empty.
+
+    Raises:
+        TrainingError, falaj errors: As `optimize`.
+    """
+    bounds = bounds or Bounds()
+    source, sha256, size = _saved(model, folder)
+    original = open_candidate(source, folder / _ORIGINAL)
+    start, held = _begun(original, source, rows, truth, calibration)
+    judged, files = [], {}
+    for found, opened in _tried(chosen_variants(variants), start, held, tell or (lambda share: None)):
+        reasons = failures(found.quality, bounds) if found.quality else ()
+        if opened is not None and not reasons:
+            files[found.name] = opened.path
+        judged.append(replace(found, outcome="rejected", reasons=tuple(reasons)) if reasons else found)
+    told = Report(
+        kept=None,
+        original=OriginalReport(size, sha256, original.batchable, original.load_ms, ()),
+        variants=tuple(judged),
+        calibration_rows=rows_of(start.calibration),
+        evaluation_rows=rows_of(held.rows),
+        bounds=bounds,
+        rules=SpeedRules(),
+        machine=machine(),
+    )
+    return Sound(files, told)
 
 
 @dataclass(frozen=True)
@@ -248,10 +311,10 @@ def _judged(
     return tuple(replace(of, outcome="kept") if of.name == best else of for of in judged)
 
 
-def _kept(candidate: Candidate, report: Report) -> "ModelProto":
+def _kept(path: Path, report: Report) -> "ModelProto":
     import onnx
 
-    model = onnx.load(candidate.path)
+    model = onnx.load(path)
     of = next(variant for variant in report.variants if variant.name == report.kept)
     told = {"falaj.variant": of.name, "falaj.original_sha256": report.original.sha256}
     if not of.portable:
