@@ -12,8 +12,9 @@ from falaj.server.tuning.setting import DEFAULTS, Setting
 from falaj.training.optimize.decision import median_interval
 
 ROUNDS = 6  # the fewest whose lowest and highest hold the median with 95 %
-_LOADS = 3
+_LOADS, _FEWEST_LOADS = 3, 2
 _LEAST_LOAD_S = 0.25
+_SHORT_LOAD_S = 0.5  # fewer of them, where they would be shorter
 _LEAST_GAIN = 1.02
 _CONFIDENCE = 0.95
 
@@ -65,8 +66,10 @@ def confirm(
         which = (DEFAULTS, setting)[(second + round_) % 2]
         if tell is not None:
             tell(round_, which)
-        each = max(_LEAST_LOAD_S, (seconds - spent()) / (turns - turn) / _LOADS)
-        found = sustained(partial(probe, which, seconds=each), slo_ms, _LOADS, known=begin[which])
+        turn_s = (seconds - spent()) / (turns - turn)
+        loads = _LOADS if turn_s >= _LOADS * _SHORT_LOAD_S else _FEWEST_LOADS
+        each = max(_LEAST_LOAD_S, turn_s / loads)
+        found = sustained(partial(probe, which, seconds=each), slo_ms, loads, known=begin[which])
         rates[which].append(found)
         if found.rate > 0:
             begin[which] = found

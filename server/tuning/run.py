@@ -76,8 +76,9 @@ def tune_model(
         defaults = server.resolved()
         server.ask_once()
         settings = _settings(goal, defaults, {name: variant.batched for name, variant in made.items()})
+        switch_s = server.seconds_to_serve(settings[-1])
         watch = _Watch(goal.seconds, tell)
-        searched = _search(server, settings, goal, watch)
+        searched = _search(server, settings, goal, watch, switch_s)
         choice = next((each for each in searched.tried if each.setting != DEFAULTS), None)
         compared = None
         if choice is not None and choice.found.rate > 0:
@@ -112,7 +113,9 @@ class _Watch:
             self._tell(min(1.0, self.spent() / self._seconds), what)
 
 
-def _search(server: TrialServer, settings: list[Setting], goal: Goal, watch: _Watch) -> Searched:
+def _search(
+    server: TrialServer, settings: list[Setting], goal: Goal, watch: _Watch, switch_s: float
+) -> Searched:
     best = 0.0
 
     def probe(setting: Setting, rate: float | None, seconds: float) -> Seen:
@@ -127,7 +130,8 @@ def _search(server: TrialServer, settings: list[Setting], goal: Goal, watch: _Wa
         place = f"round {step.round + 1}, {step.number + 1} of {step.of}"
         watch.tell(f"{place}: {step.setting.text()}{so_far}")
 
-    return search(settings, probe, goal.slo_ms, _SEARCHING * goal.seconds, watch.spent, tell)
+    seconds = _SEARCHING * goal.seconds
+    return search(settings, probe, goal.slo_ms, seconds, watch.spent, tell, switch_s=switch_s)
 
 
 def _settings(goal: Goal, defaults: Resolved, variants: Mapping[str, bool]) -> list[Setting]:

@@ -13,6 +13,7 @@ Spent = Callable[[], float]  # seconds since the search began, with all that is 
 
 _LOADS_FIRST, _LOADS = 4, 3
 _LEAST_LOAD_S = 0.25
+_FEWEST = 2
 _KEPT = 2  # of so many settings one goes on
 
 
@@ -56,6 +57,8 @@ def search(
     seconds: float,
     spent: Spent,
     tell: Callable[[Step], None] | None = None,
+    *,
+    switch_s: float = 0.0,
 ) -> Searched:
     """Try the settings in rounds, which share the time equally, as settings do inside of a round.
 
@@ -64,12 +67,15 @@ def search(
     Loads are at least a quarter of a second, so that a round may take longer than its share; the search ends
     with the load that it is at when the time is over.
 
+    Args:
+        switch_s: What going over to another setting takes, about.
+
     Raises:
         ValueError: There are no settings.
     """
     if not settings:
         raise ValueError("expected settings to search")
-    taken = settings[: _most(len(settings), seconds)]
+    taken = settings[: _most(len(settings), seconds, switch_s)]
     rounds = _rounds(len(taken))
     tried = {setting: Tried(setting, Sustained()) for setting in taken}
     alive: list[Setting] = list(taken)
@@ -100,8 +106,9 @@ def _rounds(count: int) -> int:
     return max(1, math.ceil(math.log2(count)))
 
 
-def _most(count: int, seconds: float) -> int:
-    """Of so many settings, those that a first round has time for."""
-    while count > 1 and count * _LOADS_FIRST * _LEAST_LOAD_S > seconds / _rounds(count):
+def _most(count: int, seconds: float, switch_s: float) -> int:
+    """Of so many settings, those that a first round has time for; two, that there is something to compare."""
+    look = _LOADS_FIRST * _LEAST_LOAD_S + switch_s
+    while count > _FEWEST and count * look > seconds / _rounds(count):
         count -= 1
     return count

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from contextlib import suppress
 from dataclasses import dataclass
@@ -109,10 +110,20 @@ class TrialServer:
         self._served = None
         self._write(setting)
         if alive:
-            RepositoryClient(self._url("http")).load(self._subject.name)
+            # A reload would take what traffic leaves (decision 7), and other processes leave nothing.
+            client = RepositoryClient(self._url("http"))
+            client.unload(self._subject.name)
+            client.load(self._subject.name)
         else:
             self._start()
         self._served = setting
+
+    def seconds_to_serve(self, setting: Setting) -> float:
+        """Serve by a setting, and return what going over to it took, whether it is loaded by it or not."""
+        begin = time.monotonic()
+        with suppress(Error):
+            self.serve(setting)
+        return time.monotonic() - begin
 
     def resolved(self) -> Resolved:
         """What the model that is served now has turned out to be served by. Raises Unavailable."""

@@ -1,0 +1,1 @@
+"""What `falaj tune` finds, and what finding it costs."""
