@@ -109,7 +109,19 @@ Status BatchAssembly::Assemble(std::span<Request* const> members, SlabPool& slab
       outputs_.push_back({layout.outputs[i].type, {}, nullptr});
     }
   }
+  if (members.size() == 1 && !members[0]->output_places.empty()) PlaceOutputs(*members[0]);
   return Status::Ok();
+}
+
+// Of a batch of one: where the size of an output is known beforehand, the backend writes it where it is
+// wanted.
+void BatchAssembly::PlaceOutputs(const Request& member) {
+  for (size_t i = 0; i < outputs_.size(); ++i) {
+    TensorView& view = outputs_[i];
+    const std::span<std::byte> place = member.output_places[i];
+    if (view.data == nullptr || options_->outputs[i].unpad_axis >= 0) continue;
+    if (!place.empty() && view.bytes() <= place.size()) view.data = place.data();
+  }
 }
 
 void BatchAssembly::TellMembers(std::span<Request* const> members) {

@@ -56,6 +56,7 @@ class BatchAssembly {
     in_place_ = false;
   }
   void TellMembers(std::span<Request* const> members);
+  void PlaceOutputs(const Request& member);
   Status GatherInput(size_t backend_input, std::span<Request* const> members);
   Status GatherOptional(size_t backend_input, std::span<Request* const> members);
   Status GatherMask(size_t backend_input, std::span<Request* const> members);

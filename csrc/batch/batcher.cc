@@ -160,6 +160,8 @@ void Batcher::Recycle(Request* request) {
   request->slab_ = RefPtr<Slab>();
   request->slab_row_ = -1;
   request->keep_alive_.reset();
+  request->output_places.clear();
+  request->places_owner.reset();
   request->own_outputs_.clear();
   request->status_ = Status::Ok();
   request->features.Clear();

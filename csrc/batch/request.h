@@ -46,6 +46,11 @@ class Request : public RefCounted<Request> {
   RequestFeatures features;               // of a model that looks features up
   RequestSequence sequence;               // of a stateful model
   TraceContext trace;
+  // Where the answer's tensors are wanted, in the signature's order; an empty one, or none at all: nowhere. A
+  // batch of this request alone may have the backend write there, and its outputs then view that memory; else
+  // it is for the reader to copy them. `places_owner` keeps the memory, which lives as long as the request.
+  std::vector<std::span<std::byte>> output_places;
+  std::shared_ptr<void> places_owner;
 
   // After Reserve: writable views to fill. Nothing may block between Reserve and Enqueue.
   std::span<TensorView> inputs() { return inputs_; }
