@@ -142,6 +142,34 @@ def onnxruntime_providers(library: str) -> list[str]: ...
 def usable_cores() -> int: ...
 def bound_allocator(arenas: int) -> None: ...
 
+class SharedMemory:
+    """The regions of system shared memory that clients have registered, by name. Thread-safe.
+
+    Keys begin with one of `prefixes`; files belong to the process's user or one of `owners` (uids). At most
+    `max_regions`, of `max_bytes` together; copies of inputs that live at a time have `max_copied_bytes`.
+    `copies`: no model runs on memory that a client can change.
+    """
+
+    def __init__(
+        self,
+        prefixes: list[str],
+        owners: list[int],
+        max_regions: int,
+        max_bytes: int,
+        max_copied_bytes: int,
+        copies: bool,
+    ) -> None: ...
+    def register(self, name: str, key: str, offset: int, byte_size: int) -> None:
+        """Open and map a region. Raises InvalidInput (a bad key, size or owner, a name that is taken),
+        NotFound (no such file) or Unavailable (a bound is reached)."""
+
+    def unregister(self, name: str) -> None:
+        """Requests that use it go on; an unknown name is none of ours."""
+
+    def unregister_all(self) -> None: ...
+    def regions(self) -> list[tuple[str, str, int, int]]:
+        """Name, key, offset and byte_size of each, by name."""
+
 class WireServer:
     def __init__(self, runtime: Runtime, options: dict[str, Any]) -> None: ...
     def listen(self, kind: str, host: str, port: int, tls: dict[str, Any] | None) -> int: ...

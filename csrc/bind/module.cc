@@ -13,6 +13,7 @@
 #include "bind/runtime.h"
 #include "bind/sequences.h"
 #include "bind/served_log.h"
+#include "bind/shared_memory.h"
 #include "bind/tracing.h"
 #include "bind/windows.h"
 #include "bind/wire_server.h"
@@ -24,6 +25,7 @@ PYBIND11_MODULE(_core, module) {
   falaj::BindRuntime(module);
   falaj::BindModel(module);
   falaj::BindAsyncSink(module);
+  falaj::BindSharedMemory(module);
   falaj::BindWireServer(module);
   falaj::BindTracing(module);
   falaj::BindHttpCalls(module);

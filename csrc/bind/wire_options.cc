@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "bind/errors.h"
+#include "wire/shared_memory.h"
 
 namespace falaj {
 namespace {
@@ -65,6 +66,7 @@ Setters SettersOf(wire::WireOptions& options) {
   Add(setters, "default_timeout", options.default_timeout);
   Add(setters, "triton_compat", options.triton_compat);
   Add(setters, "access_log_per_million", options.access_log_per_million);
+  Add(setters, "shared_memory", options.shared_memory);
   Add(setters, "codec.max_tensors", options.codec.max_tensors);
   Add(setters, "codec.max_depth", options.codec.max_depth);
   Add(setters, "codec.max_name_bytes", options.codec.max_name_bytes);

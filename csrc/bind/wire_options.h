@@ -9,8 +9,9 @@ namespace falaj {
 
 namespace py = pybind11;
 
-// A flat dict of field names ("http.max_body_bytes"); durations in seconds. Fields that are not named keep
-// their defaults. Throws InvalidInput for an unknown name or a value of another type.
+// A flat dict of field names ("http.max_body_bytes"); durations in seconds, `shared_memory` a SharedMemory.
+// Fields that are not named keep their defaults. Throws InvalidInput for an unknown name or a value of
+// another type.
 wire::WireOptions ReadWireOptions(const py::dict& from);
 
 }  // namespace falaj

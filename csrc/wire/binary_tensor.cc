@@ -78,6 +78,17 @@ Status ReadBinary(std::span<const std::byte> blob, const TensorView& view, std::
   return Status::Ok();
 }
 
+Status AdoptBinary(std::span<const std::byte> blob, const TensorView& view) {
+  if (view.type == DataType::kBytes) {
+    auto* to = static_cast<std::string_view*>(view.data);
+    return ForEachString(blob, view.elements(), [&](int64_t i, std::span<const std::byte> string) {
+      to[i] = {reinterpret_cast<const char*>(string.data()), string.size()};
+    });
+  }
+  FALAJ_RETURN_IF_ERROR(CheckBinarySize(blob, view.type, view.shape));
+  return view.type == DataType::kBool ? CheckBools(blob) : Status::Ok();
+}
+
 size_t BinaryBytes(const TensorView& view) {
   if (view.type != DataType::kBytes) return view.bytes();
   size_t bytes = 0;
@@ -97,6 +108,20 @@ void AppendBinary(const TensorView& view, std::string& out) {
     char prefix[kLengthBytes];
     std::memcpy(prefix, &length, kLengthBytes);
     out.append(prefix, kLengthBytes).append(elements[i]);
+  }
+}
+
+void WriteBinary(const TensorView& view, std::byte* to) {
+  if (view.type != DataType::kBytes) {
+    if (view.bytes() > 0) std::memcpy(to, view.data, view.bytes());
+    return;
+  }
+  const auto* elements = static_cast<const std::string_view*>(view.data);
+  for (int64_t i = 0; i < view.elements(); ++i) {
+    const auto length = static_cast<uint32_t>(elements[i].size());
+    std::memcpy(to, &length, kLengthBytes);
+    if (length > 0) std::memcpy(to + kLengthBytes, elements[i].data(), length);
+    to += kLengthBytes + length;
   }
 }
 

@@ -23,8 +23,14 @@ Status CheckBinarySize(std::span<const std::byte> blob, DataType type, const Sha
 // nor 1.
 Status ReadBinary(std::span<const std::byte> blob, const TensorView& view, std::byte*& payload);
 
-// Size of the form of `view`, and appending it.
+// Makes `view` the tensor whose form is `blob`, without copying it: BYTES elements point into it, and other
+// types' data is there already (view.data). Fails as ReadBinary does. Nobody else may write to `blob`: what
+// was checked has to stay.
+Status AdoptBinary(std::span<const std::byte> blob, const TensorView& view);
+
+// Size of the form of `view`, and appending it or writing it to so many bytes.
 [[nodiscard]] size_t BinaryBytes(const TensorView& view);
 void AppendBinary(const TensorView& view, std::string& out);
+void WriteBinary(const TensorView& view, std::byte* to);
 
 }  // namespace falaj::wire

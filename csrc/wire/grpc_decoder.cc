@@ -12,6 +12,7 @@
 #include "wire/binary_tensor.h"
 #include "wire/json_path.h"
 #include "wire/protobuf_reader.h"
+#include "wire/shared_parameters.h"
 
 namespace falaj::wire {
 namespace {
@@ -256,6 +257,7 @@ Status GrpcDecoder::ReadInput(std::span<const std::byte> message) {
   std::string_view type;
   Dimensions dimensions;
   GrpcParameter binary_size;
+  SharedReserved shared;
   ContentsCount contents;
   FALAJ_RETURN_IF_ERROR(ForEachField(message, where, [&](const ProtobufField& field) {
     switch (field.tag) {
@@ -269,7 +271,7 @@ Status GrpcDecoder::ReadInput(std::span<const std::byte> message) {
         return dimensions.AddPacked(field.bytes, where.Key("shape"));
       case kInputParameters: {
         GrpcParameterEntry read;
-        FALAJ_RETURN_IF_ERROR(ReadTensorParameter(field.bytes, where.Key("parameters"), read));
+        FALAJ_RETURN_IF_ERROR(ReadTensorParameter(field.bytes, where.Key("parameters"), read, shared));
         if (read.key == "binary_data_size") binary_size = read.value;
         return Status::Ok();
       }
@@ -284,6 +286,7 @@ Status GrpcDecoder::ReadInput(std::span<const std::byte> message) {
   FALAJ_RETURN_IF_ERROR(CheckInput(where, type));
   int64_t unread = 0;
   FALAJ_RETURN_IF_ERROR(binary_size.ReadCount(where.Key("parameters").Key("binary_data_size"), unread));
+  FALAJ_RETURN_IF_ERROR(TakeShared(shared, where.Key("parameters"), input.shared));
   if (!source.typed) return Status::Ok();
   payload_bytes_ += contents.characters;
   return CheckContents(contents, input.type, input.shape, where.Key("contents"));
@@ -312,7 +315,7 @@ Status GrpcDecoder::ReadOutput(std::span<const std::byte> message) {
     if (field.tag == kOutputName) return ReadGrpcText(field, where.Key("name"), output.name);
     if (field.tag != kOutputParameters) return Status::Ok();
     GrpcParameterEntry read;
-    FALAJ_RETURN_IF_ERROR(ReadTensorParameter(field.bytes, parameters, read));
+    FALAJ_RETURN_IF_ERROR(ReadTensorParameter(field.bytes, parameters, read, reserved.shared));
     if (read.key == "binary_data") reserved.binary = read.value;
     if (read.key == "classification") reserved.classification = read.value;
     return Status::Ok();
@@ -322,14 +325,37 @@ Status GrpcDecoder::ReadOutput(std::span<const std::byte> message) {
   if (reserved.binary.kind != GrpcParameter::Kind::kAbsent) {
     FALAJ_RETURN_IF_ERROR(reserved.binary.ReadBool(parameters.Key("binary_data"), output.binary.emplace()));
   }
+  FALAJ_RETURN_IF_ERROR(TakeShared(reserved.shared, parameters, output.shared));
   return reserved.classification.ReadCount(parameters.Key("classification"), output.classification);
 }
 
 Status GrpcDecoder::ReadTensorParameter(std::span<const std::byte> entry, const JsonPath& where,
-                                        GrpcParameterEntry& read) {
+                                        GrpcParameterEntry& read, SharedReserved& shared) {
   FALAJ_RETURN_IF_ERROR(ReadGrpcParameter(entry, where, limits_.max_name_bytes, read));
-  if (!read.key.starts_with("shared_memory_")) return Status::Ok();
-  return Unsupported(where.Key(read.key) + ": shared memory is not supported");
+  if (read.key == SharedParameters::kRegion) shared.region = read.value;
+  if (read.key == SharedParameters::kOffset) shared.offset = read.value;
+  if (read.key == SharedParameters::kBytes) shared.bytes = read.value;
+  return Status::Ok();
+}
+
+Status GrpcDecoder::TakeShared(const SharedReserved& reserved, const JsonPath& where,
+                               std::optional<SharedPlace>& place) const {
+  constexpr auto kAbsent = GrpcParameter::Kind::kAbsent;
+  SharedParameters shared;
+  if (reserved.region.kind != kAbsent) {
+    const JsonPath path = where.Key(SharedParameters::kRegion);
+    FALAJ_RETURN_IF_ERROR(reserved.region.ReadText(path, shared.region.emplace()));
+    if (!shared.region->empty()) FALAJ_RETURN_IF_ERROR(CheckName(*shared.region, path));
+  }
+  if (reserved.offset.kind != kAbsent) {
+    FALAJ_RETURN_IF_ERROR(
+        reserved.offset.ReadCount(where.Key(SharedParameters::kOffset), shared.offset.emplace()));
+  }
+  if (reserved.bytes.kind != kAbsent) {
+    FALAJ_RETURN_IF_ERROR(
+        reserved.bytes.ReadCount(where.Key(SharedParameters::kBytes), shared.bytes.emplace()));
+  }
+  return shared.Take(where, place);
 }
 
 Status GrpcDecoder::CheckName(std::string_view name, const JsonPath& where) const {
@@ -339,25 +365,40 @@ Status GrpcDecoder::CheckName(std::string_view name, const JsonPath& where) cons
                       " bytes, got " + std::to_string(name.size()));
 }
 
-// Where the request has raw contents, all inputs have theirs there, in their order.
+// Where the request has raw contents, all inputs that are not in shared memory have theirs there, in their
+// order.
 Status GrpcDecoder::MatchContents() {
+  size_t expected = 0;
   for (size_t i = 0; i < sources_.size(); ++i) {
-    const bool typed = sources_[i].typed;
-    if (raw_.empty() ? typed || *header_.inputs[i].shape.Elements() == 0 : !typed) continue;
-    return WithName(kInputsPath.At(i), header_.inputs[i],
-                    std::string("expected either contents or raw_input_contents, got ") +
-                        (raw_.empty() ? "neither" : "both"));
+    FALAJ_RETURN_IF_ERROR(CheckContentsGiven(i));
+    if (!header_.inputs[i].shared) ++expected;
   }
   if (raw_.empty()) return Status::Ok();
-  if (raw_.size() != sources_.size()) {
-    return InvalidInput(kRawPath + ": expected one for each of the " + std::to_string(sources_.size()) +
+  if (raw_.size() != expected) {
+    return InvalidInput(kRawPath + ": expected one for each of the " + std::to_string(expected) +
                         " inputs, got " + std::to_string(raw_.size()));
   }
-  for (size_t i = 0; i < raw_.size(); ++i) {
-    FALAJ_RETURN_IF_ERROR(TakeRaw(kInputsPath.At(i), header_.inputs[i], raw_[i]));
-    sources_[i].raw = raw_[i];
+  size_t next = 0;
+  for (size_t i = 0; i < sources_.size(); ++i) {
+    if (header_.inputs[i].shared) continue;
+    const std::span<const std::byte> raw = raw_[next++];
+    FALAJ_RETURN_IF_ERROR(TakeRaw(kInputsPath.At(i), header_.inputs[i], raw));
+    sources_[i].raw = raw;
   }
   return Status::Ok();
+}
+
+Status GrpcDecoder::CheckContentsGiven(size_t i) const {
+  const bool typed = sources_[i].typed;
+  const InputHeader& input = header_.inputs[i];
+  if (input.shared) {
+    if (!typed) return Status::Ok();
+    return WithName(kInputsPath.At(i), input, "expected no contents with a shared_memory_region");
+  }
+  if (raw_.empty() ? typed || *input.shape.Elements() == 0 : !typed) return Status::Ok();
+  return WithName(kInputsPath.At(i), input,
+                  std::string("expected either contents or raw_input_contents, got ") +
+                      (raw_.empty() ? "neither" : "both"));
 }
 
 Status GrpcDecoder::TakeRaw(const JsonPath& where, const InputHeader& input, std::span<const std::byte> raw) {
@@ -375,6 +416,7 @@ Status GrpcDecoder::Fill(std::span<const TensorView> views, std::byte* payload) 
   for (size_t i = 0; i < sources_.size(); ++i) {
     const Source& source = sources_[i];
     const JsonPath where = kInputsPath.At(i);
+    if (header_.inputs[i].shared) continue;
     if (!source.typed) {
       const Status status = ReadBinary(source.raw, views[i], payload);
       if (!status.ok()) return WithName(where, header_.inputs[i], status.message());

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -41,7 +42,8 @@ class GrpcDecoder {
   // The characters that Fill will write for BYTES inputs.
   size_t PayloadBytes() const { return payload_bytes_; }
 
-  // Writes the data of header().inputs[i] into views[i], whose type and shape are the header's. Characters of
+  // Writes the data of header().inputs[i] into views[i], whose type and shape are the header's; those in
+  // shared memory are left alone. Characters of
   // BYTES elements go to `payload`, PayloadBytes() long. Fails with InvalidInput; the views' content is then
   // undefined.
   Status Fill(std::span<const TensorView> views, std::byte* payload);
@@ -58,8 +60,12 @@ class GrpcDecoder {
     GrpcParameter priority, timeout, binary_output, return_features;
     GrpcParameter sequence_id, sequence_start, sequence_end;
   };
+  struct SharedReserved {
+    GrpcParameter region, offset, bytes;
+  };
   struct OutputReserved {
     GrpcParameter binary, classification;
+    SharedReserved shared;
   };
 
   void Clear();
@@ -76,9 +82,12 @@ class GrpcDecoder {
   Status CheckInput(const JsonPath& where, std::string_view type);
   Status ReadOutput(std::span<const std::byte> message);
   Status ReadTensorParameter(std::span<const std::byte> entry, const JsonPath& where,
-                             GrpcParameterEntry& read);
+                             GrpcParameterEntry& read, SharedReserved& shared);
+  Status TakeShared(const SharedReserved& reserved, const JsonPath& where,
+                    std::optional<SharedPlace>& place) const;
   Status CheckName(std::string_view name, const JsonPath& where) const;
   Status MatchContents();
+  Status CheckContentsGiven(size_t input) const;
   Status TakeRaw(const JsonPath& where, const InputHeader& input, std::span<const std::byte> raw);
 
   const CodecLimits limits_;

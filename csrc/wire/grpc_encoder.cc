@@ -9,6 +9,7 @@
 
 #include "wire/binary_tensor.h"
 #include "wire/protobuf_reader.h"
+#include "wire/shared_parameters.h"
 #include "wire/utf8.h"
 
 namespace falaj::wire {
@@ -25,6 +26,12 @@ constexpr uint32_t kRawOutputContents = TagOf(6, WireType::kBytes);
 constexpr uint32_t kOutputName = TagOf(1, WireType::kBytes);
 constexpr uint32_t kOutputType = TagOf(2, WireType::kBytes);
 constexpr uint32_t kOutputShape = TagOf(3, WireType::kBytes);
+constexpr uint32_t kOutputParameters = TagOf(4, WireType::kBytes);
+// An entry of a map of parameters, and InferParameter
+constexpr uint32_t kEntryKey = TagOf(1, WireType::kBytes);
+constexpr uint32_t kEntryValue = TagOf(2, WireType::kBytes);
+constexpr uint32_t kInt64Param = TagOf(2, WireType::kVarint);
+constexpr uint32_t kStringParam = TagOf(3, WireType::kBytes);
 // ModelStreamInferResponse
 constexpr uint32_t kErrorMessage = TagOf(1, WireType::kBytes);
 constexpr uint32_t kInferResponse = TagOf(2, WireType::kBytes);
@@ -85,10 +92,25 @@ size_t ShapeBytes(const Shape& shape) {
   return bytes;
 }
 
+size_t CountBytes(uint64_t count) { return kTagBytes + VarintBytes(count); }
+size_t EntryBytes(std::string_view key, size_t value) { return FieldBytes(key.size()) + FieldBytes(value); }
+
+// Of the parameters that say where an output lies in shared memory.
+size_t SharedBytes(const SharedPlace& place) {
+  return FieldBytes(EntryBytes(SharedParameters::kRegion, FieldBytes(place.region.size()))) +
+         FieldBytes(EntryBytes(SharedParameters::kOffset, CountBytes(place.offset))) +
+         FieldBytes(EntryBytes(SharedParameters::kBytes, CountBytes(place.bytes)));
+}
+
 // Of an InferOutputTensor, given the bytes of its dimensions.
 size_t OutputBytes(const OutputTensor& output, size_t shape) {
   return TextBytes(output.name) + TextBytes(DataTypeName(output.view.type)) +
-         (shape > 0 ? FieldBytes(shape) : 0);
+         (shape > 0 ? FieldBytes(shape) : 0) + (output.shared != nullptr ? SharedBytes(*output.shared) : 0);
+}
+
+// Of an output's element of raw_output_contents.
+size_t RawBytes(const OutputTensor& output) {
+  return output.shared != nullptr ? 0 : BinaryBytes(output.view);
 }
 
 // Of all that stands before raw_output_contents.
@@ -104,7 +126,7 @@ size_t HeadBytes(const InferReply& reply, std::string_view version) {
 // Of raw_output_contents.
 size_t ContentsBytes(const InferReply& reply) {
   size_t bytes = 0;
-  for (const OutputTensor& output : reply.outputs) bytes += FieldBytes(BinaryBytes(output.view));
+  for (const OutputTensor& output : reply.outputs) bytes += FieldBytes(RawBytes(output));
   return bytes;
 }
 
@@ -122,15 +144,33 @@ char* WriteText(uint32_t tag, std::string_view text, char* to) {
   return to + text.size();
 }
 
+char* WriteEntryHead(std::string_view key, size_t value, char* to) {
+  to = WriteFieldHead(kOutputParameters, EntryBytes(key, value), to);
+  to = WriteText(kEntryKey, key, to);
+  return WriteFieldHead(kEntryValue, value, to);
+}
+
+char* WriteCountEntry(std::string_view key, uint64_t count, char* to) {
+  to = WriteEntryHead(key, CountBytes(count), to);
+  *to++ = static_cast<char>(kInt64Param);
+  return WriteVarint(count, to);
+}
+
+char* WriteShared(const SharedPlace& place, char* to) {
+  to = WriteEntryHead(SharedParameters::kRegion, FieldBytes(place.region.size()), to);
+  to = WriteText(kStringParam, place.region, to);
+  to = WriteCountEntry(SharedParameters::kOffset, place.offset, to);
+  return WriteCountEntry(SharedParameters::kBytes, place.bytes, to);
+}
+
 char* WriteOutput(const OutputTensor& output, char* to) {
   const size_t shape = ShapeBytes(output.view.shape);
   to = WriteFieldHead(kOutputs, OutputBytes(output, shape), to);
   to = WriteText(kOutputName, output.name, to);
   to = WriteText(kOutputType, DataTypeName(output.view.type), to);
-  if (shape == 0) return to;
-  to = WriteFieldHead(kOutputShape, shape, to);
+  if (shape > 0) to = WriteFieldHead(kOutputShape, shape, to);
   for (const int64_t size : output.view.shape.dims()) to = WriteVarint(static_cast<uint64_t>(size), to);
-  return to;
+  return output.shared != nullptr ? WriteShared(*output.shared, to) : to;
 }
 
 // `bytes`: InferResponseBytes. Piece by piece would cost several times as much; the contents may be large,
@@ -146,8 +186,8 @@ void AppendReserved(const InferReply& reply, size_t bytes, std::string& out) {
   if (reply.features_stale) to = WriteText(kParameters, kFeaturesStale, to);
   for (const OutputTensor& output : reply.outputs) to = WriteOutput(output, to);
   for (const OutputTensor& output : reply.outputs) {
-    AppendHead(kRawOutputContents, BinaryBytes(output.view), out);
-    AppendBinary(output.view, out);
+    AppendHead(kRawOutputContents, RawBytes(output), out);
+    if (output.shared == nullptr) AppendBinary(output.view, out);
   }
 }
 

@@ -14,7 +14,8 @@ namespace falaj::wire {
 [[nodiscard]] size_t InferResponseBytes(const InferReply& reply);
 
 // Appends the reply with all outputs in raw_output_contents, whatever their `binary` says: it is what clients
-// read. `bytes` is InferResponseBytes; `out` grows at most once. Names and the id must be UTF-8.
+// read, by position, so that those in shared memory are empty there. `bytes` is InferResponseBytes; `out`
+// grows at most once. Names and the id must be UTF-8.
 void AppendInferResponse(const InferReply& reply, size_t bytes, std::string& out);
 
 // The same for a stream.

@@ -44,9 +44,10 @@ void GrpcInfer::BeginTrace(Tracer& tracer, std::string_view model) {
 
 Status GrpcInfer::StartParsed(TimePoint deadline, GrpcCodec& codec, Host& host) {
   GrpcDecoder& decoder = codec.decoder;
-  const Status admitted = call.Admit(host.models(), decoder.model_name(), decoder.model_version(),
-                                     decoder.header(), decoder.PayloadBytes(), host.sink(), TagOf(this),
-                                     host.Now(), deadline, host.options().default_timeout);
+  const Status admitted =
+      call.Admit(host.models(), decoder.model_name(), decoder.model_version(), decoder.header(),
+                 decoder.PayloadBytes(), host.sink(), TagOf(this), host.Now(), deadline,
+                 host.options().default_timeout, host.options().shared_memory);
   if (admitted.code() == Code::kNotFound && host.options().triton_compat) {
     return UnknownToTriton(decoder.model_name(), decoder.model_version());
   }

@@ -17,11 +17,19 @@ Status NoSuch(const Batcher& batcher, const char* kind, std::string_view name,
                       "s: " + Names(specs));
 }
 
+bool UsesSharedMemory(const InferHeader& header) {
+  return std::any_of(header.inputs.begin(), header.inputs.end(),
+                     [](const InputHeader& input) { return input.shared.has_value(); }) ||
+         std::any_of(header.outputs.begin(), header.outputs.end(),
+                     [](const OutputRequest& output) { return output.shared.has_value(); });
+}
+
 }  // namespace
 
 void InferCall::Clear() {
   lease_.reset();
   request_ = RefPtr<Request>();
+  shared_.reset();
   outputs_.clear();
   classes_.clear();
 }
@@ -105,7 +113,8 @@ Status UnknownToTriton(std::string_view model, int64_t version) {
 Status InferCall::Admit(const ModelTable& models, std::string_view model, int64_t version,
                         const InferHeader& header, size_t payload_bytes,
                         const std::shared_ptr<CompletionSink>& sink, uint64_t tag, TimePoint now,
-                        TimePoint deadline, Nanos default_timeout) {
+                        TimePoint deadline, Nanos default_timeout,
+                        const std::shared_ptr<SharedMemory>& shared_memory) {
   Clear();
   sequence_.id.number = header.parameters.sequence_number;
   sequence_.id.text.assign(header.parameters.sequence_text);
@@ -118,6 +127,11 @@ Status InferCall::Admit(const ModelTable& models, std::string_view model, int64_
   FALAJ_RETURN_IF_ERROR(CheckInputs(batcher, header));
   FALAJ_RETURN_IF_ERROR(ChooseOutputs(batcher, header));
   id_.assign(header.id);
+  if (UsesSharedMemory(header)) {
+    auto shared = SharedTensors::Find(shared_memory, batcher, header, order_);
+    if (!shared.ok()) return shared.status();
+    shared_ = std::move(*shared);
+  }
 
   request_ = batcher.NewRequest();
   request_->sink = sink;
@@ -134,10 +148,36 @@ Status InferCall::Admit(const ModelTable& models, std::string_view model, int64_
 
   if (batcher.options().tells_members) TellFeatures(batcher, header);
   SetShapes(batcher, header);
-  FALAJ_RETURN_IF_ERROR(batcher.Reserve(*request_, shapes_, payload_bytes));
+  FALAJ_RETURN_IF_ERROR(shared_ ? ReserveShared(batcher, payload_bytes) : Reserve(batcher, payload_bytes));
   inputs_.clear();
   for (const int index : order_) inputs_.push_back(request_->inputs()[static_cast<size_t>(index)]);
   return Status::Ok();
+}
+
+Status InferCall::Reserve(Batcher& batcher, size_t payload_bytes) {
+  FALAJ_RETURN_IF_ERROR(batcher.Reserve(*request_, shapes_, payload_bytes));
+  payload_ = request_->payload();
+  return Status::Ok();
+}
+
+Status InferCall::ReserveShared(Batcher& batcher, size_t payload_bytes) {
+  request_->places_owner = shared_;
+  shared_->Place(request_->output_places);
+  const size_t all = payload_bytes + shared_->payload_bytes();
+  if (shared_->attaches()) {
+    inputs_.clear();
+    for (size_t i = 0; i < shapes_.size(); ++i) {
+      inputs_.push_back({batcher.signature().inputs[i].type, shapes_[i], nullptr});
+    }
+    shared_->View(inputs_);
+    FALAJ_RETURN_IF_ERROR(batcher.Attach(*request_, inputs_, shared_));
+    auto payload = shared_->Own(request_->inputs(), all);
+    if (!payload.ok()) return payload.status();
+    payload_ = *payload;
+  } else {
+    FALAJ_RETURN_IF_ERROR(Reserve(batcher, all));
+  }
+  return shared_->Fill(request_->inputs(), payload_ + payload_bytes);
 }
 
 void InferCall::SetShapes(const Batcher& batcher, const InferHeader& header) {
@@ -181,7 +221,7 @@ Status InferCall::Take(RefPtr<Request> request) {
     }
     outputs_.push_back(output);
   }
-  return Status::Ok();
+  return shared_ ? shared_->Finish(outputs_) : Status::Ok();
 }
 
 InferReply InferCall::reply() const {

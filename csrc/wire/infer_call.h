@@ -11,6 +11,7 @@
 #include "wire/classification.h"
 #include "wire/infer_header.h"
 #include "wire/json_encoder.h"
+#include "wire/shared_tensors.h"
 
 namespace falaj::wire {
 
@@ -28,14 +29,16 @@ class InferCall {
  public:
   // `version` 0: the served default. `header`'s views are not needed after this call. `deadline` is the
   // transport's own (gRPC); the request's timeout parameter and `default_timeout` (0: none) may only shorten
-  // it. Fails with NotFound, InvalidInput, Unavailable, DeadlineExceeded.
+  // it. Tensors in shared memory are found in `shared_memory` (null: there is none), and inputs there are
+  // filled. Fails with NotFound, InvalidInput, Unavailable, DeadlineExceeded, Unsupported.
   Status Admit(const ModelTable& models, std::string_view model, int64_t version, const InferHeader& header,
                size_t payload_bytes, const std::shared_ptr<CompletionSink>& sink, uint64_t tag, TimePoint now,
-               TimePoint deadline, Nanos default_timeout);
+               TimePoint deadline, Nanos default_timeout,
+               const std::shared_ptr<SharedMemory>& shared_memory = nullptr);
 
   // In the order of the header's inputs. REQUIRES: Admit succeeded, Enqueue was not called
   std::span<const TensorView> inputs() const { return inputs_; }
-  std::byte* payload() const { return request_->payload(); }
+  std::byte* payload() const { return payload_; }
   Batcher& batcher() const { return request_->batcher(); }
 
   // `trace`: where it stands in its trace; null: it is not sampled.
@@ -58,6 +61,8 @@ class InferCall {
   Status CheckInputs(const Batcher& batcher, const InferHeader& header);
   Status ChooseOutputs(const Batcher& batcher, const InferHeader& header);
   bool IsChosen(int output) const;
+  Status Reserve(Batcher& batcher, size_t payload_bytes);
+  Status ReserveShared(Batcher& batcher, size_t payload_bytes);
   void SetShapes(const Batcher& batcher, const InferHeader& header);
   bool IsGiven(size_t input) const;
   void TellFeatures(const Batcher& batcher, const InferHeader& header);
@@ -69,6 +74,8 @@ class InferCall {
   std::vector<int> order_;  // of the header's inputs in the signature
   std::vector<Shape> shapes_;
   std::vector<TensorView> inputs_;
+  std::byte* payload_ = nullptr;
+  std::shared_ptr<SharedTensors> shared_;  // null: none are; the request holds it too
   std::vector<Wanted> wanted_;
   std::vector<OutputTensor> outputs_;
   std::vector<Classes> classes_;  // of classified outputs, by position in wanted_

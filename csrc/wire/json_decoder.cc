@@ -12,8 +12,10 @@
 
 #include "wire/binary_tensor.h"
 #include "wire/json_data.h"
+#include "wire/json_fields.h"
 #include "wire/json_numbers.h"
 #include "wire/json_path.h"
+#include "wire/shared_parameters.h"
 
 namespace falaj::wire {
 namespace {
@@ -32,25 +34,6 @@ constexpr JsonPath kOutputsPath{"outputs"};
 
 Status Malformed(const JsonPath& where, simdjson::error_code error, std::string_view what = "") {
   return InvalidInput(where + what + ": " + simdjson::error_message(error));
-}
-
-enum InputField : unsigned { kOther = 0, kName = 1, kShape = 2, kType = 4, kParameters = 8, kData = 16 };
-
-InputField InputFieldOf(std::string_view key) {
-  if (key == "name") return kName;
-  if (key == "shape") return kShape;
-  if (key == "datatype") return kType;
-  if (key == "parameters") return kParameters;
-  return key == "data" ? kData : kOther;
-}
-
-enum RequestField : unsigned { kNone = 0, kId = 1, kRequestParameters = 2, kInputs = 4, kOutputs = 8 };
-
-RequestField RequestFieldOf(std::string_view key) {
-  if (key == "id") return kId;
-  if (key == "parameters") return kRequestParameters;
-  if (key == "inputs") return kInputs;
-  return key == "outputs" ? kOutputs : kNone;
 }
 
 }  // namespace
@@ -102,6 +85,8 @@ class JsonDecoder::Impl {
                         Source& source);
   Status ReadShape(sj::value value, const JsonPath& where, Shape& shape);
   Status ReadInputParameters(sj::value value, const JsonPath& where, InputHeader& input);
+  Status ReadTensorParameter(std::string_view key, sj::value value, const JsonPath& where,
+                             SharedParameters& shared);
   Status ReadOutputs(sj::value value);
   Status ReadOutput(sj::object output, const JsonPath& where);
   Status ReadOutputParameters(sj::value value, const JsonPath& where, OutputRequest& output);
@@ -283,10 +268,13 @@ Status JsonDecoder::Impl::ReadInput(sj::object object, const JsonPath& where) {
   for (const InputHeader& other : header.inputs) {
     if (other.name == name) return InvalidInput(where + ": input '" + std::string(name) + "' is there twice");
   }
-  if (((seen & kData) != 0) == input.binary_bytes.has_value()) {
+  const int ways = ((seen & kData) != 0) + input.binary_bytes.has_value() + input.shared.has_value();
+  if (ways != 1) {
     return InvalidInput(where + " ('" + std::string(name) +
                         "'): expected either data or parameters.binary_data_size, got " +
-                        (input.binary_bytes ? "both" : "neither"));
+                        (ways == 0      ? "neither"
+                         : input.shared ? "a shared_memory_region too"
+                                        : "both"));
   }
   header.inputs.push_back(input);
   sources_.push_back(source);
@@ -343,7 +331,8 @@ Status JsonDecoder::Impl::ReadShape(sj::value value, const JsonPath& where, Shap
 Status JsonDecoder::Impl::ReadInputParameters(sj::value value, const JsonPath& where, InputHeader& input) {
   sj::object parameters;
   if (value.get_object().get(parameters)) return InvalidInput(where + ": expected an object");
-  return ForEachField(parameters, where, [&](std::string_view key, sj::value item) {
+  SharedParameters shared;
+  FALAJ_RETURN_IF_ERROR(ForEachField(parameters, where, [&](std::string_view key, sj::value item) {
     const JsonPath path = where.Key(key);
     if (key == "binary_data_size") {
       int64_t bytes = 0;
@@ -351,9 +340,23 @@ Status JsonDecoder::Impl::ReadInputParameters(sj::value value, const JsonPath& w
       input.binary_bytes = static_cast<size_t>(bytes);
       return Status::Ok();
     }
-    if (key.starts_with("shared_memory_")) return Unsupported(path + ": shared memory is not supported");
-    return CheckParameterValue(item, path);
-  });
+    return ReadTensorParameter(key, item, path, shared);
+  }));
+  return shared.Take(where, input.shared);
+}
+
+// One that inputs and outputs may have.
+Status JsonDecoder::Impl::ReadTensorParameter(std::string_view key, sj::value value, const JsonPath& where,
+                                              SharedParameters& shared) {
+  if (key == SharedParameters::kRegion) {
+    std::string_view region;
+    FALAJ_RETURN_IF_ERROR(ReadString(value, where, region));
+    shared.region = Keep(region);
+    return Status::Ok();
+  }
+  if (key == SharedParameters::kOffset) return ReadCount(value, where, shared.offset.emplace());
+  if (key == SharedParameters::kBytes) return ReadCount(value, where, shared.bytes.emplace());
+  return CheckParameterValue(value, where);
 }
 
 Status JsonDecoder::Impl::ReadOutputs(sj::value value) {
@@ -397,7 +400,8 @@ Status JsonDecoder::Impl::ReadOutputParameters(sj::value value, const JsonPath& 
                                                OutputRequest& output) {
   sj::object parameters;
   if (value.get_object().get(parameters)) return InvalidInput(where + ": expected an object");
-  return ForEachField(parameters, where, [&](std::string_view key, sj::value item) {
+  SharedParameters shared;
+  FALAJ_RETURN_IF_ERROR(ForEachField(parameters, where, [&](std::string_view key, sj::value item) {
     const JsonPath path = where.Key(key);
     if (key == "binary_data") {
       bool binary = false;
@@ -406,9 +410,9 @@ Status JsonDecoder::Impl::ReadOutputParameters(sj::value value, const JsonPath& 
       return Status::Ok();
     }
     if (key == "classification") return ReadCount(item, path, output.classification);
-    if (key.starts_with("shared_memory_")) return Unsupported(path + ": shared memory is not supported");
-    return CheckParameterValue(item, path);
-  });
+    return ReadTensorParameter(key, item, path, shared);
+  }));
+  return shared.Take(where, output.shared);
 }
 
 Status JsonDecoder::Impl::AssignBlobs(std::span<const std::byte> blobs) {
@@ -430,7 +434,7 @@ Status JsonDecoder::Impl::AssignBlobs(std::span<const std::byte> blobs) {
 Status JsonDecoder::Impl::CountPayload() {
   for (size_t i = 0; i < header.inputs.size(); ++i) {
     const InputHeader& input = header.inputs[i];
-    if (input.type != DataType::kBytes) continue;
+    if (input.type != DataType::kBytes || input.shared) continue;
     if (!input.binary_bytes) {
       payload_bytes += sources_[i].json.size();  // unescaping never lengthens
       continue;
@@ -460,7 +464,7 @@ bool JsonDecoder::Impl::FillNumbers(std::span<const TensorView> views) {
   bool all = true;
   for (size_t i = 0; i < sources_.size(); ++i) {
     Source& source = sources_[i];
-    if (header.inputs[i].binary_bytes) continue;
+    if (header.inputs[i].binary_bytes || header.inputs[i].shared) continue;
     source.done = ReadJsonNumbers(source.json, views[i], limits_.max_depth);
     all = all && source.done;
   }

@@ -31,7 +31,8 @@ class JsonDecoder {
   // Upper bound of the characters that Fill will write for BYTES inputs. REQUIRES: Parse succeeded
   size_t PayloadBytes() const;
 
-  // Writes the data of header().inputs[i] into views[i], whose type and shape are the header's. Characters of
+  // Writes the data of header().inputs[i] into views[i], whose type and shape are the header's; those in
+  // shared memory are left alone. Characters of
   // BYTES elements go to `payload`, PayloadBytes() long. Fails with InvalidInput; the views' content is then
   // undefined. REQUIRES: Parse succeeded
   Status Fill(std::span<const TensorView> views, std::byte* payload);

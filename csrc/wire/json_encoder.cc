@@ -133,6 +133,9 @@ Status AppendData(const TensorView& view, std::string& out) {
   return Internal("a data type without a name");
 }
 
+// Whether its data follows the JSON.
+bool IsAppended(const OutputTensor& output) { return output.binary && output.shared == nullptr; }
+
 Status AppendOutput(const OutputTensor& output, std::string& out) {
   out.append("{\"name\":");
   AppendJsonString(output.name, out);
@@ -140,6 +143,13 @@ Status AppendOutput(const OutputTensor& output, std::string& out) {
   {
     NumberWriter writer(out);
     for (const int64_t size : output.view.shape.dims()) writer.Add(size);
+  }
+  if (output.shared != nullptr) {
+    out.append("],\"parameters\":{\"shared_memory_region\":");
+    AppendJsonString(output.shared->region, out);
+    out.append(",\"shared_memory_offset\":").append(std::to_string(output.shared->offset));
+    out.append(",\"shared_memory_byte_size\":").append(std::to_string(output.shared->bytes)).append("}}");
+    return Status::Ok();
   }
   if (output.binary) {
     out.append("],\"parameters\":{\"binary_data_size\":").append(std::to_string(BinaryBytes(output.view)));
@@ -196,12 +206,12 @@ Result<Encoded> EncodeReply(const InferReply& reply, std::string& out) {
       out.resize(start);
       return status;
     }
-    encoded.binary = encoded.binary || reply.outputs[i].binary;
+    encoded.binary = encoded.binary || IsAppended(reply.outputs[i]);
   }
   out.append("]}");
   encoded.json_bytes = out.size() - start;
   for (const OutputTensor& output : reply.outputs) {
-    if (output.binary) AppendBinary(output.view, out);
+    if (IsAppended(output)) AppendBinary(output.view, out);
   }
   return encoded;
 }

@@ -8,13 +8,15 @@
 
 #include "core/status.h"
 #include "core/tensor.h"
+#include "wire/infer_header.h"
 
 namespace falaj::wire {
 
 struct OutputTensor {
   std::string_view name;
   TensorView view;
-  bool binary = false;  // behind the JSON rather than in it
+  bool binary = false;                  // behind the JSON rather than in it
+  const SharedPlace* shared = nullptr;  // where its data was written instead; null: it is in the answer
 };
 
 struct InferReply {

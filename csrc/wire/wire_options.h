@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,8 @@
 #include "wire/infer_header.h"
 
 namespace falaj::wire {
+
+class SharedMemory;
 
 struct HttpLimits {
   size_t max_header_bytes = 16 * 1024;      // request line and all header fields
@@ -60,7 +63,8 @@ struct WireOptions {
   GrpcLimits grpc;
   // "compat triton": health bodies are empty, not ready is 400, error texts follow Triton's.
   bool triton_compat = false;
-  uint32_t access_log_per_million = 0;  // how many of a million requests the access log gets
+  uint32_t access_log_per_million = 0;          // how many of a million requests the access log gets
+  std::shared_ptr<SharedMemory> shared_memory;  // shared with the control plane; null: none is allowed
 };
 
 }  // namespace falaj::wire

@@ -160,25 +160,44 @@ def test_request_is_unsupported_when_it_belongs_to_a_sequence(
 
 
 @pytest.mark.falaj_only("Triton serves shared memory")
+@pytest.mark.parametrize("where", ["input", "output"])
+def test_request_is_unsupported_when_a_tensor_is_in_shared_memory(http: Http, stub: Any, where: str) -> None:
+    """shared_memory_{region, offset, byte_size} of inputs and outputs: the extension is not reported."""
+    own = {"shared_memory_region": "r", "shared_memory_offset": 0, "shared_memory_byte_size": 12}
+    x = {key: value for key, value in FIXED.items() if key != "data"} if where == "input" else FIXED
+    request = {
+        "inputs": [{**x, **({"parameters": own} if where == "input" else {})}],
+        "outputs": [{"name": "y", **({"parameters": own} if where == "output" else {})}],
+    }
+    assert "shared memory" in http.infer("fixed", request).error(501)
+    message = raw_request("fixed", ("x", "FP32", np.ones(3, np.float32)))
+    tensor = message.inputs[0] if where == "input" else message.outputs.add(name="y")
+    if where == "input":
+        message.ClearField("raw_input_contents")
+    for key, value in own.items():
+        tensor.parameters[key].CopyFrom(parameter(value))
+    assert_fails(stub.ModelInfer, message, UNIMPLEMENTED, "shared memory")
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [("shared_memory_region", "r"), ("shared_memory_offset", 0), ("shared_memory_byte_size", 12)],
 )
 @pytest.mark.parametrize("where", ["input", "output"])
-def test_request_is_unsupported_when_a_tensor_is_in_shared_memory(
+def test_request_is_refused_when_a_place_in_shared_memory_is_told_in_part(
     http: Http, stub: Any, where: str, key: str, value: int | str
 ) -> None:
-    """shared_memory_{region, offset, byte_size} of inputs and outputs: the extension is not reported."""
+    """The region and the size belong together."""
     own = {"parameters": {key: value}}
     request = {
         "inputs": [{**FIXED, **(own if where == "input" else {})}],
         "outputs": [{"name": "y", **(own if where == "output" else {})}],
     }
-    assert "shared memory" in http.infer("fixed", request).error(501)
+    assert "shared_memory_" in http.infer("fixed", request).error(400)
     message = raw_request("fixed", ("x", "FP32", np.ones(3, np.float32)))
     tensor = message.inputs[0] if where == "input" else message.outputs.add(name="y")
     tensor.parameters[key].CopyFrom(parameter(value))
-    assert_fails(stub.ModelInfer, message, UNIMPLEMENTED, "shared memory")
+    assert_fails(stub.ModelInfer, message, INVALID, "shared_memory_")
 
 
 def test_tensor_itself_is_told_when_no_class_is_asked_for(http: Http, stub: Any) -> None:

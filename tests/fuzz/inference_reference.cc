@@ -200,10 +200,26 @@ void CheckKeys(const std::map<std::string, const Message*>& parameters, const Re
   }
 }
 
-void CheckNoSharedMemory(const std::map<std::string, const Message*>& parameters, Rules& rules) {
-  for (const auto& [key, value] : parameters) {
-    rules.Require(key.rfind("shared_memory_", 0) != 0, "shared memory");
+bool IsShared(const std::map<std::string, const Message*>& parameters) {
+  return parameters.contains("shared_memory_region") || parameters.contains("shared_memory_offset") ||
+         parameters.contains("shared_memory_byte_size");
+}
+
+std::optional<ReferencePlace> PlaceOf(const std::map<std::string, const Message*>& parameters,
+                                      const ReferenceLimits& limits, Rules& rules) {
+  if (!IsShared(parameters)) return std::nullopt;
+  ReferencePlace place;
+  const auto region = parameters.find("shared_memory_region");
+  rules.Require(region != parameters.end(), "a place in shared memory without its region");
+  rules.Require(parameters.contains("shared_memory_byte_size"), "a place in shared memory without its size");
+  if (region != parameters.end()) {
+    rules.Require(Fields(*region->second).Has("string_param"), "a region is not a text");
+    place.region = Fields(*region->second).Text("string_param");
+    rules.Require(!place.region.empty() && place.region.size() <= limits.name_bytes, "a region's name");
   }
+  place.offset = CountOf(parameters, "shared_memory_offset", 0, rules);
+  place.bytes = CountOf(parameters, "shared_memory_byte_size", 0, rules);
+  return place;
 }
 
 bool IsName(const std::string& name, const ReferenceLimits& limits) {
@@ -260,7 +276,7 @@ std::string TypedData(const Message& message, const TypeRule& type, __int128 ele
 ReferenceInput ReadInput(const Message& message, const std::string* raw, const ReferenceLimits& limits,
                          Rules& rules) {
   const Fields fields(message);
-  ReferenceInput input{fields.Text("name"), fields.Text("datatype"), {}, {}};
+  ReferenceInput input{fields.Text("name"), fields.Text("datatype"), {}, {}, {}};
   rules.Require(IsName(input.name, limits), "an input's name");
   __int128 elements = 1;
   rules.Require(fields.Count("shape") <= 8, "an input's rank");
@@ -274,7 +290,7 @@ ReferenceInput ReadInput(const Message& message, const std::string* raw, const R
   }
   const auto parameters = fields.Map("parameters");
   CheckKeys(parameters, limits, rules);
-  CheckNoSharedMemory(parameters, rules);
+  input.shared = PlaceOf(parameters, limits, rules);
   CountOf(parameters, "binary_data_size", 0, rules);
   const TypeRule* type = nullptr;
   for (const TypeRule& known : kTypes) {
@@ -283,7 +299,9 @@ ReferenceInput ReadInput(const Message& message, const std::string* raw, const R
   rules.Require(type != nullptr, "an unknown data type");
   if (!rules.broken().empty()) return input;
   const bool typed = fields.Has("contents");
-  if (raw != nullptr) {
+  if (input.shared) {
+    rules.Require(!typed, "contents of what lies in shared memory");
+  } else if (raw != nullptr) {
     rules.Require(!typed, "both contents and raw contents");
     CheckRaw(*raw, *type, elements, rules);
     input.data = *raw;
@@ -298,12 +316,17 @@ ReferenceInput ReadInput(const Message& message, const std::string* raw, const R
 void ReadInputs(const Fields& fields, const ReferenceLimits& limits, Rules& rules, ReferenceRequest& read) {
   const int raw_count = fields.Count("raw_input_contents");
   rules.Require(fields.Count("inputs") <= limits.tensors, "too many inputs");
-  rules.Require(raw_count == 0 || raw_count == fields.Count("inputs"),
-                "raw contents are not one for each input");
+  int expected = 0;
+  for (int i = 0; i < fields.Count("inputs"); ++i) {
+    if (!IsShared(Fields(fields.Item("inputs", i)).Map("parameters"))) ++expected;
+  }
+  rules.Require(raw_count == 0 || raw_count == expected, "raw contents are not one for each input");
   std::set<std::string> names;
+  int next = 0;
   for (int i = 0; i < fields.Count("inputs") && rules.broken().empty(); ++i) {
-    const std::string raw = raw_count > 0 ? fields.TextItem("raw_input_contents", i) : "";
-    read.inputs.push_back(ReadInput(fields.Item("inputs", i), raw_count > 0 ? &raw : nullptr, limits, rules));
+    const bool has_raw = raw_count > 0 && !IsShared(Fields(fields.Item("inputs", i)).Map("parameters"));
+    const std::string raw = has_raw ? fields.TextItem("raw_input_contents", next++) : "";
+    read.inputs.push_back(ReadInput(fields.Item("inputs", i), has_raw ? &raw : nullptr, limits, rules));
     rules.Require(names.insert(read.inputs.back().name).second, "an input is there twice");
   }
 }
@@ -315,9 +338,9 @@ void ReadOutputs(const Fields& fields, const ReferenceLimits& limits, Rules& rul
     const Fields output(fields.Item("outputs", i));
     const auto parameters = output.Map("parameters");
     CheckKeys(parameters, limits, rules);
-    CheckNoSharedMemory(parameters, rules);
     read.outputs.push_back({output.Text("name"), TruthOf(parameters, "binary_data", rules),
-                            CountOf(parameters, "classification", 0, rules)});
+                            CountOf(parameters, "classification", 0, rules),
+                            PlaceOf(parameters, limits, rules)});
     rules.Require(IsName(read.outputs.back().name, limits), "an output's name");
     rules.Require(names.insert(read.outputs.back().name).second, "an output is there twice");
   }

@@ -28,16 +28,25 @@ class InferenceMessages {
   google::protobuf::DynamicMessageFactory factory_;
 };
 
+// In shared memory.
+struct ReferencePlace {
+  std::string region;
+  int64_t offset = 0;
+  int64_t bytes = 0;
+};
+
 struct ReferenceInput {
   std::string name, type;
   std::vector<int64_t> shape;
   std::string data;  // in the raw form
+  std::optional<ReferencePlace> shared{};
 };
 
 struct ReferenceOutput {
   std::string name;
   std::optional<bool> binary;
   int64_t classification = 0;
+  std::optional<ReferencePlace> shared{};
 };
 
 struct ReferenceRequest {

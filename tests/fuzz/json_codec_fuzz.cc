@@ -31,8 +31,14 @@ bool Decode(JsonDecoder& decoder, const std::string& json, const std::string& bl
   const auto padded = std::make_unique<char[]>(size);
   std::memcpy(padded.get(), json.data(), json.size());
   if (!decoder.Parse({padded.get(), json.size()}, std::as_bytes(std::span(blobs))).ok()) return false;
+  bool shared = false;
   for (const InputHeader& input : decoder.header().inputs) {
     TensorView view{input.type, input.shape, nullptr};
+    shared = shared || input.shared.has_value();
+    if (input.shared) {  // neither checked nor written here
+      decoded.views.push_back(view);
+      continue;
+    }
     if (view.elements() > static_cast<int64_t>(kMostBytes)) return false;
     decoded.memory.push_back(std::make_unique<std::byte[]>(view.bytes()));
     view.data = decoded.memory.back().get();
@@ -40,7 +46,7 @@ bool Decode(JsonDecoder& decoder, const std::string& json, const std::string& bl
     decoded.names.emplace_back(input.name);
   }
   decoded.payload.resize(decoder.PayloadBytes() + 1);
-  return decoder.Fill(decoded.views, decoded.payload.data()).ok();
+  return decoder.Fill(decoded.views, decoded.payload.data()).ok() && !shared;
 }
 
 bool Same(const TensorView& a, const TensorView& b) {

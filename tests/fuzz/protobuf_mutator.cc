@@ -48,6 +48,8 @@ const char* const kWords[] = {"",
                               "binary_data_output",
                               "classification",
                               "shared_memory_region",
+                              "shared_memory_offset",
+                              "shared_memory_byte_size",
                               "\xc3\xbc",
                               "\xff",
                               "\xed\xa0\x80"};

@@ -38,6 +38,42 @@ void ExpectDecodes(JsonDecoder& decoder, const std::string& body, size_t json_by
   }
 }
 
+TEST(Codec, WhatIsInSharedMemoryIsNotInTheAnswer) {
+  std::mt19937_64 random(12);
+  const OwnedTensor tensor = RandomTensor(random, DataType::kBytes, Shape{3});
+  const SharedPlace place{"\"r", 16, BinaryBytes(tensor.view)};
+  const std::array outputs = {OutputTensor{"y", tensor.view, true, &place}};
+  std::string body;
+  const auto encoded = EncodeReply({"m", 1, "", outputs}, body);
+  ASSERT_TRUE(encoded.ok());
+  EXPECT_FALSE(encoded.value().binary);
+  EXPECT_EQ(body,
+            R"({"model_name":"m","model_version":"1","outputs":[{"name":"y","datatype":"BYTES","shape":[3],)"
+            R"("parameters":{"shared_memory_region":"\"r","shared_memory_offset":16,)"
+            R"("shared_memory_byte_size":)" +
+                std::to_string(place.bytes) + "}}]}");
+}
+
+TEST(Codec, WrittenFormsAreThoseThatAreAppendedAndAdopted) {
+  std::mt19937_64 random(13);
+  for (int round = 0; round < 500; ++round) {
+    const DataType type = kAllTypes[random() % kAllTypes.size()];
+    const OwnedTensor tensor = RandomTensor(random, type, RandomShape(random));
+    std::string appended;
+    AppendBinary(tensor.view, appended);
+    std::vector<std::byte> written(BinaryBytes(tensor.view));
+    WriteBinary(tensor.view, written.data());
+    ASSERT_EQ(written.size(), appended.size());
+    ASSERT_TRUE(std::ranges::equal(written, std::as_bytes(std::span(appended))));
+    OwnedTensor adopted(type, tensor.view.shape);
+    if (type != DataType::kBytes) adopted.view.data = written.data();
+    ASSERT_TRUE(AdoptBinary(written, adopted.view).ok());
+    ASSERT_TRUE(Same(adopted.view, tensor.view));
+    written.push_back(std::byte{1});
+    ASSERT_FALSE(AdoptBinary(written, adopted.view).ok());
+  }
+}
+
 TEST(Codec, WhatIsEncodedDecodesToTheSame) {
   std::mt19937_64 random(11);
   JsonDecoder decoder;

@@ -54,6 +54,42 @@ TEST(GrpcDecoder, ReadsARequestAsTritonsClientWritesIt) {
   EXPECT_THAT(decoded.Values<std::string_view>(1), ElementsAre("a", std::string_view("b\0", 2)));
 }
 
+// Parameters of an input that lies in shared memory.
+std::string SharedIn(std::string_view region, int64_t bytes) {
+  return Parameter(4, "shared_memory_region", TextValue(region)) +
+         Parameter(4, "shared_memory_byte_size", IntValue(bytes));
+}
+
+TEST(GrpcDecoder, TakesRawContentsForInputsThatAreNotShared) {
+  const std::string output = Output(Bytes(1, "y") + Parameter(2, "shared_memory_region", TextValue("q")) +
+                                    Parameter(2, "shared_memory_byte_size", UintValue(8)) +
+                                    Parameter(2, "shared_memory_offset", IntValue(16)));
+  const std::string head = kModel + Input("a", "FP32", {1}) + Input("s", "BYTES", {2}, SharedIn("r", 64)) +
+                           Input("b", "FP32", {1}) + output;
+  GrpcDecoder decoder;
+  for (int round = 0; round < 2; ++round) {  // the second time its head is known
+    Decoded decoded;
+    const Status status = Decode(decoder, head + Raw(Lying({1.0F})) + Raw(Lying({2.0F})), &decoded);
+    ASSERT_TRUE(status.ok()) << status.message();
+    const InferHeader& header = decoder.header();
+    ASSERT_TRUE(header.inputs[1].shared.has_value());
+    EXPECT_EQ(header.inputs[1].shared->region, "r");
+    EXPECT_EQ(header.inputs[1].shared->offset, 0u);
+    EXPECT_EQ(header.inputs[1].shared->bytes, 64u);
+    EXPECT_EQ(decoder.PayloadBytes(), 0u);
+    EXPECT_THAT(decoded.Values<float>(0), ElementsAre(1));
+    EXPECT_THAT(decoded.Values<float>(2), ElementsAre(2));
+    ASSERT_TRUE(header.outputs[0].shared.has_value());
+    EXPECT_EQ(header.outputs[0].shared->region, "q");
+    EXPECT_EQ(header.outputs[0].shared->offset, 16u);
+    EXPECT_EQ(header.outputs[0].shared->bytes, 8u);
+  }
+  EXPECT_THAT(Decode(decoder, head + Raw(Lying({1.0F}))).message(),
+              HasSubstr("one for each of the 2 inputs"));
+  EXPECT_TRUE(Decode(decoder, kModel + Input("s", "BYTES", {2}, SharedIn("r", 64))).ok());
+  EXPECT_FALSE(Decode(decoder, kModel + Input("s", "BYTES", {2}, SharedIn("r", 64)) + Raw("")).ok());
+}
+
 TEST(GrpcDecoder, ForgetsTheRequestBefore) {
   GrpcDecoder decoder;
   ASSERT_TRUE(Decode(decoder, kModel + Version("3") + Id("7") + Parameter(4, "timeout", IntValue(1)) +
@@ -292,10 +328,13 @@ TEST(GrpcDecoder, ChecksReservedParameters) {
       {request("mine", "\x0b"), "parameters: malformed protobuf"},
       {kModel + Bytes(4, "\x0b"), "parameters: malformed protobuf"},
       {input("shared_memory_region", TextValue("r")),
-       "inputs[0].parameters.shared_memory_region: shared memory is not supported", Code::kUnsupported},
-      {input("shared_memory_byte_size", IntValue(1)), "shared memory", Code::kUnsupported},
-      {output("shared_memory_offset", IntValue(0)),
-       "outputs[0].parameters.shared_memory_offset: shared memory is not supported", Code::kUnsupported},
+       "inputs[0].parameters.shared_memory_byte_size is missing"},
+      {input("shared_memory_byte_size", IntValue(1)), "inputs[0].parameters.shared_memory_region is missing"},
+      {input("shared_memory_region", IntValue(1)), "shared_memory_region: expected a string"},
+      {output("shared_memory_offset", IntValue(0)), "outputs[0].parameters.shared_memory_region is missing"},
+      {output("shared_memory_byte_size", IntValue(-1)), "shared_memory_byte_size: expected a whole number"},
+      {kModel + OneInput(SharedIn("r", 4)), "expected no contents with a shared_memory_region"},
+      {kModel + Input("x", "FP32", {1}, SharedIn("", 4)), "expected a region's name"},
       {output("binary_data", TextValue("true")), "outputs[0].parameters.binary_data: expected true or false"},
   };
   for (const std::string& value : {IntValue(-1), UintValue(uint64_t{1} << 63), RealValue(1), TextValue("1"),

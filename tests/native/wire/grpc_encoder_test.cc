@@ -23,6 +23,21 @@ TEST(GrpcEncoder, WritesAResponse) {
                          Bytes(6, ""));
 }
 
+TEST(GrpcEncoder, SaysWhereAnOutputLiesInSharedMemory) {
+  const std::array<float, 2> floats = {1.5F, -2};
+  const SharedPlace place{"r", 0, 300};
+  const TensorView view{DataType::kFp32, Shape{1, 2}, const_cast<float*>(floats.data())};
+  const std::array outputs = {OutputTensor{"y", view, false, &place}, OutputTensor{"z", view, false}};
+  std::string message;
+  const InferReply reply{"m", 1, "", outputs};
+  AppendInferResponse(reply, InferResponseBytes(reply), message);
+  const std::string parameters = Parameter(4, "shared_memory_region", TextValue("r")) +
+                                 Parameter(4, "shared_memory_offset", IntValue(0)) +
+                                 Parameter(4, "shared_memory_byte_size", IntValue(300));
+  EXPECT_EQ(message, Bytes(1, "m") + Bytes(2, "1") + Input("y", "FP32", {1, 2}, parameters) +
+                         Input("z", "FP32", {1, 2}) + Bytes(6, "") + Bytes(6, Lying({1.5F, -2.0F})));
+}
+
 TEST(GrpcEncoder, SaysThatFeaturesAreStale) {
   const InferReply reply{"m", 1, "7", {}, true};
   std::string message;

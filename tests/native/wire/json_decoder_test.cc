@@ -53,6 +53,12 @@ TEST(JsonDecoder, IsNotCompletedByWhatFollowsWhenItIsCutShort) {
   }
 }
 
+// `parameters` of an input without data of its own.
+std::string Shared(const std::string& parameters, const std::string& more = "") {
+  return R"({"inputs":[{"name":"x","shape":[2],"datatype":"FP32","parameters":{)" + parameters + "}" + more +
+         "}]}";
+}
+
 struct Case {
   std::string json;
   std::string message;
@@ -108,6 +114,18 @@ TEST(JsonDecoder, SaysWhatIsWrongAndWhere) {
       {R"({"parameters":{"sequence_start":1},"inputs":[]})", "parameters.sequence_start"},
       {R"({"parameters":{"sequence_end":"yes"},"inputs":[]})", "parameters.sequence_end"},
       {R"({"id":7,"inputs":[]})", "id: expected a string"},
+      {Shared(R"("shared_memory_byte_size":8)"), "inputs[0].parameters.shared_memory_region is missing"},
+      {Shared(R"("shared_memory_offset":8)"), "inputs[0].parameters.shared_memory_region is missing"},
+      {Shared(R"("shared_memory_region":"r")"), "inputs[0].parameters.shared_memory_byte_size is missing"},
+      {Shared(R"("shared_memory_region":"","shared_memory_byte_size":8)"), "expected a region's name"},
+      {Shared(R"("shared_memory_region":7,"shared_memory_byte_size":8)"), "region: expected a string"},
+      {Shared(R"("shared_memory_region":"r","shared_memory_byte_size":-8)"), "expected a whole number"},
+      {Shared(R"("shared_memory_region":"r","shared_memory_byte_size":8)", R"(,"data":[1,2])"),
+       "got a shared_memory_region too"},
+      {Shared(R"("shared_memory_region":"r","shared_memory_byte_size":8,"binary_data_size":0)"),
+       "got a shared_memory_region too"},
+      {R"({"inputs":[],"outputs":[{"name":"y","parameters":{"shared_memory_region":"r"}}]})",
+       "outputs[0].parameters.shared_memory_byte_size is missing"},
       {R"({"inputs":[],"outputs":[{"name":"y"},{"name":"y"}]})", "outputs[1]: output 'y' is there twice"},
       {R"({"inputs":[],"outputs":[{}]})", "outputs[0].name is missing"},
       {R"({"inputs":[],"more":[1 2]})", "more"},
@@ -188,6 +206,34 @@ TEST(JsonDecoder, CutsBinaryTensorsInTheOrderOfTheInputs) {
   EXPECT_EQ(decoder.header().inputs[2].binary_bytes, 6u);
   EXPECT_THAT(Decode(decoder, json, blobs + "x").message(), HasSubstr("1 bytes of the body are left over"));
   EXPECT_THAT(Decode(decoder, json, blobs.substr(0, 5)).message(), HasSubstr("inputs[2].parameters"));
+}
+
+TEST(JsonDecoder, ReadsPlacesInSharedMemory) {
+  JsonDecoder decoder;
+  Decoded decoded;
+  const Status status = Decode(decoder, R"({"inputs":[
+      {"name":"a","shape":[2],"datatype":"BYTES",
+       "parameters":{"shared_memory_byte_size":64,"shared_memory_region":"\u0072"}},
+      {"name":"b","shape":[2],"datatype":"FP32","data":[1,2]},
+      {"name":"c","shape":[1],"datatype":"UINT8","parameters":{"binary_data_size":1}}],
+    "outputs":[{"name":"y","parameters":{"shared_memory_region":"q","shared_memory_byte_size":9,
+                                         "shared_memory_offset":7}},{"name":"z"}]})",
+                               "\7", &decoded);
+  ASSERT_TRUE(status.ok()) << status.message();
+  const InferHeader& header = decoder.header();
+  ASSERT_TRUE(header.inputs[0].shared.has_value());
+  EXPECT_EQ(header.inputs[0].shared->region, "r");
+  EXPECT_EQ(header.inputs[0].shared->offset, 0u);
+  EXPECT_EQ(header.inputs[0].shared->bytes, 64u);
+  EXPECT_FALSE(header.inputs[1].shared.has_value());
+  EXPECT_EQ(decoder.PayloadBytes(), 0u);
+  EXPECT_EQ(static_cast<const float*>(decoded.tensors[1].view.data)[1], 2);
+  EXPECT_EQ(static_cast<const uint8_t*>(decoded.tensors[2].view.data)[0], 7);
+  ASSERT_TRUE(header.outputs[0].shared.has_value());
+  EXPECT_EQ(header.outputs[0].shared->region, "q");
+  EXPECT_EQ(header.outputs[0].shared->offset, 7u);
+  EXPECT_EQ(header.outputs[0].shared->bytes, 9u);
+  EXPECT_FALSE(header.outputs[1].shared.has_value());
 }
 
 TEST(JsonDecoder, BoundsNestingAndCounts) {
