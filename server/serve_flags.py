@@ -47,6 +47,9 @@ FLAGS = (
     ServeFlag("server.watch", "SECONDS", "Time between looks at the folder for changes."),
     ServeFlag("server.strict", None, "Whether a model that cannot be loaded ends the start."),
     ServeFlag("server.compat", "triton", "Answer as that server would where the two differ."),
+    ServeFlag(
+        "shared_memory.allow", None, "Whether clients may pass tensors by /dev/shm.", "allow_shared_memory"
+    ),
     ServeFlag("server.drain_seconds", "SECONDS", "Time of being not ready before the end."),
     ServeFlag("server.shutdown_timeout", "SECONDS", "Time for requests in flight at the end."),
     ServeFlag("tls.certificate", "FILE", "PEM file of the server's certificate.", "tls_certificate"),

@@ -59,6 +59,7 @@ class EngineApp:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
         server = self._settings.server
+        shared_memory = self._settings.shared_memory.open()
         control = ControlPlane(
             engine,
             triton_compat=server.compat == "triton",
@@ -68,8 +69,10 @@ class EngineApp:
             features=FeatureService(
                 engine.features, Path(server.data_dir), may_push=self._settings.features.push
             ),
+            shared_memory=shared_memory,
         )
-        infer = HttpInferCalls(engine.runtime, self._settings.wire_options())
+        options = self._settings.wire_options() | {"shared_memory": shared_memory}
+        infer = HttpInferCalls(engine.runtime, options)
         try:
             self._app = make_app(control, infer, max_body_bytes=self._settings.http.max_body_bytes)
             self._engine = engine

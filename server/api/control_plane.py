@@ -10,6 +10,7 @@ from falaj.server.api.background import Background
 from falaj.server.api.load_request import read_load_parameters
 from falaj.server.api.metadata import model_metadata, server_metadata
 from falaj.server.api.readiness import Readiness
+from falaj.server.api.shared_regions import SharedRegions
 from falaj.server.api.statistics import version_statistics
 from falaj.server.api.triton_model_config import triton_model_config
 from falaj.server.describe import statistics
@@ -62,6 +63,7 @@ class ControlPlane:
         may_change: whether requests may load and unload models.
         may_bring_code: whether requests that load a model may bring Python code, which runs in the server.
         features: what requests read of views, and write to them; None: nothing. Closed with this.
+        shared_memory: the front end's regions; None: clients may not register any.
     """
 
     def __init__(
@@ -76,8 +78,10 @@ class ControlPlane:
         may_change: bool = True,
         may_bring_code: bool = False,
         features: FeatureService | None = None,
+        shared_memory: _core.SharedMemory | None = None,
     ) -> None:
         self.triton_compat = triton_compat
+        self.regions = SharedRegions(shared_memory)
         self.features = features
         self._engine = engine
         self._logs = logs
@@ -105,6 +109,7 @@ class ControlPlane:
             changes=self._may_change,
             logging=self._logs is not None,
             tracing=self.traces_requests,
+            shared_memory=self.regions.are_served,
         )
 
     @property

@@ -13,12 +13,16 @@ _IF_CHANGED = ("model_repository(unload_dependents)",)
 _REST = ("schedule_policy", "statistics", "binary_tensor_data", "parameters")
 _IF_LOGGED = ("logging",)
 _IF_TRACED = ("trace",)
+_IF_SHARED = ("system_shared_memory",)
 
 
-def server_metadata(name: str, *, changes: bool, logging: bool, tracing: bool) -> dict[str, Any]:
+def server_metadata(
+    name: str, *, changes: bool, logging: bool, tracing: bool, shared_memory: bool
+) -> dict[str, Any]:
     """Return name, version and extensions; only those that are served."""
     extensions = [*_ALWAYS, *(_IF_CHANGED if changes else ()), *_REST]
     extensions += [*(_IF_TRACED if tracing else ()), *(_IF_LOGGED if logging else ())]
+    extensions += _IF_SHARED if shared_memory else ()
     return {"name": name, "version": _core.__version__, "extensions": extensions}
 
 

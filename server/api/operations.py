@@ -16,13 +16,14 @@ from falaj.server.api.errors import json_response
 from falaj.server.api.feature_operations import FeatureOperations
 from falaj.server.api.infer import HttpInferCalls
 from falaj.server.api.routing import Operation
+from falaj.server.api.shared_memory_operations import SharedMemoryOperations
+from falaj.server.api.shared_regions import CUDA_IS_NOT_SERVED
 
 _MODEL = "/v2/models/{model}"
 _VERSION = "/v2/models/{model}/versions/{version}"
-# Known paths of extensions that this server does not have.
-_UNSERVED = [
-    (method, f"/v2/{kind}sharedmemory{region}/{verb}")
-    for kind in ("system", "cuda")
+# Known paths of an extension that this server does not have.
+_CUDA = [
+    (method, f"/v2/cudasharedmemory{region}/{verb}")
     for region in ("", "/region/{region}")
     for method, verb in (("GET", "status"), ("POST", "register"), ("POST", "unregister"))
 ]
@@ -46,7 +47,8 @@ class Operations:
         """Every operation of the protocol. Paths that others could be taken for come first."""
         features = FeatureOperations(self._control.features, self._max_body).table()
         own = [*self.health(), *self._models(), *self._repository(), *self._logging(), *self._tracing()]
-        return [*own, *features, *self._unserved()]
+        shared = SharedMemoryOperations(self._control.regions, self._max_body).table()
+        return [*own, *features, *shared, *self._unserved()]
 
     def health(self) -> list[Operation]:
         """Those that probes ask."""
@@ -123,10 +125,9 @@ class Operations:
 
     def _unserved(self) -> list[Operation]:
         return [
-            Operation(method, path, self._not_served, "An extension that is not served", "Not served",
-                      failures=(501,))
-            for method, path in _UNSERVED
-        ]  # fmt: skip
+            Operation(method, path, self._no_cuda, "CUDA shared memory", "Not served", failures=(501,))
+            for method, path in _CUDA
+        ]
 
     async def _live(self, _request: Request) -> Response:
         return Response() if self._control.triton_compat else json_response({"live": True})
@@ -201,8 +202,8 @@ class Operations:
         body = await read_body(request, self._max_body)
         return await self._infer.answer(request, body)
 
-    async def _not_served(self, request: Request) -> Response:
-        raise _core.Unsupported(f"{request.scope['path']}: this extension is not served")
+    async def _no_cuda(self, request: Request) -> Response:
+        raise _core.Unsupported(f"{request.scope['path']}: {CUDA_IS_NOT_SERVED}")
 
     def _model_of(self, request: Request) -> tuple[str, int | None]:
         """The model and version of the path. Raises InvalidInput."""

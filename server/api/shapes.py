@@ -3,7 +3,7 @@
 Answers are plain dicts made elsewhere; the tests hold them to these shapes.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -164,6 +164,27 @@ class UnloadRequest(_Shape, frozen=True):
     parameters: UnloadParameters = UnloadParameters()
 
 
+Size = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+class RegisterRegion(_Shape, frozen=True):
+    """A region of system shared memory: `byte_size` bytes from `offset` on of the file that shm_open makes
+    for `key`."""
+
+    key: str
+    byte_size: Size
+    offset: Size = 0
+
+
+class RegionStatus(_Shape, frozen=True):
+    """A registered region."""
+
+    name: str
+    key: str
+    offset: int
+    byte_size: int
+
+
 class LogSettings(_Shape, frozen=True):
     """What the server writes down. `log_file` can only be set in its configuration."""
 
@@ -213,7 +234,8 @@ Parameters = dict[str, str | float | bool]
 
 
 class InputTensor(_Shape, frozen=True):
-    """`data`: row-major, nested or flat; absent where `parameters.binary_data_size` bytes follow the JSON."""
+    """`data`: row-major, nested or flat; absent where `parameters.binary_data_size` bytes follow the JSON, or
+    where it lies in shared memory (`shared_memory_region`, `_offset`, `_byte_size`)."""
 
     name: str
     shape: list[int]
@@ -223,7 +245,8 @@ class InputTensor(_Shape, frozen=True):
 
 
 class RequestedOutput(_Shape, frozen=True):
-    """An output that is wanted. Parameters: `binary_data`, `classification`."""
+    """An output that is wanted. Parameters: `binary_data`, `classification`, and where it is wanted in shared
+    memory: `shared_memory_region`, `shared_memory_offset`, `shared_memory_byte_size`."""
 
     name: str
     parameters: Parameters = {}

@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError, Message
 
 from falaj import _core
 from falaj.server.api.control_plane import ControlPlane
+from falaj.server.api.shared_regions import CUDA_IS_NOT_SERVED
 from falaj.server.grpc.failure import UNIMPLEMENTED, GrpcFailure, failure_of
 from falaj.server.grpc.health import Health
 from falaj.server.grpc.reflection import reflect
@@ -20,13 +21,9 @@ _REFLECTION = {
     f"/{package}.ServerReflection/ServerReflectionInfo": package
     for package in ("grpc.reflection.v1", "grpc.reflection.v1alpha")
 }
-_NOT_SERVED = frozenset(
-    f"{_SERVICE}{name}"
-    for name in (
-        "SystemSharedMemoryStatus", "SystemSharedMemoryRegister", "SystemSharedMemoryUnregister",
-        "CudaSharedMemoryStatus", "CudaSharedMemoryRegister", "CudaSharedMemoryUnregister",
-    )
-)  # fmt: skip
+_NOT_SERVED = {
+    f"{_SERVICE}CudaSharedMemory{verb}": CUDA_IS_NOT_SERVED for verb in ("Status", "Register", "Unregister")
+}
 _Told = dict[str, Any]
 
 
@@ -49,6 +46,9 @@ class GrpcMethods:
             "RepositoryModelUnload": self._unload,
             "LogSettings": self._log_settings,
             "TraceSetting": self._trace_setting,
+            "SystemSharedMemoryStatus": self._shared_memory_status,
+            "SystemSharedMemoryRegister": self._register_shared_memory,
+            "SystemSharedMemoryUnregister": self._unregister_shared_memory,
         }
 
     def goes_on(self, method: str) -> bool:
@@ -83,7 +83,7 @@ class GrpcMethods:
             package = _REFLECTION[method]
             return reflect(package, _read(f"{package}.ServerReflectionRequest", body))
         if method in _NOT_SERVED:
-            raise GrpcFailure(UNIMPLEMENTED, f"{method}: this extension is not served")
+            raise GrpcFailure(UNIMPLEMENTED, f"{method}: {_NOT_SERVED[method]}")
         raise GrpcFailure(UNIMPLEMENTED, f"{method}: there is no such method")
 
     async def _server_live(self, _asked: Any) -> _Told:
@@ -131,6 +131,17 @@ class GrpcMethods:
         settings = self._control.change_trace_settings(asked.model_name or None, values)
         told = {name: [value] if isinstance(value, str) else value for name, value in settings.items()}
         return {"settings": {name: {"value": value} for name, value in told.items()}}
+
+    async def _shared_memory_status(self, asked: Any) -> _Told:
+        return {"regions": {row["name"]: row for row in self._control.regions.status(asked.name)}}
+
+    async def _register_shared_memory(self, asked: Any) -> _Told:
+        self._control.regions.register(asked.name, asked.key, asked.offset, asked.byte_size)
+        return {}
+
+    async def _unregister_shared_memory(self, asked: Any) -> _Told:
+        self._control.regions.unregister(asked.name)
+        return {}
 
     def _model_of(self, asked: Any) -> tuple[str, int | None]:
         return asked.name, self._control.version_of(asked.version)

@@ -98,6 +98,15 @@ _MESSAGES: dict[str, str] = {
     "TraceSettingRequest.SettingValue": "value=1 string*",
     "TraceSettingResponse": "settings=1 map<string,TraceSettingResponse.SettingValue>",
     "TraceSettingResponse.SettingValue": "value=1 string*",
+    "SystemSharedMemoryStatusRequest": "name=1 string",
+    "SystemSharedMemoryStatusResponse": "regions=1 map<string,SystemSharedMemoryStatusResponse.RegionStatus>",
+    "SystemSharedMemoryStatusResponse.RegionStatus": (
+        "name=1 string, key=2 string, offset=3 uint64, byte_size=4 uint64"
+    ),
+    "SystemSharedMemoryRegisterRequest": "name=1 string, key=2 string, offset=3 uint64, byte_size=4 uint64",
+    "SystemSharedMemoryRegisterResponse": "",
+    "SystemSharedMemoryUnregisterRequest": "name=1 string",
+    "SystemSharedMemoryUnregisterResponse": "",
     "LogSettingsRequest": "settings=1 map<string,LogSettingsRequest.SettingValue>",
     "LogSettingsRequest.SettingValue": "|bool_param=1 bool, |uint32_param=2 uint32, |string_param=3 string",
     "LogSettingsResponse": "settings=1 map<string,LogSettingsResponse.SettingValue>",
@@ -107,6 +116,7 @@ _UNARY = (
     "ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "ModelInfer", "ModelConfig",
     "ModelStatistics", "RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload", "LogSettings",
     "TraceSetting",
+    "SystemSharedMemoryStatus", "SystemSharedMemoryRegister", "SystemSharedMemoryUnregister",
 )  # fmt: skip
 _INFERENCE = Table(
     "falaj_inference.proto",

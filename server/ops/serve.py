@@ -152,7 +152,8 @@ async def _serve(
     """Listen, say so, and serve until told to end; return when everything is closed."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_log_loop_error)
-    wire = _core.WireServer(engine.runtime, settings.wire_options())
+    shared_memory = settings.shared_memory.open()
+    wire = _core.WireServer(engine.runtime, settings.wire_options() | {"shared_memory": shared_memory})
     draining = asyncio.Event()
     features = FeatureService(
         engine.features, Path(settings.server.data_dir), may_push=settings.features.push
@@ -166,6 +167,7 @@ async def _serve(
         stuck_after=settings.server.stuck_after,
         may_change=settings.server.model_control == "explicit",
         features=features,
+        shared_memory=shared_memory,
     )
     app = make_app(control, None)  # infer is answered natively
     admin = make_admin_app(control, _metrics_page(engine, wire, settings, features, feature_log, traces))

@@ -13,6 +13,7 @@ from falaj.server.errors import ConfigError
 from falaj.server.ops.layers import Flag, resolve
 from falaj.server.ops.limits import Grpc, Http, Limits, wire_limits
 from falaj.server.ops.section import Bounds, Section
+from falaj.server.ops.shared_memory import SharedMemory
 from falaj.server.ops.tls import Tls
 from falaj.server.ops.tracing import Tracing
 
@@ -218,6 +219,7 @@ class Settings(Section, frozen=True):
     metrics: Metrics = Metrics()
     features: Features = Features()
     tracing: Tracing = Tracing()
+    shared_memory: SharedMemory = SharedMemory()
 
     def online_store(self) -> str:
         """Return the URL of the online store."""

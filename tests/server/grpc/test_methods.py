@@ -184,7 +184,8 @@ def test_status_is_unimplemented_when_an_extension_or_method_is_not_served(
 ) -> None:
     for call in (
         client.get_trace_settings, client.get_system_shared_memory_status,
-        client.get_cuda_shared_memory_status, client.unregister_cuda_shared_memory,
+        client.unregister_system_shared_memory, client.get_cuda_shared_memory_status,
+        client.unregister_cuda_shared_memory,
     ):  # fmt: skip
         status, text = _status_of(call)
         assert (status, "not served" in text) == ("UNIMPLEMENTED", True)

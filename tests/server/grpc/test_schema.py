@@ -13,7 +13,7 @@ from tritonclient.grpc import model_config_pb2, service_pb2
 
 from falaj.server.grpc.schema import files, message, pool, services
 
-_NOT_SERVED = ("SharedMemory",)
+_NOT_SERVED = ("CudaSharedMemory",)
 _THEIRS: dict[str, Any] = {}
 for _package, _file in (
     ("inference", service_pb2),
