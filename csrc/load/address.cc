@@ -3,12 +3,34 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 
 #include <cerrno>
 #include <cstring>
 #include <memory>
 
 namespace falaj::load {
+namespace {
+
+constexpr int kPatienceMs = 2000;
+
+Address AddressOf(const addrinfo& found) {
+  Address address;
+  std::memcpy(&address.bytes, found.ai_addr, found.ai_addrlen);
+  address.length = found.ai_addrlen;
+  return address;
+}
+
+bool TakesConnections(const Address& address) {
+  const FileDescriptor socket = BeginConnecting(address);
+  pollfd ready{socket.get(), POLLOUT, 0};
+  int error = 0;
+  socklen_t length = sizeof(error);
+  return socket.valid() && poll(&ready, 1, kPatienceMs) == 1 &&
+         getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &error, &length) == 0 && error == 0;
+}
+
+}  // namespace
 
 Result<Address> Resolve(const std::string& host, uint16_t port) {
   addrinfo hints{};
@@ -18,10 +40,12 @@ Result<Address> Resolve(const std::string& host, uint16_t port) {
   const int error = getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found);
   if (error != 0) return Unavailable(host + ": " + gai_strerror(error));
   const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> list(found, &freeaddrinfo);
-  Address address;
-  std::memcpy(&address.bytes, list->ai_addr, list->ai_addrlen);
-  address.length = list->ai_addrlen;
-  return address;
+  if (list->ai_next != nullptr) {
+    for (const addrinfo* at = list.get(); at != nullptr; at = at->ai_next) {
+      if (Address address = AddressOf(*at); TakesConnections(address)) return address;
+    }
+  }
+  return AddressOf(*list);
 }
 
 FileDescriptor BeginConnecting(const Address& address) {

@@ -16,7 +16,8 @@ struct Address {
   socklen_t length = 0;
 };
 
-// The first that the name resolves to. Blocks while it does. Fails with Unavailable.
+// The first that the name resolves to and that takes a connection, else the first: `localhost` is two
+// addresses where many servers listen on one. Blocks. Fails with Unavailable where the name is none.
 Result<Address> Resolve(const std::string& host, uint16_t port);
 
 // A non-blocking socket, without Nagle's delay, on its way to being connected; where it is not valid, errno

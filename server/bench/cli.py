@@ -44,6 +44,9 @@ def bench(
     shape: Annotated[
         list[str] | None, typer.Option(metavar="NAME:SIZE,…", help="Of an input with variable dimensions.")
     ] = None,
+    without: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="An input that is left out.")
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Inputs: V2 requests in .json, or arrays in .npz.")
     ] = None,
@@ -98,6 +101,7 @@ def bench(
         batch_size=batch,
         shapes=options.shapes_of(shape or ()),
         data=data,
+        without=tuple(without or ()),
         parameters=options.parameters_of(parameter or ()),
         headers=options.headers_of(header or ()),
         timeout_s=timeout,
@@ -108,7 +112,7 @@ def bench(
         concurrency, rate, arrivals=arrivals, connections=connections, streams=streams, threads=threads
     )
     windows = Windows(warm_up, window, max_windows, options.share_of(stability))
-    with _progress() as tell:
+    with _progress(warm_up + window * max_windows) as tell:
         points = run([first, *_others(first, against or ())], loads, windows, tell)
     settings: dict[str, Any] = {
         "batch": batch,
@@ -148,8 +152,12 @@ def _write(report: Any, csv: Path | None, html: Path | None, as_json: bool) -> N
 
 
 @contextmanager
-def _progress() -> "Iterator[Callable[[Step], None] | None]":
-    """A bar on standard error while the context lasts; none where that is no terminal."""
+def _progress(seconds: float) -> "Iterator[Callable[[Step], None] | None]":
+    """A bar on standard error while the context lasts; none where that is no terminal.
+
+    Args:
+        seconds: A load takes at most.
+    """
     from rich.console import Console
     from rich.progress import Progress
 
@@ -160,9 +168,13 @@ def _progress() -> "Iterator[Callable[[Step], None] | None]":
     # Drawn when there is news only: a thread of its own would take CPU time that is being measured.
     with Progress(console=console, transient=True, auto_refresh=False) as bar:
         task = bar.add_task("connecting", total=1.0)
-        yield lambda step: bar.update(
-            task, completed=step.number, total=step.count, description=_told(step), refresh=True
-        )
+
+        def tell(step: "Step") -> None:
+            share = min(1.0, step.progress.elapsed_s / seconds)
+            told = _told(step)
+            bar.update(task, completed=step.number + share, total=step.count, description=told, refresh=True)
+
+        yield tell
 
 
 def _told(step: "Step") -> str:

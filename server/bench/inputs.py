@@ -34,10 +34,12 @@ def inputs_of(target: Target, tensors: Sequence[Tensor]) -> list[Inputs]:
     if target.batch_size < 1:
         raise InvalidInput(f"batch size: expected at least 1, got {target.batch_size}")
     known = {tensor.name for tensor in tensors}
-    for name in target.shapes:
-        if name not in known:
-            names = ", ".join(f"'{other}'" for other in sorted(known)) or "none that it tells of"
-            raise InvalidInput(f"shape of '{name}': the model has no such input; it has {names}")
+    for what, names in (("shape of", target.shapes), ("without", target.without)):
+        for name in names:
+            if name not in known:
+                has = ", ".join(f"'{other}'" for other in sorted(known)) or "none that it tells of"
+                raise InvalidInput(f"{what} '{name}': the model has no such input; it has {has}")
+    tensors = [tensor for tensor in tensors if tensor.name not in target.without]
     if target.data is not None:
         return _read(target.data, target, tensors)
     if not tensors:
@@ -71,17 +73,16 @@ def shape_of(tensor: Tensor, target: Target) -> tuple[int, ...]:
 
 def _made_up(target: Target, tensors: Sequence[Tensor]) -> Iterator[Inputs]:
     generator = np.random.default_rng(_SEED)
-    needed = [tensor for tensor in tensors if not tensor.optional]
-    for tensor in needed:
+    for tensor in tensors:
         _check_datatype(tensor.name, tensor.datatype)
-    shapes = {tensor.name: shape_of(tensor, target) for tensor in needed}
+    shapes = {tensor.name: shape_of(tensor, target) for tensor in tensors}
     size = sum(8 * int(np.prod(shape, dtype=np.float64)) for shape in shapes.values())
     if size > _MOST_FILE_BYTES:
         raise InvalidInput(f"{target.label}: a request would have {size:,} bytes, expected at most 1 GiB")
     for _ in range(max(1, min(_MADE_UP, _MOST_BYTES // max(1, size)))):
         yield {
             tensor.name: (tensor.datatype, arrays.random(tensor.datatype, shapes[tensor.name], generator))
-            for tensor in needed
+            for tensor in tensors
         }
 
 
@@ -116,7 +117,7 @@ def _of_arrays(path: Path, target: Target, tensors: Sequence[Tensor]) -> Iterato
         if tensors and name not in by_name:
             raise InvalidInput(f"{path}: '{name}': the model has no such input")
     for tensor in tensors:
-        if tensor.name not in given and not tensor.optional:
+        if tensor.name not in given:
             raise InvalidInput(f"{path}: has no array '{tensor.name}', an input of the model")
     values = {name: _as_datatype(path, name, array, by_name.get(name)) for name, array in given.items()}
     batched = {name for name in values if name not in by_name or by_name[name].shape[:1] == (-1,)}

@@ -155,7 +155,7 @@ def _window(told: dict[str, Any]) -> Window:
     return Window(
         seconds=told["seconds"],
         answered=told["answered"],
-        throughput=told["answered"] / told["seconds"],
+        throughput=told["answered"] / max(told["seconds"], 1e-9),
         p50_us=latency.quantile_us(0.5),
         p99_us=latency.quantile_us(0.99),
         errors=sum(count for count, _ in told["errors"].values()),

@@ -7,10 +7,10 @@ from falaj.server.bench.measured import Measured
 from falaj.server.bench.report import Point, Report
 from falaj.server.ops.log_lines import printable
 
-_COLUMNS = (
-    "load", "requests/s", "p50 µs", "p90 µs", "p99 µs", "p99.9 µs", "errors", "client µs", "queue µs",
-    "infer µs", "rows/batch",
-)  # fmt: skip
+# Times are in microseconds, `client` and the server's `queue` and `infer` of a request, `rows` of a batch.
+_COLUMNS = ("load", "req/s", "p50", "p90", "p99", "p99.9", "errors", "client", "queue", "infer", "rows")
+# What a terminal that is narrower breaks by itself, in place of figures that are cut off.
+_LEAST_WIDTH = 100
 # Wide enough that what is piped into a program is never folded.
 _PIPE_WIDTH = 10_000
 
@@ -23,10 +23,11 @@ def print_report(report: Report, file: IO[str] | None = None) -> None:
 
     file = file or sys.stdout
     terminal = file.isatty()
-    console = Console(file=file, width=None if terminal else _PIPE_WIDTH, highlight=False)
+    width = max(_LEAST_WIDTH, Console(file=file).width) if terminal else _PIPE_WIDTH
+    console = Console(file=file, width=width, highlight=False)
     for target in report.targets:
         points = report.of(target)
-        console.print(Text(f"{printable(target)}, {points[0].form}", style="bold" if terminal else ""))
+        console.print(Text(f"{printable(target)}, {points[0].form}: µs", style="bold" if terminal else ""))
         table = Table(box=None, pad_edge=False, header_style="bold" if terminal else "")
         for column in _COLUMNS:
             table.add_column(column, justify="left" if column == "load" else "right", no_wrap=True)

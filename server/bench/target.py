@@ -29,6 +29,8 @@ class Target:
         headers: Fields of HTTP, or metadata of gRPC.
         timeout_s: Seconds after which a request is given up and counted as an error.
         ca_file: PEM file of the authorities that are trusted; None: the system's.
+        without: Inputs that are left out: V2's metadata does not say which may be, as features that a server
+            looks up by itself.
         name: What reports call it; empty: its URL and model.
     """
 
@@ -43,6 +45,7 @@ class Target:
     headers: tuple[tuple[str, str], ...] = ()
     timeout_s: float = 10.0
     ca_file: str | None = None
+    without: tuple[str, ...] = ()
     name: str = ""
 
     @property

@@ -44,6 +44,7 @@ def test_shape_is_whole_when_batch_and_options_are_filled_in(
         ({"shapes": {"image": (4, 8, 8)}}, "expected a shape that fits it"),
         ({"shapes": {"image": (8,)}}, "expected a shape that fits it"),
         ({"shapes": {"imag": (8,)}}, "the model has no such input; it has 'image'"),
+        ({"without": ("x",)}, "without 'x': the model has no such input; it has 'image'"),
         ({"batch_size": 0, "shapes": {"image": (3, 8, 8)}}, "batch size: expected at least 1"),
         ({"batch_size": 10**9, "shapes": {"image": (3, 800, 800)}}, "expected at most 1 GiB"),
     ],
@@ -55,8 +56,8 @@ def test_target_is_refused_when_a_shape_cannot_be_made(more: dict[str, Any], com
 
 def test_requests_differ_and_are_the_same_again_when_made_up() -> None:
     texts = Tensor("t", "BYTES", (-1,))
-    optional = Tensor("o", "FP32", (-1,), optional=True)
-    made = [inputs_of(_target(batch_size=4), [X, texts, optional]) for _ in range(2)]
+    other = Tensor("o", "FP32", (-1,))
+    made = [inputs_of(_target(batch_size=4, without=("o",)), [X, texts, other]) for _ in range(2)]
     assert len(made[0]) == 16
     assert set(made[0][0]) == {"x", "t"}
     assert made[0][0]["x"][1].shape == (4, 3)

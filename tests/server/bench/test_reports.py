@@ -72,19 +72,33 @@ def _printed(report: Report) -> str:
 
 def test_table_shows_each_target_and_what_went_wrong_when_printed() -> None:
     lines = _printed(REPORT).splitlines()
-    assert lines[0] == "one, json"
+    assert lines[0] == "one, json: µs"
     head = lines[1].split()
-    assert head[:2] == ["load", "requests/s"]
+    assert head[:3] == ["load", "req/s", "p50"]
     assert lines[2].split() == [
         "1", "at", "a", "time", "1,000", "100", "200", "900", "1,500", "0", "6.2", "11", "5.0", "2.0",
     ]  # fmt: skip
-    assert "two & <i>, json" in lines
+    assert "two & <i>, json: µs" in lines
     text = "\n".join(lines)
     assert "1 at a time: 12 x http 503: the status of an answer is 503: <b>full</b>" in text
     assert "1 at a time: throughput or p50 still varied after 3 windows" in text
     assert "1 at a time: 7 requests waited for a connection at the end" in text
     assert "1 at a time: the load generator itself was up to 5,000 µs late (p99)" in text
     assert "2,500/s poisson" in text
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_no_figure_is_cut_off_when_the_terminal_is_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("TERM", "xterm")
+    text = _Terminal()
+    print_report(REPORT, text)
+    assert "…" not in text.getvalue()
+    assert "20,000" in text.getvalue()
 
 
 def test_rows_come_back_when_csv_is_read() -> None:
