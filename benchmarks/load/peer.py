@@ -78,13 +78,13 @@ def main() -> int:
                 streams=1,
                 threads=1,
             )
-            points = run(targets, loads, windows)
+            ran = run(targets, loads, windows)
     settings = {
         "model": f"the sum of {COLUMNS} FP32",
         "window_s": windows.window_s,
         "stability": windows.stability,
     }
-    report = Report(points, settings, machine())
+    report = Report(ran.points, settings, machine(), ran.problem)
     print_report(report)
     for path, text in (
         (arguments.html, html_text(report)),
@@ -93,7 +93,7 @@ def main() -> int:
     ):
         if path is not None:
             path.write_text(text, encoding="utf-8")
-    return 1 if report.failed else 0
+    return 1 if report.failed or report.problem else 0
 
 
 def _sum_model() -> ZooModel:

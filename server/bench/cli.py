@@ -81,7 +81,7 @@ def bench(
     Closed loop (--concurrency): the next request goes out when one is answered. Open loop (--rate): requests
     come at a rate, and a latency counts from when its request should have been sent, so that a server that
     stops is seen to. The figures are those of the last three windows of time. Exits with 1 where a request
-    failed.
+    failed, or a load could not be measured.
     """
     from falaj.server.bench import options
     from falaj.server.bench.machine import machine
@@ -113,7 +113,7 @@ def bench(
     )
     windows = Windows(warm_up, window, max_windows, options.share_of(stability))
     with _progress(warm_up + window * max_windows) as tell:
-        points = run([first, *_others(first, against or ())], loads, windows, tell)
+        ran = run([first, *_others(first, against or ())], loads, windows, tell)
     settings: dict[str, Any] = {
         "batch": batch,
         "warm_up_s": warm_up,
@@ -122,9 +122,9 @@ def bench(
         "stability": windows.stability,
         "timeout_s": timeout,
     }
-    report = Report(points, settings, machine())
+    report = Report(ran.points, settings, machine(), ran.problem)
     _write(report, csv, html, as_json)
-    return 1 if report.failed else 0
+    return 1 if report.failed or report.problem else 0
 
 
 def _others(first: "Target", against: list[str] | tuple[()]) -> "Iterator[Target]":

@@ -31,6 +31,7 @@ def html_text(report: Report) -> str:
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',
             f"<title>falaj bench: {escape(title)}</title><style>{_STYLE}</style></head><body>",
             f"<h1>{escape(title)}</h1>",
+            *([f'<p class="failed">{escape(report.problem)}</p>'] if report.problem else []),
             *_curves(report),
             *_tables(report),
             *_facts("How it was measured", {key: str(value) for key, value in report.settings.items()}),

@@ -39,11 +39,13 @@ class Report:
     Attributes:
         settings: How it was measured, by name.
         machine: What the load generator ran on, by name.
+        problem: What kept loads from being measured; empty where nothing did.
     """
 
     points: Sequence[Point]
     settings: dict[str, Any]
     machine: dict[str, str]
+    problem: str = ""
 
     @property
     def targets(self) -> list[str]:
@@ -72,4 +74,5 @@ class Report:
             }
             for point in self.points
         ]
-        return {"machine": self.machine, "settings": self.settings, "points": points}
+        told = {"machine": self.machine, "settings": self.settings, "problem": self.problem}
+        return {**told, "points": points}

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from falaj._core import Error
 from falaj.server.bench.asked import prepare
 from falaj.server.bench.load import Load
 from falaj.server.bench.measure import Progress, measure_asked
@@ -32,33 +33,48 @@ class Step:
     progress: Progress
 
 
+@dataclass(frozen=True)
+class Ran:
+    """The points that were measured, and what kept the others from it; empty where nothing did."""
+
+    points: list[Point]
+    problem: str = ""
+
+
 def run(
     targets: Sequence[Target],
     loads: Sequence[Load],
     windows: Windows,
     tell: Callable[[Step], None] | None = None,
-) -> list[Point]:
+) -> Ran:
     """Measure each load on each target, so that what changes in the meantime touches all targets alike.
 
-    All targets are asked once before the first is measured. Raises as `measure` does.
+    All targets are asked once before the first is measured. Raises as `measure` does, until there is a point:
+    what was measured is not lost where a server is gone after it, or the user has seen enough.
     """
     every = [prepare(target) for target in targets]
     pairs = [(load, asked) for load in loads for asked in every]
-    points = []
+    points: list[Point] = []
     for number, (load, asked) in enumerate(pairs):
         step = partial(Step, number, len(pairs), asked.target, load)
-        measured = measure_asked(
-            asked,
-            load,
-            warm_up_s=windows.warm_up_s,
-            window_s=windows.window_s,
-            max_windows=windows.max_windows,
-            stability=windows.stability,
-            progress=None if tell is None else partial(_tell, tell, step),
-        )
+        try:
+            measured = measure_asked(
+                asked,
+                load,
+                warm_up_s=windows.warm_up_s,
+                window_s=windows.window_s,
+                max_windows=windows.max_windows,
+                stability=windows.stability,
+                progress=None if tell is None else partial(_tell, tell, step),
+            )
+        except (Error, KeyboardInterrupt) as error:
+            if not points:
+                raise
+            why = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+            return Ran(points, f"{len(points)} of {len(pairs)} loads were measured: {why}")
         target = asked.target
         points.append(Point(target.label, target.url, target.model, asked.form, load, measured))
-    return points
+    return Ran(points)
 
 
 def _tell(tell: Callable[[Step], None], step: Callable[[Progress], Step], progress: Progress) -> None:

@@ -37,6 +37,8 @@ def print_report(report: Report, file: IO[str] | None = None) -> None:
         console.print(table)
         for line in notes(points):
             console.print(Text(printable(line)))
+    if report.problem:
+        console.print(Text(printable(report.problem), style="red" if terminal else ""))
 
 
 def notes(points: list[Point]) -> list[str]:

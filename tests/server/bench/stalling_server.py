@@ -4,7 +4,7 @@ import http.client
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 _METADATA = (
     b'{"name":"m","versions":["1"],"platform":"x","outputs":[],'
@@ -36,13 +36,18 @@ class StallingServer:
 
     def close(self) -> None:
         """End, whatever clients do."""
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        self.close_listener()
         with self._lock:
             for connection in self._open:
                 connection.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join()
+
+    def close_listener(self) -> None:
+        """Take no more connections; those that are there go on."""
+        with suppress(OSError):  # it was closed before
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
 
     def _accept(self) -> None:
         while True:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from falaj.server.cli import main
 from tests.server.bench.conftest import url_of
-from tests.server.bench.stalling_server import GOOD, stalling_server
+from tests.server.bench.stalling_server import GOOD, good, stalling_server
 from tests.server.wire_serving import WireServing
 
 Run = Callable[..., tuple[int, str, str]]
@@ -73,6 +74,20 @@ def test_exit_code_is_one_when_a_request_failed(run: Run) -> None:
         code, out, _ = run(server.url, "m", *_QUICK)
     assert code == 1
     assert "x http 500: the status of an answer is 500" in out
+
+
+def test_measured_loads_are_reported_when_the_server_is_gone_before_the_last(run: Run) -> None:
+    def answer(connection: socket.socket, number: int) -> bool:
+        if number == 1:  # the first of the first load, which goes on on its connection
+            server.close_listener()
+        return good(connection, number)
+
+    with stalling_server(answer) as server:
+        code, out, err = run(server.url, "m", "--concurrency", "1,2", *_QUICK)
+    assert (code, err) == (1, "")
+    assert "1 at a time" in out
+    assert "2 at a time" not in out
+    assert "1 of 2 loads were measured: cannot connect to 127.0.0.1" in out
 
 
 @pytest.mark.parametrize(
