@@ -156,3 +156,22 @@ def test_stall_is_one_request_when_the_loop_is_closed() -> None:
         measured = _measure(server, Load.closed(1), window_s=1.0, max_windows=1)
     assert measured.max_us >= _STALL * 1e6 * 0.95
     assert measured.p50_us < 0.5 * _STALL * 1e6
+
+
+def test_backlog_shows_when_a_server_cannot_keep_the_rate() -> None:
+    lock, seconds = threading.Lock(), 0.02
+
+    def slowly(connection: socket.socket, number: int) -> bool:
+        with lock:  # fifty a second, however many ask
+            threading.Event().wait(seconds)
+        return good(connection, number)
+
+    with stalling_server(slowly) as server:
+        load = Load.open(500, arrivals="constant", connections=4)
+        measured = _measure(server, load, window_s=0.5, max_windows=2)
+    assert measured.errors == {}
+    assert measured.throughput <= 1.2 / seconds
+    # Of five hundred that came most were never sent, and each that was waited longer than the one before.
+    assert measured.unsent > 300
+    assert measured.windows[1].p50_us > measured.windows[0].p50_us > 5 * seconds * 1e6
+    assert not measured.stable
