@@ -82,7 +82,7 @@ class HttpClient:
             kind = NotFound if status in (400, 404) else Unavailable
             raise kind(f"{self._target.label}: {told or f'its metadata has HTTP status {status}'}")
         rows = answer.get("inputs") if isinstance(answer, dict) else None
-        return tuple(_tensor(row, self._target) for row in rows or ())
+        return tuple(_tensor(row, self._target) for row in (rows if isinstance(rows, list) else ()))
 
     def counts(self) -> Counts | None:
         """See V2Client."""
@@ -206,14 +206,14 @@ def _counts(rows: list[dict[str, Any]], target: Target) -> Counts | None:
             phases_ns=tuple(summed(name, "ns") for name in PHASES),
             phases=tuple(summed(name, "count") for name in PHASES),
         )
-    except (KeyError, AttributeError, TypeError, ValueError):
+    except (KeyError, AttributeError, TypeError, ValueError, OverflowError):
         return None  # it is another's idea of statistics
 
 
 def _json(body: bytes) -> Any:
     try:
         return json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

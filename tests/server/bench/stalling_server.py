@@ -24,8 +24,9 @@ class StallingServer:
     """Each connection on a thread of its own. `requests` counts infer requests, the first of which is the one
     that a benchmark asks before it begins."""
 
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
+    def __init__(self, answer: Answer, metadata: bytes, stats: bytes) -> None:
+        self._answer, self._pages = answer, {b"/v2": b"{}", b"/v2/models/m": metadata}
+        self._pages[b"/v2/models/m/stats"] = stats
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.requests = 0
@@ -77,8 +78,8 @@ class StallingServer:
 
     def _reply(self, connection: socket.socket, line: bytes) -> bool:
         if not line.startswith(b"POST"):
-            found = line.split()[1] in (b"/v2", b"/v2/models/m")
-            body, status = (_METADATA, b"200 OK") if found else (b"{}", b"404 Not Found")
+            body = self._pages.get(line.split()[1], b"")
+            status = b"200 OK" if body else b"404 Not Found"
             connection.sendall(b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
             return True
         with self._lock:
@@ -87,9 +88,11 @@ class StallingServer:
 
 
 @contextmanager
-def stalling_server(answer: Answer) -> Iterator[StallingServer]:
-    """Run one."""
-    server = StallingServer(answer)
+def stalling_server(
+    answer: Answer, *, metadata: bytes = _METADATA, stats: bytes = b""
+) -> Iterator[StallingServer]:
+    """Run one. Without `stats` it has no statistics."""
+    server = StallingServer(answer, metadata, stats)
     try:
         yield server
     finally:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from falaj._core import Unavailable
+from falaj._core import InvalidInput, Unavailable
 from falaj.server.bench.load import Load
 from falaj.server.bench.measure import measure
 from falaj.server.bench.measured import Measured
@@ -175,3 +175,41 @@ def test_backlog_shows_when_a_server_cannot_keep_the_rate() -> None:
     assert measured.unsent > 300
     assert measured.windows[1].p50_us > measured.windows[0].p50_us > 5 * seconds * 1e6
     assert not measured.stable
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        b"nonsense",
+        b"[" * 100_000,
+        b'{"inputs": 5}',
+        b'{"inputs": [5]}',
+        b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": "y"}]}',
+        b'{"inputs": [{"name": "x", "datatype": "FP31", "shape": [1]}]}',
+        b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [-7]}]}',
+        b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1000000000000000000000]}]}',
+    ],
+)
+def test_metadata_is_refused_when_it_makes_no_sense(metadata: bytes) -> None:
+    server = stalling_server(good, metadata=metadata)
+    with server as serving, pytest.raises(InvalidInput):
+        _measure(serving, Load.closed(1))
+
+
+@pytest.mark.parametrize(
+    "stats",
+    [
+        b"nonsense",
+        b"[]",
+        b'{"model_stats": []}',
+        b'{"model_stats": [{"inference_stats": 3}]}',
+        b'{"model_stats": [{"inference_stats": {"success": {"count": Infinity}}}]}',
+        b'{"model_stats": [{"inference_stats": {"success": {"count": "x"}}}]}',
+        b'{"model_stats": [{"inference_stats": {}}]}',
+    ],
+)
+def test_breakdown_is_none_when_statistics_make_no_sense(stats: bytes) -> None:
+    with stalling_server(good, stats=stats) as server:
+        measured = _measure(server, Load.closed(1), window_s=0.1)
+    assert measured.errors == {}
+    assert measured.server is None
