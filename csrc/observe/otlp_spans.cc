@@ -1,6 +1,8 @@
 #include "observe/otlp_spans.h"
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <chrono>
 #include <string_view>
 
@@ -25,6 +27,7 @@ enum Tag : uint8_t {
 constexpr char kSpansOfScope = 2 << 3 | 2;
 constexpr std::string_view kFlags = "\x85\x01";  // field 16, four bytes
 constexpr std::string_view kStatusError("\x7a\x02\x18\x02", 4);
+constexpr size_t kShort = 120;  // of an attribute's parts
 constexpr int kInternalSpan = 1;
 constexpr int kServerSpan = 2;
 constexpr uint32_t kSampledFlag = 1;
@@ -53,7 +56,8 @@ size_t VarintBytes(uint64_t value) {
 
 template <typename T>
 void AppendLittleEndian(T value, std::string& out) {
-  for (size_t i = 0; i < sizeof(T); ++i) out += static_cast<char>(value >> (8 * i));
+  static_assert(std::endian::native == std::endian::little);
+  out.append(reinterpret_cast<const char*>(&value), sizeof(T));
 }
 
 void AppendBytes(char tag, std::string_view bytes, std::string& out) {
@@ -103,6 +107,14 @@ uint64_t SpanEncoder::UnixNanos(TimePoint time) const {
 
 void SpanEncoder::AddText(std::string_view key, std::string_view value) {
   const size_t any = 1 + VarintBytes(value.size()) + value.size();
+  if (any + key.size() < kShort) {  // each size is one byte
+    const std::array<char, 4> head{static_cast<char>(kAttributes), static_cast<char>(key.size() + any + 4),
+                                   1 << 3 | 2, static_cast<char>(key.size())};
+    const std::array<char, 4> middle{2 << 3 | 2, static_cast<char>(any), 1 << 3 | 2,
+                                     static_cast<char>(value.size())};
+    span_.append(head.data(), head.size()).append(key).append(middle.data(), middle.size()).append(value);
+    return;
+  }
   span_ += static_cast<char>(kAttributes);
   AppendVarint(1 + VarintBytes(key.size()) + key.size() + 1 + VarintBytes(any) + any, span_);
   AppendBytes(1 << 3 | 2, key, span_);

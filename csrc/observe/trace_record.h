@@ -5,7 +5,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <string_view>
 #include <type_traits>
 
@@ -69,7 +68,7 @@ struct TraceRecord {
     if (size < from.size()) {
       while (size > 0 && (static_cast<uint8_t>(from[size]) & 0xc0) == 0x80) --size;
     }
-    std::memcpy(text.data() + at, from.data(), size);
+    from.copy(text.data() + at, size);  // which may be a view of nothing
     return static_cast<uint16_t>(size);
   }
 };

@@ -15,7 +15,7 @@ namespace falaj {
 // told.
 class TraceRing {
  public:
-  static constexpr size_t kRecords = 4096;
+  static constexpr size_t kRecords = 8192;
 
   // The writer's. Returns whether there was room.
   bool Push(const TraceRecord& record) {

@@ -61,6 +61,12 @@ TEST(TraceRecordTest, CutsBetweenCharacters_WhenTextIsLong) {
   EXPECT_LE(record.bytes(), sizeof(TraceRecord));
 }
 
+TEST(TraceRecordTest, HasNoText_WhenItIsGivenNone) {
+  TraceRecord record;
+  record.SetText({}, {}, {});  // views of no memory
+  EXPECT_TRUE(record.name().empty() && record.path().empty() && record.state().empty());
+}
+
 TEST(TracingTest, IsOff_UntilRulesSampleSomething) {
   const auto tracing = std::make_shared<Tracing>();
   Tracer tracer(tracing);

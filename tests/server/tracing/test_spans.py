@@ -280,13 +280,13 @@ def test_nothing_is_recorded_when_tracing_is_off(traced: Traced) -> None:
 
 def test_records_are_dropped_and_counted_when_nobody_takes_them(traced: Traced) -> None:
     before = traced.tracing.counts()
-    for _ in range(35):
+    for _ in range(70):
         answers = traced.stub.ModelStreamInfer(iter([message()] * 120))
         assert sum(answer.error_message == "" for answer in answers) == 120
     after = traced.tracing.counts()
-    assert after["recorded"] - before["recorded"] == 4200
-    assert after["dropped"] - before["dropped"] == 4200 - 4096
-    assert len(taken(traced.tracing)) == 4096
+    assert after["recorded"] - before["recorded"] == 8400
+    assert after["dropped"] - before["dropped"] == 8400 - 8192
+    assert len(taken(traced.tracing)) == 8192
     traced.ask()
     assert traced.one().name == "infer echo"
 
