@@ -33,7 +33,10 @@ class TraceRing {
     const uint64_t head = head_.load(std::memory_order_relaxed);
     if (head == tail_.load(std::memory_order_acquire)) return false;
     const Slot& slot = (*slots_)[head % kRecords];
-    std::memcpy(static_cast<void*>(&record), slot.data(), sizeof(TraceRecord));
+    // As much as was written: the rest of the slot is in nobody's cache.
+    constexpr size_t kText = offsetof(TraceRecord, text);
+    std::memcpy(static_cast<void*>(&record), slot.data(), kText);
+    std::memcpy(record.text.data(), slot.data() + kText, record.bytes() - kText);
     head_.store(head + 1, std::memory_order_release);
     return true;
   }

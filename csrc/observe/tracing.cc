@@ -4,6 +4,11 @@
 #include <utility>
 
 namespace falaj {
+namespace {
+
+constexpr size_t kUsualBytes = 768;  // of the spans of one request
+
+}  // namespace
 
 void Tracing::Publish(const TraceRuleSpecs& specs) {
   MutexLock lock(mu_);
@@ -84,6 +89,9 @@ Tracing::Taken Tracing::Take(Nanos timeout, size_t most_bytes, std::string& span
     encoder_.Begin(server_);
   }
   Taken taken;
+  size_t waiting = 0;
+  for (const auto& lane : lanes) waiting += lane->ring.size();
+  spans.reserve(spans.size() + std::min(most_bytes, waiting * kUsualBytes));
   TraceRecord record;
   for (const auto& lane : lanes) {
     while (spans.size() < most_bytes && lane->ring.Pop(record)) {

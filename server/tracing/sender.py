@@ -11,7 +11,7 @@ from falaj.server.tracing.exporter import LibraryLog, Outlet
 _log = logging.getLogger("falaj.tracing")
 
 # Between two exports at most; the core has this thread take what it has earlier where that is much.
-_SECONDS = 0.5
+_SECONDS = 1.0
 # Of the spans of one export. Collectors take 4 MiB by gRPC.
 _MOST_BYTES = 3 << 20
 # At the end: for an export that is under way, then for the last ones.
