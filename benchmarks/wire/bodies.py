@@ -85,6 +85,47 @@ def grpc_raw(model: ZooModel, inputs: Arrays) -> Body:
     return Body("grpc", _GRPC_METHOD, (), b"".join(fields))
 
 
+def shared_http(model: ZooModel, inputs: Arrays, region: str, output: str) -> Body:
+    """Leave the one input at the begin of a region of shared memory, and want the output, which is as large,
+    behind it."""
+    ((name, array),) = inputs.items()
+    given = _tensor_json(name, array, f'"parameters":{json.dumps(_place(region, array.nbytes, 0))}')
+    wanted = {"name": output, "parameters": _place(region, array.nbytes, array.nbytes)}
+    content = f'{{"inputs":[{given}],"outputs":[{json.dumps(wanted)}]}}'.encode()
+    return Body("http", _path(model), ("Content-Type: application/json",), content)
+
+
+def shared_grpc(model: ZooModel, inputs: Arrays, region: str, output: str) -> Body:
+    """Do the same by a ModelInferRequest."""
+    ((name, array),) = inputs.items()
+    dims = b"".join(_varint(dim) for dim in array.shape)
+    given = _field(1, name.encode()) + _field(2, _DATATYPES[array.dtype.str].encode()) + _field(3, dims)
+    given += _entries(4, _place(region, array.nbytes, 0))
+    wanted = _field(1, output.encode()) + _entries(2, _place(region, array.nbytes, array.nbytes))
+    fields = [_field(1, model.name.encode()), _field(5, given), _field(6, wanted)]
+    return Body("grpc", _GRPC_METHOD, (), b"".join(fields))
+
+
+def _place(region: str, size: int, offset: int) -> dict[str, str | int]:
+    return {
+        "shared_memory_region": region,
+        "shared_memory_byte_size": size,
+        "shared_memory_offset": offset,
+    }
+
+
+def _entries(number: int, parameters: dict[str, str | int]) -> bytes:
+    """Return a map of InferParameter: string_param (3) and int64_param (2)."""
+    return b"".join(
+        _field(number, _field(1, key.encode()) + _field(2, _parameter(given)))
+        for key, given in parameters.items()
+    )
+
+
+def _parameter(given: str | int) -> bytes:
+    return _field(3, given.encode()) if isinstance(given, str) else _varint(2 << 3) + _varint(given)
+
+
 def _path(model: ZooModel) -> str:
     return f"/v2/models/{model.name}/infer"
 
