@@ -109,7 +109,8 @@ std::string OneLine(std::string text) {
 }
 
 // What the library is given in place of ONNX Runtime's own functions, so that each operator that it adds is
-// seen. One for the process, as OrtLibrary is: written by Contain before any session uses it.
+// seen. One for the process, as OrtLibrary is. Written by the first calls of Contain and Register, each under
+// its lock, before any session with the operators is there.
 struct Hooks {
   const OrtApi* real = nullptr;
   std::string version;  // the library asks for the interface of the version that it is told
@@ -206,8 +207,11 @@ Opened Contain(const OrtApi& api, const std::string& path) {
   return opened;
 }
 
-// The library throws where it finds no interface of ONNX Runtime that it knows.
+// The library throws where it finds no interface of ONNX Runtime that it knows. One session at a time: the
+// first writes to the library's operators, and to the hooks, what runs read later.
 Status Register(const OrtApi& api, AddTo add, OrtSessionOptions* options) {
+  static Mutex mu;
+  MutexLock lock(mu);
   try {
     return FromOrt(api, add(options, &TheHooks().base));
   } catch (const std::exception& error) {

@@ -14,6 +14,7 @@ from falaj.training.optimize.decision import median_interval
 ROUNDS = 6  # the fewest whose lowest and highest hold the median with 95 %
 _LOADS, _FEWEST_LOADS = 3, 2
 _LEAST_LOAD_S = 0.25
+_PATIENCE = 3  # loads more, before a stall of the machine counts as a rate of none
 _SHORT_LOAD_S = 0.5  # fewer of them, where they would be shorter
 _LEAST_GAIN = 1.02
 _CONFIDENCE = 0.95
@@ -69,7 +70,8 @@ def confirm(
         turn_s = (seconds - spent()) / (turns - turn)
         loads = _LOADS if turn_s >= _LOADS * _SHORT_LOAD_S else _FEWEST_LOADS
         each = max(_LEAST_LOAD_S, turn_s / loads)
-        found = sustained(partial(probe, which, seconds=each), slo_ms, loads, known=begin[which])
+        ask = partial(probe, which, seconds=each)
+        found = sustained(ask, slo_ms, loads, known=begin[which], patience=_PATIENCE)
         rates[which].append(found)
         if found.rate > 0:
             begin[which] = found

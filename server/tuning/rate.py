@@ -65,7 +65,13 @@ def holds(rate: float, seen: Seen, slo_ms: float) -> bool:
 
 
 def sustained(
-    ask: Ask, slo_ms: float, loads: int, *, known: Sustained | None = None, close: float = 1.02
+    ask: Ask,
+    slo_ms: float,
+    loads: int,
+    *,
+    known: Sustained | None = None,
+    close: float = 1.02,
+    patience: int = 0,
 ) -> Sustained:
     """Find the highest rate that holds, by at most `loads` loads.
 
@@ -76,6 +82,7 @@ def sustained(
         slo_ms: The bound on the 99th percentile.
         known: What was found before, in less time: where to begin. It is not taken for granted.
         close: Ratio of the two bounds at which the search ends.
+        patience: So many loads more while no rate has held.
     """
     found, hint, down = Sustained(), math.inf, _DOWN
     if known is not None and known.rate > 0:
@@ -86,7 +93,9 @@ def sustained(
         if seen.throughput <= 0:
             return replace(found, why=seen.why)
         rate = _OF_CAPACITY * seen.throughput
-    for _ in range(loads):
+    for place in range(loads + patience):
+        if place >= loads and found.rate > 0:
+            break
         seen = ask(rate)
         if holds(rate, seen, slo_ms):
             found = replace(found, rate=rate, p99_ms=seen.p99_ms)

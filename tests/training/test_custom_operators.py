@@ -99,3 +99,23 @@ def test_reason_is_told_when_the_library_is_none(
 
 def _as_given(value: object, _datatype: str) -> np.ndarray:
     return np.asarray(value)
+
+
+def test_models_are_right_when_they_are_loaded_at_the_same_time(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from tests.extensions import images
+
+    onnx.save(image_classifier(), tmp_path / "image.onnx")
+    onnx.save(text_classifier(), tmp_path / "text.onnx")
+    image = images.as_array(images.picture(3))
+
+    def load_and_run(turn: int) -> bytes:
+        if turn % 2:
+            load_onnx(tmp_path / "text.onnx")
+        with pytest.raises(falaj.InvalidInput):
+            load_onnx(tmp_path / "image.onnx").run({"image": image[:50]}, _as_given)
+        return load_onnx(tmp_path / "image.onnx").run({"image": image}, _as_given)["score"].tobytes()
+
+    with ThreadPoolExecutor(8) as threads:
+        assert len(set(threads.map(load_and_run, range(16)))) == 1
