@@ -45,11 +45,14 @@ class Subject:
         """The folder of the version that is measured."""
         return self.folder / str(self.version)
 
-    def copy_to(self, root: Path, toml: str, model: Path | None) -> None:
-        """Make a repository in `root` that has this model alone, as it is now.
+    def in_copy(self, root: Path) -> Path:
+        """Where its `model.toml` is in a repository that `copy_to` made."""
+        return root / self.name / _TOML
+
+    def copy_to(self, root: Path, model: Path | None) -> None:
+        """Make a repository in `root` that has this model alone, without its `model.toml`.
 
         Args:
-            toml: What its `model.toml` says there; it is not written where it is empty.
             model: A file in place of the version's `model.onnx`. The `bundle.json`, which knows the hash of
                 the other, is left out then.
         """
@@ -60,8 +63,6 @@ class Subject:
         for path in self.folder.iterdir():
             if path.is_file() and path.name != _TOML:
                 shutil.copyfile(path, made / path.name)
-        if toml:
-            (made / _TOML).write_text(toml, encoding="utf-8")
         shutil.copytree(self.version_folder(), made / str(self.version), copy_function=_link)
         if model is not None:
             here = made / str(self.version)

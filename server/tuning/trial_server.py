@@ -79,6 +79,7 @@ class TrialServer:
         self._subject, self._asking, self._slo_ms = subject, asking, slo_ms
         self._models, self._cores = models, cores
         self._served: Setting | None = None
+        self._copied: str | None = None  # the variant whose files lie in the repository
         self._process: subprocess.Popen[bytes] | None = None
         self._ports: dict[str, int] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="falaj-tune-")
@@ -173,8 +174,12 @@ class TrialServer:
 
     def _write(self, setting: Setting) -> None:
         text = with_keys(self._subject.toml_text(), setting.keys(), where=str(self._subject.toml))
-        model = None if setting.variant == ORIGINAL else self._models[setting.variant]
-        self._subject.copy_to(self._root / "models", text, model)
+        if setting.variant != self._copied:
+            self._copied = None
+            model = None if setting.variant == ORIGINAL else self._models[setting.variant]
+            self._subject.copy_to(self._root / "models", model)
+            self._copied = setting.variant
+        self._subject.in_copy(self._root / "models").write_text(text, encoding="utf-8")
 
     def _start(self) -> None:
         self._end()
