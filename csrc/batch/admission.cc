@@ -147,7 +147,8 @@ Status Batcher::AdmitToQueue(Request& request) {
   const int64_t ahead = queue_.RowsUpTo(request.level_);
   // A model with an instance to spare is always tried: it costs nobody, and a cost learned in a bad moment
   // corrects itself. So is one whose run should have ended: it may be delivering to the one who now asks.
-  const bool idle = ahead == 0 && UntilInstance(request.arrived, 0) == Nanos(0);
+  // A flow's own cost is nothing; each of its steps looks for itself.
+  const bool idle = flow_ || (ahead == 0 && UntilInstance(request.arrived, 0) == Nanos(0));
   if (!idle && (request.deadline != TimePoint::max() || options_.slo)) {
     const int64_t max_rows = std::max<int64_t>(1, options_.max_batch_rows);
     const auto instances = static_cast<int64_t>(lanes_.size());

@@ -184,6 +184,17 @@ Result<TensorView> BatchAssembly::NewInput(size_t backend_input, DataType type, 
   return view;
 }
 
+bool BatchAssembly::LieTogether(size_t source, std::span<Request* const> members) {
+  const size_t row_bytes = TailBytes(members[0]->inputs_[source], 1);
+  const auto* next = static_cast<const std::byte*>(members[0]->inputs_[source].data);
+  for (const Request* member : members) {
+    // Memory that is kept for as long as the request, whatever becomes of its neighbours.
+    if (!member->keep_alive_ || member->inputs_[source].data != next) return false;
+    next += row_bytes * static_cast<size_t>(member->rows_);
+  }
+  return true;
+}
+
 Status BatchAssembly::GatherInput(size_t backend_input, std::span<Request* const> members) {
   const InputPlan& plan = options_->inputs[backend_input];
   if (plan.is_mask) return GatherMask(backend_input, members);
@@ -197,6 +208,10 @@ Status BatchAssembly::GatherInput(size_t backend_input, std::span<Request* const
   }
   Shape shape = first.shape;
   shape[0] = rows_;
+  if (LieTogether(source, members)) {
+    inputs_.push_back({first.type, shape, first.data});
+    return Status::Ok();
+  }
   Result<TensorView> view = TensorView();
   if (slab_->HoldsInput(source, rows_)) {
     view = slab_->Input(source, 0, rows_);

@@ -23,7 +23,9 @@ class BatchAssembly {
   }
 
   // Lays out the batch. Requests whose rows lie side by side in one slab are taken as they lie; a request
-  // that is alone is run on its own memory; all else is copied together, padded where the model says so.
+  // that is alone is run on its own memory; an input whose attached tensors lie one behind the other, as the
+  // answers of one batch of another model do, is run there; all else is copied together, padded where the
+  // model says so.
   // REQUIRES: members share a signature and have at most max_batch_rows rows.
   Status Assemble(std::span<Request* const> members, SlabPool& slabs);
 
@@ -57,6 +59,7 @@ class BatchAssembly {
   }
   void TellMembers(std::span<Request* const> members);
   void PlaceOutputs(const Request& member);
+  static bool LieTogether(size_t source, std::span<Request* const> members);
   Status GatherInput(size_t backend_input, std::span<Request* const> members);
   Status GatherOptional(size_t backend_input, std::span<Request* const> members);
   Status GatherMask(size_t backend_input, std::span<Request* const> members);

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "batch/flush_scope.h"
+
 namespace falaj {
 namespace {
 
@@ -54,8 +56,8 @@ Result<std::shared_ptr<Batcher>> Batcher::Make(BatcherOptions options, std::uniq
   }
   auto layout = SlabLayout::Make(options.signature.inputs, outputs, options.max_batch_rows);
   if (!layout.ok()) return layout.status();
-  std::shared_ptr<Batcher> batcher(
-      new Batcher(std::move(options), std::move(backend), std::move(layout.value()), pool, timer, clock));
+  std::shared_ptr<Batcher> batcher(new Batcher(std::move(options), std::move(backend), nullptr,
+                                               std::move(layout.value()), pool, timer, clock));
   if (Status status = batcher->MakeLanes(); !status.ok()) {
     batcher->Close();
     return status;
@@ -65,10 +67,10 @@ Result<std::shared_ptr<Batcher>> Batcher::Make(BatcherOptions options, std::uniq
   return batcher;
 }
 
-Batcher::Batcher(BatcherOptions options, std::unique_ptr<Backend> backend, SlabLayout layout,
-                 ExecutorPool* pool, DeadlineTimer* timer, Clock* clock)
+Batcher::Batcher(BatcherOptions options, std::unique_ptr<Backend> backend, std::shared_ptr<Flow> flow,
+                 SlabLayout layout, ExecutorPool* pool, DeadlineTimer* timer, Clock* clock)
     : options_(std::move(options)),
-      placement_(backend->Placement()),
+      placement_(flow ? flow->Placement() : backend->Placement()),
       pool_(pool),
       timer_(timer),
       clock_(clock),
@@ -77,6 +79,7 @@ Batcher::Batcher(BatcherOptions options, std::unique_ptr<Backend> backend, SlabL
       padded_axes_(PaddedAxes(options_)),
       slabs_(std::move(layout), LimitsOf(options_.instances)),
       backend_(std::move(backend)),
+      flow_(std::move(flow)),
       queue_(options_.levels.size()),
       cache_(options_.cache),
       kept_counters_(caches() ? std::make_unique<InstanceCounters>() : nullptr),
@@ -167,6 +170,7 @@ void Batcher::Recycle(Request* request) {
   request->features.Clear();
   request->sequence.Clear();
   const std::shared_ptr<LiveSequence> left = std::move(request->live_);
+  request->run_.reset();
   request->trace = {};
   request->features_stale_ = false;
   request->batch_rows_ = 0;
@@ -208,6 +212,7 @@ void Batcher::Enqueue(Request* request, Deadline deadline) {
 }
 
 void Batcher::Flush(RunHere run_here) {
+  if (flow_) return StartFlow(run_here);
   Lane* lane = nullptr;
   {
     MutexLock lock(mu_);
@@ -221,6 +226,10 @@ void Batcher::Submit(Request* request, Deadline deadline, RunHere run_here) {
   if (caches()) {
     if (QueueUnlessKept(request, deadline)) Flush(run_here);
     return;
+  }
+  if (flow_) {
+    Enqueue(request, deadline);
+    return StartFlow(run_here);
   }
   Lane* lane = nullptr;
   {
@@ -329,6 +338,7 @@ Batcher::Lane* Batcher::TakeBatch(std::vector<Lane*>& idle, bool only_if_short) 
 }
 
 void Batcher::RunLane(Lane& lane) {
+  const FlushScope flushes(/*run_short=*/true);
   lane.answered.clear();
   lane.dropped.clear();
   lane.learned_rows = -1;
@@ -438,7 +448,7 @@ void Batcher::Close() {
   pool_->Remove(this);
   {
     MutexLock lock(mu_);
-    while (!AllIdle()) idle_.Wait(mu_);
+    while (!AllIdle() || (flow_ && inflight_ > 0)) idle_.Wait(mu_);
     free_lanes_.clear();
     free_guests_.clear();
     for (auto& guest : guests_) guest->instance.reset();
@@ -446,6 +456,7 @@ void Batcher::Close() {
   }
   for (auto& lane : lanes_) lane->instance.reset();
   backend_.reset();
+  if (flow_) flow_->Close();
 }
 
 Nanos Batcher::EstimatedCost(int64_t rows) const {

@@ -14,6 +14,7 @@
 #include "batch/deadline_timer.h"
 #include "batch/executor_pool.h"
 #include "batch/flight_book.h"
+#include "batch/flow.h"
 #include "batch/request.h"
 #include "batch/request_queue.h"
 #include "batch/response_cache.h"
@@ -46,6 +47,10 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   // Takes its instances from `backend`. `pool`, `timer` and `clock` outlive it.
   static Result<std::shared_ptr<Batcher>> Make(BatcherOptions options, std::unique_ptr<Backend> backend,
                                                ExecutorPool* pool, DeadlineTimer* timer, Clock* clock);
+  // A model that has a flow in place of a backend (flow_requests.cc): it has no instances, and what is
+  // flushed is started one by one. max_queue_rows bounds what is under way too.
+  static Result<std::shared_ptr<Batcher>> MakeFlow(BatcherOptions options, std::shared_ptr<Flow> flow,
+                                                   ExecutorPool* pool, DeadlineTimer* timer, Clock* clock);
   // REQUIRES: Close() was called.
   ~Batcher() override;
 
@@ -95,6 +100,15 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   // calling thread otherwise, queued or running.
   void Cancel(Request* request) EXCLUDES(mu_);
   void Expire(Request* request) EXCLUDES(mu_);
+
+  // --- For its flow.
+
+  // Claims a request that the flow has answered, or failed to. False where it was withdrawn: nothing is to be
+  // done for it. Else DeliverFlow follows, and the request holds its run, which owns the outputs' memory,
+  // where `status` is OK, and has let go of it where it is not. REQUIRES: the caller holds the run
+  bool FinishFlow(Request& request, Status status, std::span<const TensorView> outputs, bool features_stale);
+  // Hands finished requests to their sinks, those of one sink in one call, with one reference each.
+  void DeliverFlow(std::span<Request* const> finished) EXCLUDES(mu_);
 
   // --- Lifetime.
 
@@ -155,8 +169,8 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
     Counter last_answer;  // the clock's nanoseconds; 0: none yet
   };
 
-  Batcher(BatcherOptions options, std::unique_ptr<Backend> backend, SlabLayout layout, ExecutorPool* pool,
-          DeadlineTimer* timer, Clock* clock);
+  Batcher(BatcherOptions options, std::unique_ptr<Backend> backend, std::shared_ptr<Flow> flow,
+          SlabLayout layout, ExecutorPool* pool, DeadlineTimer* timer, Clock* clock);
   Result<std::unique_ptr<Lane>> NewLane(bool guest);
   Status MakeLanes();
 
@@ -209,6 +223,10 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   void NoteLongRun(TimePoint now, Nanos took) REQUIRES(mu_);
   void FinishInflight(int64_t requests) REQUIRES(mu_);
 
+  // flow_requests.cc
+  void StartFlow(RunHere run_here) EXCLUDES(mu_);
+  void CountFlow(const Request& request, Nanos delivered) REQUIRES(mu_);
+
   // batcher_stats.cc
   Nanos OldestBatch(TimePoint now) const REQUIRES(mu_);
 
@@ -226,6 +244,8 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   // Freed by Close, when nothing runs any more.
   std::shared_ptr<Backend> backend_;          // shared with a Stats that is looking
   std::vector<std::unique_ptr<Lane>> lanes_;  // `instances` of them, for executors and submitters
+  // Null but for a model that has one; constant. Its one lane has no instance and counts, guarded by mu_.
+  const std::shared_ptr<Flow> flow_;
 
   std::atomic<int64_t> pins_{0};
   std::atomic<bool> draining_{false};

@@ -109,6 +109,7 @@ void Batcher::FinishInflight(int64_t requests) {
 void Batcher::Withdraw(Request* request, Status status, uint64_t AdmissionCounters::*counter) {
   if (!request->Claim()) return;
   bool was_queued = false;
+  std::shared_ptr<FlowRun> run;
   {
     MutexLock lock(mu_);
     ++(admission_.*counter);
@@ -117,14 +118,14 @@ void Batcher::Withdraw(Request* request, Status status, uint64_t AdmissionCounte
     if (was_queued) queue_.Remove(request);
     if (waited) book_->StopWaiting(*request->live_, request);
     request->waits_for_turn_ = false;
-    if (was_queued || waited) {
-      admitted_rows_ -= request->rows_;
-      const auto left = waited ? SequenceBook::Left::kUnqueued : SequenceBook::Left::kQueued;
-      if (request->live_) LeaveSequence(*request->live_, left);
+    if (was_queued || waited || flow_) admitted_rows_ -= request->rows_;
+    if (request->live_ && (was_queued || waited)) {
+      LeaveSequence(*request->live_, waited ? SequenceBook::Left::kUnqueued : SequenceBook::Left::kQueued);
       OfferMore();
     }
     was_queued = was_queued || waited;
     if (request->flight_ != nullptr) was_queued = LeaveFlight(request, was_queued);
+    run = std::move(request->run_);
   }
   timer_->Remove(request);
   request->status_ = std::move(status);
@@ -135,6 +136,7 @@ void Batcher::Withdraw(Request* request, Status status, uint64_t AdmissionCounte
   if (!was_queued) request->Ref();
   Request* const done[] = {request};
   sink->Deliver(done);
+  if (run) run->Withdraw();
   MutexLock lock(mu_);
   FinishInflight(1);
 }

@@ -17,6 +17,7 @@
 namespace falaj {
 
 class Batcher;
+class FlowRun;
 class Request;
 struct Flight;
 struct LiveSequence;
@@ -67,6 +68,9 @@ class Request : public RefCounted<Request> {
   int64_t batch_rows() const { return batch_rows_; }  // of the batch that it ran in; 0: it did not
   Batcher& batcher() const { return *batcher_; }
 
+  // Of a request whose status is OK: lets go of what kept its attached inputs, which its batch has read.
+  std::shared_ptr<void> TakeKeepAlive() { return std::move(keep_alive_); }
+
   void OnLastUnref();
 
  private:
@@ -104,6 +108,9 @@ class Request : public RefCounted<Request> {
   std::shared_ptr<void> keep_alive_;                      // of attached memory
   std::vector<std::shared_ptr<const void>> own_outputs_;  // outputs cut out of padding, or kept
   std::shared_ptr<LiveSequence> live_;  // its sequence, of a stateful model; from its admission on
+  // Of a model that has a flow: from its start until it is withdrawn or fails. Where it is answered it owns
+  // the outputs. Written under the batcher's mutex, and by whoever claimed the request.
+  std::shared_ptr<FlowRun> run_;
   Status status_;
   bool features_stale_ = false;
   int64_t batch_rows_ = 0;

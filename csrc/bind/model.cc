@@ -54,50 +54,6 @@ std::optional<Nanos> OptionalSeconds(const py::handle& value) {
   return Seconds(value.cast<double>());
 }
 
-BatcherOptions ReadOptions(const py::dict& from) {
-  BatcherOptions options;
-  options.model = from["model"].cast<std::string>();
-  options.version = from["version"].cast<int64_t>();
-  options.signature = {FromPython(from["inputs"]), FromPython(from["outputs"])};
-  for (const auto& [name, labels] : from["labels"].cast<py::dict>()) {
-    const int index = options.signature.OutputIndex(name.cast<std::string>());
-    options.signature.outputs.at(static_cast<size_t>(index)).labels = labels.cast<std::vector<std::string>>();
-  }
-  for (const py::handle item : from["input_plan"]) {
-    const auto row = item.cast<py::tuple>();
-    options.inputs.push_back(
-        {row[0].cast<int>(), row[1].cast<bool>(), row[2].cast<int>(), row[3].cast<double>()});
-    options.mask_types.push_back(ParseDataType(row[4].cast<std::string>()).value_or(DataType::kInt64));
-  }
-  for (const py::handle item : from["output_plan"]) {
-    const auto row = item.cast<py::tuple>();
-    options.outputs.push_back({row[0].cast<bool>(), row[1].cast<int>(), row[2].cast<int>()});
-  }
-  options.max_batch_rows = from["max_batch_size"].cast<int64_t>();
-  options.max_request_rows = from["max_request_rows"].cast<int64_t>();
-  options.instances = from["instances"].cast<int>();
-  options.cores_per_batch = from["cores_per_batch"].cast<int>();
-  options.max_queue_rows = from["max_queue_rows"].cast<int64_t>();
-  options.slo = OptionalSeconds(from["slo"]);
-  options.levels.clear();
-  for (const py::handle item : from["levels"]) {
-    const auto row = item.cast<py::tuple>();
-    options.levels.push_back({row[0].cast<int64_t>(), OptionalSeconds(row[1]), row[2].cast<bool>()});
-  }
-  options.default_level = from["default_level"].cast<int>();
-  options.run_on_submitter = from["run_on_submitter"].cast<bool>();
-  options.tells_members = from["tells_members"].cast<bool>();
-  options.needs_elements = from["needs_elements"].cast<bool>();
-  if (!from["sequences"].is_none()) {
-    const auto row = from["sequences"].cast<py::tuple>();
-    options.sequences = {row[0].cast<size_t>(), row[1].cast<size_t>(), Seconds(row[2].cast<double>())};
-  }
-  options.cache.max_bytes = from["cache_bytes"].cast<size_t>();
-  // However short it is, it is one.
-  if (const auto ttl = OptionalSeconds(from["cache_ttl"])) options.cache.ttl = std::max(Nanos(1), *ttl);
-  return options;
-}
-
 // Arrays for every spec, in order; `tensors` keeps the memory of `views`.
 void ReadViews(const std::vector<TensorSpec>& specs, const py::dict& inputs, const py::object& convert,
                std::vector<py::array>& arrays, std::vector<InputTensor>& tensors,
@@ -170,6 +126,50 @@ py::list SizesOf(const std::vector<BatchSizeStats>& sizes) {
 }
 
 }  // namespace
+
+BatcherOptions ReadOptions(const py::dict& from) {
+  BatcherOptions options;
+  options.model = from["model"].cast<std::string>();
+  options.version = from["version"].cast<int64_t>();
+  options.signature = {FromPython(from["inputs"]), FromPython(from["outputs"])};
+  for (const auto& [name, labels] : from["labels"].cast<py::dict>()) {
+    const int index = options.signature.OutputIndex(name.cast<std::string>());
+    options.signature.outputs.at(static_cast<size_t>(index)).labels = labels.cast<std::vector<std::string>>();
+  }
+  for (const py::handle item : from["input_plan"]) {
+    const auto row = item.cast<py::tuple>();
+    options.inputs.push_back(
+        {row[0].cast<int>(), row[1].cast<bool>(), row[2].cast<int>(), row[3].cast<double>()});
+    options.mask_types.push_back(ParseDataType(row[4].cast<std::string>()).value_or(DataType::kInt64));
+  }
+  for (const py::handle item : from["output_plan"]) {
+    const auto row = item.cast<py::tuple>();
+    options.outputs.push_back({row[0].cast<bool>(), row[1].cast<int>(), row[2].cast<int>()});
+  }
+  options.max_batch_rows = from["max_batch_size"].cast<int64_t>();
+  options.max_request_rows = from["max_request_rows"].cast<int64_t>();
+  options.instances = from["instances"].cast<int>();
+  options.cores_per_batch = from["cores_per_batch"].cast<int>();
+  options.max_queue_rows = from["max_queue_rows"].cast<int64_t>();
+  options.slo = OptionalSeconds(from["slo"]);
+  options.levels.clear();
+  for (const py::handle item : from["levels"]) {
+    const auto row = item.cast<py::tuple>();
+    options.levels.push_back({row[0].cast<int64_t>(), OptionalSeconds(row[1]), row[2].cast<bool>()});
+  }
+  options.default_level = from["default_level"].cast<int>();
+  options.run_on_submitter = from["run_on_submitter"].cast<bool>();
+  options.tells_members = from["tells_members"].cast<bool>();
+  options.needs_elements = from["needs_elements"].cast<bool>();
+  if (!from["sequences"].is_none()) {
+    const auto row = from["sequences"].cast<py::tuple>();
+    options.sequences = {row[0].cast<size_t>(), row[1].cast<size_t>(), Seconds(row[2].cast<double>())};
+  }
+  options.cache.max_bytes = from["cache_bytes"].cast<size_t>();
+  // However short it is, it is one.
+  if (const auto ttl = OptionalSeconds(from["cache_ttl"])) options.cache.ttl = std::max(Nanos(1), *ttl);
+  return options;
+}
 
 PyBackend::PyBackend(std::unique_ptr<Backend> backend, std::vector<std::string> fallbacks, Share share)
     : backend_(std::make_shared<std::unique_ptr<Backend>>(std::move(backend))),
@@ -246,6 +246,9 @@ PyModel::PyModel(const Runtime& runtime, PyBackend& backend, const py::dict& opt
   }
   batcher_ = ForkGuarded<Batcher>(ValueOrThrow(std::move(made)));
 }
+
+PyModel::PyModel(const Runtime& runtime, std::shared_ptr<Batcher> batcher)
+    : core_(runtime.core()), batcher_(std::move(batcher)), share_(Share::kFull) {}
 
 PyModel::~PyModel() { Close(); }
 

@@ -45,6 +45,8 @@ class PyBackend {
 class PyModel {
  public:
   PyModel(const Runtime& runtime, PyBackend& backend, const py::dict& options);
+  // Of a batcher made elsewhere, on the runtime's threads.
+  PyModel(const Runtime& runtime, std::shared_ptr<Batcher> batcher);
   ~PyModel();
   PyModel(const PyModel&) = delete;
   PyModel& operator=(const PyModel&) = delete;
@@ -62,6 +64,9 @@ class PyModel {
   ForkGuarded<Batcher> batcher_;
   const Share share_;
 };
+
+// As the `options` of a Model: everything about how it is served.
+BatcherOptions ReadOptions(const py::dict& from);
 
 void BindModel(py::module_& module);
 

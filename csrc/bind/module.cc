@@ -9,6 +9,7 @@
 #include "bind/load.h"
 #include "bind/model.h"
 #include "bind/online_store.h"
+#include "bind/pipeline.h"
 #include "bind/point_in_time.h"
 #include "bind/runtime.h"
 #include "bind/sequences.h"
@@ -32,6 +33,7 @@ PYBIND11_MODULE(_core, module) {
   falaj::BindOnlineStore(module);
   falaj::BindServedLog(module);
   falaj::BindJoin(module);
+  falaj::BindPipeline(module);
   falaj::BindPointInTime(module);
   falaj::BindSequences(module);
   falaj::BindWindows(module);

@@ -38,6 +38,8 @@ class Script {
     if (io.inputs[0].type == DataType::kFp32 && io.inputs[0].elements() > 0) {
       first_.push_back(*static_cast<const float*>(io.inputs[0].data));
     }
+    read_.push_back(io.inputs[0].data);
+    written_.push_back(io.outputs[0].data);
     changed_.NotifyAll();
     while (!open_) changed_.Wait(mu_);
   }
@@ -49,6 +51,15 @@ class Script {
     MutexLock lock(mu_);
     return first_;
   }
+  // Where the first input and output of each run lay; null: the backend's own memory.
+  std::vector<const void*> read() const {
+    MutexLock lock(mu_);
+    return read_;
+  }
+  std::vector<const void*> written() const {
+    MutexLock lock(mu_);
+    return written_;
+  }
 
  private:
   mutable Mutex mu_;
@@ -57,6 +68,8 @@ class Script {
   int entered_ GUARDED_BY(mu_) = 0;
   std::vector<int64_t> rows_ GUARDED_BY(mu_);
   std::vector<float> first_ GUARDED_BY(mu_);
+  std::vector<const void*> read_ GUARDED_BY(mu_);
+  std::vector<const void*> written_ GUARDED_BY(mu_);
 };
 
 constexpr float kPoison = -666;
