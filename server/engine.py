@@ -200,9 +200,11 @@ class Engine:
         load, reload or unload. Raises as `load`."""
         self._models().load(model, override=override)
 
-    def unload(self, model: str) -> None:
-        """Take a model out of service, answer what it has accepted, return its memory. Raises NotFound."""
-        self._models().unload(model)
+    def unload(self, model: str, *, dependents: bool = False) -> None:
+        """Take a model out of service, answer what it has accepted, return its memory. Raises NotFound.
+
+        `dependents`: of a pipeline, also the models that it is made of, but for those that another needs."""
+        self._models().unload(model, dependents=dependents)
 
     def models(self) -> list[dict[str, Any]]:
         """The known models and versions: name, version, state (READY or UNAVAILABLE), reason."""

@@ -8,10 +8,13 @@ from pathlib import Path
 from falaj._core import NotFound
 from falaj.server.errors import ConfigError
 from falaj.server.model_config import ModelConfig, VersionPolicy, load_model_toml
+from falaj.server.pipeline_config import FILE, load_pipeline_toml
 
 # A version is a positive integer without leading zeros: `3.tmp`, `.3` and `03` are not versions, so a copy
 # under such a name is not looked at until it is renamed.
 _VERSION = re.compile(r"[1-9][0-9]*")
+# A pipeline has no files of its own, so its folder needs no version folder either.
+_ENSEMBLE = re.compile(r'^\s*(platform\s*:\s*["\']ensemble["\']|ensemble_scheduling\b)', re.MULTILINE)
 
 Fingerprint = tuple[tuple[str, int, int], ...]
 
@@ -26,7 +29,7 @@ class ModelFolder:
 
 
 def model_names(root: Path) -> list[str]:
-    """Names of the folders under `root` that hold at least one version. Raises NotFound."""
+    """Names of the folders under `root` that hold at least one version, or a pipeline. Raises NotFound."""
     if not root.is_dir():
         raise NotFound(f"model repository '{root}' is not a folder")
     return sorted(
@@ -59,13 +62,27 @@ def folder_at(path: Path, name: str) -> ModelFolder:
 
 def _versions(path: Path) -> tuple[int, ...]:
     with os.scandir(path) as entries:
-        return tuple(sorted(int(e.name) for e in entries if _VERSION.fullmatch(e.name) and e.is_dir()))
+        found = tuple(sorted(int(e.name) for e in entries if _VERSION.fullmatch(e.name) and e.is_dir()))
+    return found if found or not _is_pipeline(path) else (1,)
+
+
+def _is_pipeline(path: Path) -> bool:
+    if (path / FILE).is_file():
+        return True
+    try:
+        return _ENSEMBLE.search((path / "config.pbtxt").read_text(encoding="utf-8")) is not None
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def read_config(folder: ModelFolder) -> tuple[ModelConfig, list[str]]:
-    """The model's configuration and warnings about it. `model.toml` wins over `config.pbtxt`; both are
-    optional. Raises ConfigError."""
+    """The model's configuration and warnings about it. `pipeline.toml` wins over `model.toml`, and that over
+    `config.pbtxt`; all are optional. Raises ConfigError."""
     toml, pbtxt = folder.path / "model.toml", folder.path / "config.pbtxt"
+    pipeline = folder.path / FILE
+    if pipeline.is_file():
+        beside = [f"{path} is ignored beside {FILE}" for path in (toml, pbtxt) if path.is_file()]
+        return load_pipeline_toml(pipeline), beside
     if toml.is_file():
         warnings = [f"{pbtxt} is ignored beside model.toml"] if pbtxt.is_file() else []
         return load_model_toml(toml), warnings

@@ -314,7 +314,7 @@ def _batcher_options(
         "cores_per_batch": 0 if platform == "python" else choice.threads,
         "max_queue_rows": config.max_queue_rows,
         "slo": None if config.slo_ms is None else config.slo_ms / 1000,
-        "levels": [_level(config, level) for level in range(1, config.priority_levels + 1)],
+        "levels": queue_levels(config),
         "default_level": config.default_priority,
         # What may wait is not run on a thread that came to ask.
         "run_on_submitter": config.run_on_submitter and not waits,
@@ -326,12 +326,18 @@ def _batcher_options(
     }
 
 
-def _level(config: ModelConfig, level: int) -> tuple[int, float | None, bool]:
-    policy = config.priority_policy.get(level)
-    requests = policy.max_queue_requests if policy else config.max_queue_requests
-    timeout_ms = policy.default_timeout_ms if policy else config.default_timeout_ms
-    override = policy.allow_timeout_override if policy else config.allow_timeout_override
-    return requests, None if timeout_ms is None else timeout_ms / 1000, override
+def queue_levels(config: ModelConfig) -> list[tuple[int, float | None, bool]]:
+    """For each priority level: requests that may wait (0: any number), default timeout in seconds or None,
+    whether a request's own timeout counts."""
+    policies = [config.queue_policy(level) for level in range(1, config.priority_levels + 1)]
+    return [
+        (
+            policy.max_queue_requests,
+            None if policy.default_timeout_ms is None else policy.default_timeout_ms / 1000,
+            policy.allow_timeout_override,
+        )
+        for policy in policies
+    ]
 
 
 def _padded(name: str, config: ModelConfig) -> InputConfig | None:

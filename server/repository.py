@@ -25,6 +25,9 @@ from falaj.server.loader import LoadedVersion, Source, load_version
 from falaj.server.model_config import ModelConfig
 from falaj.server.online_features import OnlineFeatures
 from falaj.server.override import Override, OverrideFolders
+from falaj.server.pipeline_config import graph_of, models_of
+from falaj.server.pipeline_loader import load_pipeline
+from falaj.server.pipeline_needs import Needs, check_no_circle, dependents_first, misfits
 
 _log = logging.getLogger("falaj.repository")
 # How often a version that finishes sequences looks whether it was taken out of service meanwhile.
@@ -42,6 +45,16 @@ class _Entry:
     warnings: list[str] = field(default_factory=list)
     lingering: list[LoadedVersion] = field(default_factory=list)  # until their sequences have ended
     folders: set[Path] = field(default_factory=set)  # of overrides; those in use are kept
+    needs: tuple[str, ...] = ()  # models that it is made of
+    misfits: dict[int, str] = field(default_factory=dict)  # version -> why its models do not fit it now
+
+    def answering(self) -> dict[int, LoadedVersion]:
+        """The versions that requests can be given to."""
+        return {version: one for version, one in self.serving.items() if version not in self.misfits}
+
+    def reasons(self) -> dict[int, str]:
+        """Why versions (0: the model as such) do not answer."""
+        return {**self.failures, **self.misfits}
 
 
 class Repository:
@@ -82,8 +95,49 @@ class Repository:
         """Bring the model in line with its folder and configuration, or with `override`.
 
         Versions whose files and configuration are unchanged stay as they are, unless `force` or overridden.
-        Raises the first failure after everything that could be loaded is in service.
+        Models that a pipeline needs and that are not in service are loaded first; pipelines that failed for
+        want of this one are tried again. Raises the first failure after everything that could be loaded is in
+        service.
         """
+        self._load_needed(name, override, ())
+        self._load_one(name, force, override)
+        self._load_those_that_wait(name)
+
+    def _load_needed(self, name: str, override: Override | None, path: tuple[str, ...]) -> None:
+        """Load the models that a pipeline needs, before its own lock is held. What fails is told by its
+        load."""
+        path = (*path, name)
+        for model in self._needed(name, override):
+            with self._table_lock:
+                entry = self._entries.get(model)
+                is_there = entry is not None and bool(entry.serving)
+            if is_there or model in path:
+                continue
+            try:
+                self._load_needed(model, None, path)
+                self._load_one(model, force=False, override=None)
+            except _core.Error as error:
+                _log.warning("model '%s', which pipeline '%s' needs, was not loaded: %s", model, name, error)
+
+    def _needed(self, name: str, override: Override | None) -> tuple[str, ...]:
+        try:
+            config = override.config if override else read_config(read_folder(self._root, name))[0]
+        except _core.Error:
+            return ()
+        return models_of(config)
+
+    def _load_those_that_wait(self, name: str) -> None:
+        with self._table_lock:
+            waiting = [
+                n for n, e in self._entries.items() if name in e.needs and e.failures and not e.serving
+            ]
+        for pipeline in waiting:
+            try:
+                self.load(pipeline)
+            except _core.Error as error:
+                _log.warning("model '%s' was not loaded: %s", pipeline, error)
+
+    def _load_one(self, name: str, force: bool, override: Override | None) -> None:
         while True:
             entry = self._entry(name)
             with entry.lock:
@@ -104,12 +158,25 @@ class Repository:
                 raise error
             return
 
-    def unload(self, name: str) -> None:
-        """Take the model out of service, answer what it has accepted, return its memory. Raises NotFound."""
+    def unload(self, name: str, *, dependents: bool = False) -> None:
+        """Take the model out of service, answer what it has accepted, return its memory. Raises NotFound.
+
+        `dependents`: also the models that it is made of, but for those that another pipeline needs.
+        """
         with self._table_lock:
             entry = self._entries.get(name)
+            needs = entry.needs if entry is not None else ()
         if entry is None:
             raise _core.NotFound(f"model '{name}' is not loaded")
+        self._unload_one(name, entry)
+        for model in needs if dependents else ():
+            with self._table_lock:
+                needed = any(model in other.needs for other in self._entries.values())
+                is_known = model in self._entries
+            if is_known and not needed:
+                self.unload(model, dependents=True)
+
+    def _unload_one(self, name: str, entry: _Entry) -> None:
         with entry.lock:
             if not self._is_known(name, entry):
                 raise _core.NotFound(f"model '{name}' is not loaded")
@@ -127,8 +194,10 @@ class Repository:
     def close(self) -> None:
         """Take everything out of service, answer what was accepted, return its memory."""
         with self._table_lock:
-            entries = list(self._entries.values())
-        for entry in entries:
+            entries = dict(self._entries)
+        # A pipeline's requests are answered while its models still are there.
+        for name in dependents_first({name: entry.needs for name, entry in entries.items()}):
+            entry = entries[name]
             with entry.lock:
                 old = [*entry.serving.values(), *entry.lingering]
                 entry.serving, entry.prints, entry.lingering = {}, {}, []
@@ -144,16 +213,7 @@ class Repository:
             known = ", ".join(f"'{n}'" for n in sorted(self._entries)) or "none"
             if entry is None:
                 raise _core.NotFound(f"model '{name}' is not known; loaded models: {known}")
-            serving = dict(entry.serving)
-        if version is None and serving:
-            return serving[max(serving)]
-        if version in serving:
-            return serving[version]
-        if not serving:
-            raise _core.Unavailable(f"model '{name}' is not in service: {_reasons(entry)}")
-        raise _core.NotFound(
-            f"model '{name}' has no version {version} in service; versions in service: {sorted(serving)}"
-        )
+            return _answering(name, entry, version)
 
     def serving(self) -> list[LoadedVersion]:
         """Every version in service, by name and version."""
@@ -165,7 +225,7 @@ class Repository:
         """One row per known model and version: name, version, state (READY or UNAVAILABLE) and reason."""
         rows: list[dict[str, Any]] = []
         with self._table_lock:
-            entries = {name: (dict(e.serving), dict(e.failures)) for name, e in self._entries.items()}
+            entries = {name: (e.answering(), e.reasons()) for name, e in self._entries.items()}
         for name, (serving, failures) in sorted(entries.items()):
             for version in sorted({*serving, *failures}):
                 state = "READY" if version in serving else "UNAVAILABLE"
@@ -240,7 +300,7 @@ class Repository:
                 continue
             try:
                 source = Source(name, version, path, config)
-                serving[version] = load_version(self._runtime, source, self._cores, kept, self._features)
+                serving[version] = self._load_version(source, entry, kept)
                 prints[version] = seen
             except _core.Error as failure:
                 error = _without(folder.path, failure) if folder.path in entry.folders else failure
@@ -275,17 +335,39 @@ class Repository:
             self._publish_locked()
         self._retire([old])
 
+    def _load_version(self, source: Source, entry: _Entry, kept: LoadedVersion | None) -> LoadedVersion:
+        with self._table_lock:
+            needs: Needs = {name: other.needs for name, other in self._entries.items()}
+            needs[source.name] = models_of(source.config)
+            check_no_circle(source.name, needs)
+            entry.needs = needs[source.name]
+        if graph_of(source.config) is not None:
+            return load_pipeline(self._runtime, source, self.served)
+        return load_version(self._runtime, source, self._cores, kept, self._features)
+
     def _publish(self) -> None:
         with self._table_lock:
             self._publish_locked()
 
     def _publish_locked(self) -> None:
+        # A model's new version may end or begin a pipeline's service.
+        for entry in self._entries.values():
+            entry.misfits = {}
+        pipelines = {name: entry.serving for name, entry in self._entries.items() if entry.needs}
+        for name in reversed(dependents_first({name: self._entries[name].needs for name in pipelines})):
+            self._entries[name].misfits = misfits(pipelines[name], self._served_locked)
         table = {}
         for name, entry in self._entries.items():
-            models = {version: loaded.model for version, loaded in entry.serving.items()}
+            models = {version: loaded.model for version, loaded in entry.answering().items()}
             lingering = [loaded.model for loaded in entry.lingering]
             table[name] = (models, max(models) if models else None, _reasons(entry), lingering)
         self._runtime.publish(table)
+
+    def _served_locked(self, name: str, version: int | None) -> LoadedVersion:
+        entry = self._entries.get(name)
+        if entry is None:
+            raise _core.Unavailable(f"model '{name}' is not in service: it is not loaded")
+        return _answering(name, entry, version)
 
     @staticmethod
     def _retire(old: list[LoadedVersion]) -> None:
@@ -303,6 +385,20 @@ def _without(folder: Path, error: _core.Error) -> _core.Error:
     return type(error)(str(error).replace(f"{folder}{os.sep}", ""))
 
 
+def _answering(name: str, entry: _Entry, version: int | None) -> LoadedVersion:
+    serving = entry.answering()
+    if version is None and serving:
+        return serving[max(serving)]
+    if version in serving:
+        return serving[version]
+    if not serving:
+        raise _core.Unavailable(f"model '{name}' is not in service: {_reasons(entry)}")
+    raise _core.NotFound(
+        f"model '{name}' has no version {version} in service; versions in service: {sorted(serving)}"
+    )
+
+
 def _reasons(entry: _Entry) -> str:
-    reasons = [f"version {version}: {why}" if version else why for version, why in entry.failures.items()]
+    told = entry.reasons().items()
+    reasons = [f"version {version}: {why}" if version else why for version, why in told]
     return "; ".join(reasons) or "it was never loaded"

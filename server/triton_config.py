@@ -22,6 +22,7 @@ from falaj.server.model_config import (
 )
 from falaj.server.strict_toml import did_you_mean
 from falaj.server.triton_coverage import check_coverage
+from falaj.server.triton_ensemble import is_ensemble, read_ensemble
 from falaj.server.triton_onnxruntime import (
     read_graph_optimization,
     read_instances,
@@ -166,15 +167,15 @@ def _explain_json(problem: str) -> str:
 
 
 def _convert(proto: Any, warnings: list[str]) -> ModelConfig:
+    if is_ensemble(proto):
+        return _convert_ensemble(proto, warnings)
     backend = _backend(proto)
     max_batch_size = proto.max_batch_size if proto.HasField("max_batch_size") else None
     if max_batch_size and not proto.HasField("dynamic_batching"):
         warnings.append(
             "dynamic_batching is absent: Falaj batches requests together all the same, which delays none"
         )
-    texts = {name: proto.parameters[name].string_value for name in sorted(proto.parameters)}
-    own = {k.removeprefix(_OWN_PREFIX): v for k, v in texts.items() if k.startswith(_OWN_PREFIX)}
-    others = {k: v for k, v in texts.items() if not k.startswith(_OWN_PREFIX)}
+    own, others = _parameters(proto)
     batched = bool(max_batch_size)
     inputs = tuple(_input(item, index, batched) for index, item in enumerate(proto.input))
     outputs = tuple(_output(item, index, batched) for index, item in enumerate(proto.output))
@@ -198,6 +199,22 @@ def _convert(proto: Any, warnings: list[str]) -> ModelConfig:
     except ConfigError as error:
         key = f"parameters['{_OWN_PREFIX}{error.key}']" if error.key in own else _triton_key(error.key)
         raise ConfigError(error.problem, key=key) from error
+
+
+def _parameters(proto: Any) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the parameters that set keys of our own, without their prefix, and the others."""
+    texts = {name: proto.parameters[name].string_value for name in sorted(proto.parameters)}
+    own = {k.removeprefix(_OWN_PREFIX): v for k, v in texts.items() if k.startswith(_OWN_PREFIX)}
+    return own, {k: v for k, v in texts.items() if not k.startswith(_OWN_PREFIX)}
+
+
+def _convert_ensemble(proto: Any, warnings: list[str]) -> ModelConfig:
+    batched = bool(proto.max_batch_size)
+    inputs = tuple(_input(item, index, batched) for index, item in enumerate(proto.input))
+    outputs = tuple(_output(item, index, batched) for index, item in enumerate(proto.output))
+    own, others = _parameters(proto)
+    warnings.extend(f"parameters[{name!r}] is ignored: a pipeline's models have their own" for name in others)
+    return read_ensemble(proto, inputs, outputs, _versions(proto.version_policy), own, warnings)
 
 
 def _triton_key(key: str) -> str:

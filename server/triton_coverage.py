@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from falaj.server.errors import ConfigError
 
-# Read by triton_config and triton_onnxruntime. Names of instance groups change nothing.
+# Read by triton_config, triton_onnxruntime and triton_ensemble. Names of instance groups change nothing.
 MAPPED = frozenset(
     {
         "name",
@@ -54,6 +54,10 @@ MAPPED = frozenset(
         "optimization.graph",
         "response_cache",
         "optimization.execution_accelerators",
+        "ensemble_scheduling.step.model_name",
+        "ensemble_scheduling.step.model_version",
+        "ensemble_scheduling.step.input_map",
+        "ensemble_scheduling.step.output_map",
     }
 )
 
@@ -89,12 +93,15 @@ IGNORED: dict[str, str] = {
     "cc_model_filenames": "default_model_filename is used on every device",
     "metric_tags": "Falaj's metrics carry the labels model and version",
     "model_metrics": "Falaj chooses the bins of its histograms itself",
+    "ensemble_scheduling.max_inflight_requests": (
+        "max_queue_rows (falaj.max_queue_rows among the parameters) bounds what is under way"
+    ),
 }
 
 # Serving without would give other answers than were asked for, or none.
 REFUSED: dict[str, str] = {
     "sequence_batching.iterative_sequence": "requests that are run again and again by themselves",
-    "ensemble_scheduling": "models made of other models",
+    "ensemble_scheduling.step.model_namespace": "models of the same name in several namespaces",
     "batch_input": "inputs made from the batch",
     "batch_output": "outputs cut by an input's shape; unpad_axis in model.toml cuts padded ones",
     "input.reshape": "a request shape that differs from the model's; declare the model's own shape in dims",

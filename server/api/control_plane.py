@@ -219,8 +219,8 @@ class ControlPlane:
     def unload(self, name: str, parameters: Mapping[str, object]) -> None:
         """Take a model out of service, and answer what it has accepted first. Blocks.
 
-        The parameter `unload_dependents` changes nothing: no model depends on another. Raises InvalidInput,
-        NotFound or Unavailable.
+        The parameter `unload_dependents` also unloads the models that a pipeline is made of, but for those
+        that another one needs. Raises InvalidInput, NotFound or Unavailable.
         """
         self._require_changes()
         for key, value in parameters.items():
@@ -229,7 +229,7 @@ class ControlPlane:
             if not isinstance(value, bool):
                 raise _core.InvalidInput(f"unload parameter '{key}': expected true or false, got {value!r}")
         try:
-            self._engine.repository.unload(name)
+            self._engine.repository.unload(name, dependents=parameters.get("unload_dependents") is True)
         except _core.NotFound:
             if not self.triton_compat:  # Triton finds nothing wrong with it
                 raise

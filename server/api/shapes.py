@@ -153,7 +153,7 @@ class LoadRequest(_Shape, frozen=True):
 
 
 class UnloadParameters(_Shape, frozen=True):
-    """`unload_dependents` changes nothing: no model depends on another here."""
+    """`unload_dependents`: also the models that a pipeline is made of, but for those that others need."""
 
     unload_dependents: bool = False
 

@@ -12,6 +12,7 @@ from typing import Any
 from falaj.server.api.triton_sequence_config import sequence_batching
 from falaj.server.loader import LoadedVersion
 from falaj.server.model_config import ModelConfig, OutputConfig, Provider, QueuePolicy, Warmup
+from falaj.server.pipeline_config import PipelineConfig, graph_of
 from falaj.server.tensors import Tensor
 
 _GRAPH_LEVELS = {"basic": -1, "all": 0, "extended": 1, "disable": 2}
@@ -29,6 +30,9 @@ _OWN_KEYS = ("tune_ms", "slo_ms", "max_queue_rows", "run_on_submitter", "drain_s
 def triton_model_config(loaded: LoadedVersion) -> dict[str, Any]:
     """Return the configuration of a version in service."""
     config, rows = loaded.config, loaded.choice.max_batch_size
+    graph = graph_of(config)
+    if graph is not None:
+        return _ensemble(loaded, graph)
     is_python = loaded.platform == "python"
     labels = {output.name: output for output in config.output}
     answer: dict[str, Any] = {
@@ -54,6 +58,32 @@ def triton_model_config(loaded: LoadedVersion) -> dict[str, Any]:
     if not is_python:
         answer["optimization"] = _optimization(loaded)
     return answer
+
+
+def _ensemble(loaded: LoadedVersion, graph: PipelineConfig) -> dict[str, Any]:
+    """A pipeline. Triton's message has no form for conditions, defaults and an output of another name than
+    its tensor; docs/pipelines.md says so."""
+    rows = loaded.choice.max_batch_size
+    labels = {output.name: output for output in loaded.config.output}
+    steps = [
+        {
+            "model_name": step.model,
+            "model_version": -1 if step.version is None else step.version,
+            "input_map": dict(step.inputs),
+            "output_map": dict(step.outputs),
+        }
+        for step in graph.step
+    ]
+    return {
+        "name": loaded.name,
+        "platform": loaded.platform,
+        "backend": "",
+        "version_policy": _version_policy(loaded.config),
+        "max_batch_size": rows,
+        "input": [_tensor(tensor, rows) for tensor in loaded.inputs],
+        "output": [_tensor(tensor, rows) | _label(labels.get(tensor.name)) for tensor in loaded.outputs],
+        "ensemble_scheduling": {"step": steps},
+    }
 
 
 def _version_policy(config: ModelConfig) -> dict[str, Any]:

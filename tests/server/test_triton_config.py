@@ -342,7 +342,6 @@ def test_parse_names_line_and_column_when_text_is_wrong(
     [
         ('name: "other"', "name"),
         ('platform: "tensorflow_savedmodel"', "platform"),
-        ('platform: "ensemble"', "platform"),
         ('backend: "tensorrt"', "backend"),
         ('platform: "onnxruntime_onnx" backend: "python"', "backend"),
         ("max_batch_size: -1", "max_batch_size"),

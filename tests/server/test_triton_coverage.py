@@ -20,7 +20,10 @@ _X = 'input { name: "x" data_type: TYPE_FP32 dims: [ -1, 32 ] '
     ("text", "key"),
     [
         ("sequence_batching { iterative_sequence: true }", "sequence_batching.iterative_sequence"),
-        ("ensemble_scheduling { }", "ensemble_scheduling"),
+        (
+            'ensemble_scheduling { step { model_namespace: "n" } }',
+            "ensemble_scheduling.step[0].model_namespace",
+        ),
         ("batch_input { }", "batch_input"),
         ("batch_output { }", "batch_output"),
         (_X + "reshape { shape: [ ] } }", "input[0].reshape"),

@@ -104,7 +104,8 @@ class PipelineFixture {
   }
 
   // The pipeline's inputs are `plan.inputs` tensors, all of [-1, 2] unless `shape` says otherwise.
-  void AddPipeline(PipelinePlan plan, std::vector<int64_t> shape = {-1, 2}, int64_t max_queue_rows = 4096) {
+  void AddPipeline(PipelinePlan plan, std::vector<int64_t> shape = {-1, 2}, int64_t max_queue_rows = 4096,
+                   std::optional<Nanos> default_timeout = std::nullopt) {
     BatcherOptions options = OptionsOf(plan.name, 0, 0, plan.version);
     for (size_t i = 0; i < plan.inputs; ++i) {
       options.signature.inputs.push_back(Spec(plan.tensors[i].name, shape));
@@ -119,6 +120,7 @@ class PipelineFixture {
     options.outputs.resize(plan.outputs.size());
     options.cores_per_batch = 0;
     options.max_queue_rows = max_queue_rows;
+    options.levels[0].default_timeout = default_timeout;
     auto pipeline = Pipeline::Make(std::move(plan), &table);
     ASSERT_TRUE(pipeline.ok()) << pipeline.status().message();
     auto made = Batcher::MakeFlow(std::move(options), std::move(pipeline).value(), &pool, &timer, &clock);

@@ -57,8 +57,8 @@ TEST_P(AtEachStep, ACancelEndsTheRequestAtOnceAndBeginsNoMore) {
 }
 
 TEST_P(AtEachStep, ADeadlineEndsTheWhole) {
-  const TimePoint deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(50);
-  HeldDiamond held(GetParam(), deadline);
+  HeldDiamond held(GetParam(), TimePoint::max() - std::chrono::hours(1));
+  held.models.Of("diamond").Expire(held.request.get());  // as the timer does
   held.models.sink->WaitFor(1);
   EXPECT_EQ(held.models.sink->At(1).status.code(), Code::kDeadlineExceeded);
   EXPECT_THAT(held.models.sink->At(1).status.message(), HasSubstr("'diamond'"));
@@ -147,6 +147,18 @@ TEST(PipelineFailure, WhatIsUnderWayFillsThePipelinesQueue) {
   models.Ask("p", 4, 1);
   models.sink->WaitFor(3);
   EXPECT_TRUE(models.sink->At(4).status.ok());
+}
+
+TEST(PipelineFailure, ThePipelinesDefaultTimeoutIsForTheWhole) {
+  PipelineFixture models;
+  models.AddModel("a");
+  PipelinePlan plan = ChainOf("p", {"a"});
+  models.AddPipeline(std::move(plan), {-1, 2}, 4096, std::chrono::milliseconds(30));
+  models.ScriptOf("a").CloseGate();
+  models.Ask("p", 1, 1);
+  models.sink->WaitFor(1);
+  EXPECT_EQ(models.sink->At(1).status.code(), Code::kDeadlineExceeded);
+  EXPECT_THAT(models.sink->At(1).status.message(), HasSubstr("model 'p' version 1: the deadline passed"));
 }
 
 TEST(PipelineFailure, AStepsOwnDefaultTimeoutHolds) {
