@@ -102,7 +102,7 @@ def _steps(proto: Any, wanted: set[str], warnings: list[str]) -> tuple[StepConfi
 
 def _triton_key(key: str) -> str:
     if not key.startswith("step"):
-        return key
+        return key.replace("].tensor", "].name")  # its outputs are called as their tensors
     for ours, theirs in _MAPS.items():
         key = key.replace(ours, theirs)
     return f"ensemble_scheduling.{key}"
