@@ -92,7 +92,12 @@ TEST_P(AtEachStep, AFailureNamesPipelineStepAndModel) {
 
 TEST(PipelineFailure, AFailedBranchWithdrawsTheOther) {
   PipelineFixture models;
-  AddDiamondModels(models);
+  models.AddModel("a");
+  for (const char* name : {"b", "c"}) {  // on executors, or the thread that is held in b would not begin c
+    BatcherOptions options = PipelineFixture::OptionsOf(name, 1, 1);
+    options.run_on_submitter = false;
+    models.AddModel(std::move(options));
+  }
   PipelinePlan plan = Diamond();
   plan.steps.resize(3);  // a, and behind it b and c
   plan.outputs = {{2}, {3}};

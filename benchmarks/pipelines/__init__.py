@@ -1,0 +1,1 @@
+"""Pipelines against the sum of their models: `python benchmarks/pipelines/run.py`."""
