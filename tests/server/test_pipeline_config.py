@@ -11,8 +11,6 @@ from falaj.server.pipeline_config import StepConfig, load_pipeline_toml, models_
 from falaj.server.pipeline_graph import check_graph, order_of
 from falaj.server.step_condition import Condition
 
-pytestmark = pytest.mark.core
-
 _HEAD = '[[input]]\nname = "x"\n'
 _TAIL = '[[output]]\nname = "y"\n'
 

@@ -11,8 +11,6 @@ from falaj.server.pipeline_plan import StepModel, native_plan, plan_pipeline
 from falaj.server.step_condition import Condition
 from falaj.server.tensors import Tensor
 
-pytestmark = pytest.mark.core
-
 
 def _model(
     name: str,

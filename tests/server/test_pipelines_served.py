@@ -138,6 +138,10 @@ def test_ensemble_is_a_pipeline_when_config_pbtxt_has_one() -> None:
     [
         (("", "instance_group { count: 2 }"), "instance_group is ignored"),
         (
+            ("ensemble_scheduling {", "ensemble_scheduling { max_inflight_requests: 4"),
+            "ensemble_scheduling.max_inflight_requests is ignored: max_queue_rows",
+        ),
+        (
             ('output_map { key: "y" value: "hidden" }', _TWO_OUTPUTS),
             "ensemble_scheduling.step[0].output_map['z'] is ignored: nothing uses its tensor",
         ),

@@ -290,7 +290,8 @@ def _setting(path: str) -> str:
     return opened + last + value.get(field.type, ": 1") + " }" * opened.count("{")
 
 
-@pytest.mark.parametrize("path", sorted(IGNORED))
+# What belongs to ensembles is tested with them (test_pipelines_served.py).
+@pytest.mark.parametrize("path", sorted(path for path in IGNORED if not path.startswith("ensemble_")))
 def test_parse_warns_and_says_what_happens_instead_when_ignored_field_is_set(path: str) -> None:
     _, warnings = _parse(_setting(path))
     assert [warning.endswith(f" is ignored: {IGNORED[path]}") for warning in warnings].count(True) == 1
