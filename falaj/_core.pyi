@@ -67,9 +67,38 @@ class AsyncSink:
         out: Mapping[str, npt.NDArray[Any]] | None,
         future: asyncio.Future[_Arrays],
     ) -> int: ...
+    def submit_stream(
+        self,
+        model: str,
+        inputs: dict[str, Any],
+        version: int,
+        timeout: float | None,
+        priority: int,
+        outputs: Sequence[str] | None,
+        take: Callable[[StreamedAnswer], None],
+    ) -> int: ...
     def flush(self) -> None: ...
     def cancel(self, tag: int) -> None: ...
     def drain(self) -> None: ...
+
+class StreamedAnswer:
+    @property
+    def last(self) -> bool: ...
+    def take(self) -> _Arrays | None: ...
+
+class AnswerIterator:
+    def __init__(
+        self,
+        runtime: Runtime,
+        model: str,
+        inputs: dict[str, Any],
+        version: int,
+        timeout: float | None,
+        priority: int,
+        outputs: Sequence[str] | None,
+    ) -> None: ...
+    def next(self) -> _Arrays | None: ...
+    def close(self) -> None: ...
 
 class Backend:
     @property
@@ -137,6 +166,7 @@ def load_python(
     inputs: Sequence[_Spec],
     outputs: Sequence[_Spec],
     factory: Callable[[], Any],
+    streams: bool,
 ) -> Backend: ...
 def onnxruntime_version(library: str) -> str: ...
 def onnxruntime_providers(library: str) -> list[str]: ...

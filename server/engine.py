@@ -5,7 +5,8 @@ import atexit
 import os
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -162,6 +163,62 @@ class Engine:
             sink.cancel(tag)
             raise
 
+    def infer_stream(
+        self,
+        model: str,
+        inputs: dict[str, Any],
+        *,
+        version: int | None = None,
+        timeout: float | None = None,
+        priority: int = 0,
+        outputs: Sequence[str] | None = None,
+    ) -> Iterator[Arrays]:
+        """Ask a model that answers any number of times (`decoupled`), or one that answers once.
+
+        The request is made at once. A model that is ahead of who takes its answers waits for them. Closing
+        the iterator, or dropping it, withdraws the request and ends the model's generator. `timeout` is for
+        the last answer. Arguments and what is raised are as of `infer`.
+        """
+        answers = _core.AnswerIterator(self._runtime, model, inputs, version or 0, timeout, priority, outputs)
+        return _iterate(answers)
+
+    async def infer_stream_async(
+        self,
+        model: str,
+        inputs: dict[str, Any],
+        *,
+        version: int | None = None,
+        timeout: float | None = None,
+        priority: int = 0,
+        outputs: Sequence[str] | None = None,
+    ) -> AsyncGenerator[Arrays, None]:
+        """As `infer_stream`, for asyncio. The request is made when the first answer is asked for."""
+        loop = asyncio.get_running_loop()
+        sink = self._sinks.get(loop) or self._new_sink(loop)
+        arrived: deque[_core.StreamedAnswer] = deque()
+        some = asyncio.Event()
+
+        def take(answer: _core.StreamedAnswer) -> None:
+            arrived.append(answer)
+            some.set()
+
+        tag = sink.submit_stream(model, inputs, version or 0, timeout, priority, outputs, take)
+        ended = False
+        try:
+            while not ended:
+                while not arrived:
+                    some.clear()
+                    await some.wait()
+                answer = arrived.popleft()
+                ended = answer.last
+                arrays = answer.take()
+                del answer
+                if arrays is not None:
+                    yield arrays
+        finally:
+            if not ended:
+                sink.cancel(tag)
+
     def infer_many(
         self,
         model: str,
@@ -289,6 +346,14 @@ class Engine:
 
 def _sequence(id_: int | str, start: bool, end: bool) -> tuple[int | str, bool, bool] | None:
     return (id_, start, end) if id_ or start or end else None
+
+
+def _iterate(answers: _core.AnswerIterator) -> Iterator[Arrays]:
+    try:
+        while (arrays := answers.next()) is not None:
+            yield arrays
+    finally:
+        answers.close()
 
 
 def _close_if_alive(close: "weakref.WeakMethod[Any]") -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy.typing as npt
@@ -44,6 +44,21 @@ class LoopSink:
             future.get_loop().call_soon(self._flush)
         elif self._unflushed % _BURST == 0:
             self._sink.flush()
+        return tag
+
+    def submit_stream(
+        self,
+        model: str,
+        inputs: dict[str, Any],
+        version: int,
+        timeout: float | None,
+        priority: int,
+        outputs: Sequence[str] | None,
+        take: Callable[[_core.StreamedAnswer], None],
+    ) -> int:
+        """Enqueue a request that is answered any number of times; `take` gets each answer, on the loop."""
+        tag = self._sink.submit_stream(model, inputs, version, timeout, priority, outputs, take)
+        self._sink.flush()
         return tag
 
     def cancel(self, tag: int) -> None:

@@ -91,6 +91,8 @@ def load_version(
     platform = "python" if path.suffix == ".py" else "onnxruntime_onnx"
     sequence = source.config.sequence
     if sequence is not None:
+        if source.config.decoupled:
+            raise ConfigError(f"{source.name}: `decoupled`: expected false beside [sequence], got true")
         if source.config.cache is not None:
             raise ConfigError(
                 f"{source.name}: `cache`: expected none beside [sequence]: its answers depend on it"
@@ -151,6 +153,11 @@ def _load_onnx(
             beside_traffic=kept is not None,
         )
 
+    if config.decoupled:
+        raise ConfigError(
+            f"{source.name}: `decoupled`: expected false, got true: an ONNX model answers a request once; a "
+            "python model may answer it several times"
+        )
     first = load(kept.choice.threads if kept else 1)
     inputs, outputs = of_backend(first)
     check_configured("input", inputs, config.input, source.name)
@@ -181,7 +188,9 @@ def _load_onnx(
 
 def _load_python(source: Source, path: Path) -> tuple[_core.Backend, Choice, Probe]:
     config = source.config
-    cls, make = model_factory(path, source.name, config.python_class, dict(config.parameters))
+    cls, make = model_factory(
+        path, source.name, config.python_class, dict(config.parameters), config.decoupled
+    )
     inputs = (
         *(_declared(tensor, "input", source) for tensor in config.input),
         *declared_inputs(config.sequence, source.name),
@@ -192,7 +201,9 @@ def _load_python(source: Source, path: Path) -> tuple[_core.Backend, Choice, Pro
     )
     if not outputs:
         raise ConfigError(f"{source.name}: a python model needs its inputs and outputs in model.toml")
-    backend = _core.load_python([t.as_tuple() for t in inputs], [t.as_tuple() for t in outputs], make)
+    backend = _core.load_python(
+        [t.as_tuple() for t in inputs], [t.as_tuple() for t in outputs], make, config.decoupled
+    )
     instances = config.instances if isinstance(config.instances, int) else 1
     can_batch = bool(inputs) and all(t.shape and t.shape[0] == -1 for t in (*inputs, *outputs))
     batch = config.max_batch_size if config.max_batch_size is not None else (32 if can_batch else 0)
@@ -318,7 +329,10 @@ def _batcher_options(
         "default_level": config.default_priority,
         # What may wait is not run on a thread that came to ask.
         "run_on_submitter": config.run_on_submitter and not waits,
-        "tells_members": config.sequence is not None or any(tensor.optional for tensor in outputs),
+        "tells_members": (
+            config.sequence is not None or config.decoupled or any(tensor.optional for tensor in outputs)
+        ),
+        "decoupled": config.decoupled,
         "sequences": sequence_options(config.sequence, choice),
         "cache_bytes": config.cache.max_bytes if config.cache else 0,
         "cache_ttl": config.cache.ttl_ms / 1000 if config.cache and config.cache.ttl_ms else None,

@@ -240,6 +240,9 @@ class ModelConfig(_Table, frozen=True):
     run_on_submitter: bool = True
     """Whether short work runs on the thread that brings it while the model is idle, which saves a hand-over.
     Default: true. Set it to false where that thread must never be kept."""
+    decoupled: bool = False
+    """Whether a python model answers each request any number of times: by its `stream(batch)`, a generator,
+    which is called for one request at a time. Default: false. docs/streaming.md tells how it is asked."""
     drain_seconds: float = 30.0
     """Seconds that requests in flight are given when the version is taken out of service. Default: 30."""
     input: tuple[InputConfig, ...] = ()
@@ -271,6 +274,10 @@ class ModelConfig(_Table, frozen=True):
         _check_priorities(self)
         _check_tensors(self)
         _check_masks(self)
+        if self.decoupled and self.cache is not None:
+            raise ConfigError(
+                "expected none for a decoupled model, which has more than one answer", key="cache"
+            )
         require_unique("provider", [provider.name for provider in self.provider])
         for index, warmup in enumerate(self.warmup):
             if self.max_batch_size is not None and warmup.rows > max(1, self.max_batch_size):

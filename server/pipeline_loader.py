@@ -123,6 +123,7 @@ def _options(source: Source, plan: PipelinePlan) -> dict[str, Any]:
         "default_level": config.default_priority,
         "run_on_submitter": config.run_on_submitter,
         "tells_members": False,
+        "decoupled": False,
         "sequences": None,
         "cache_bytes": 0,
         "cache_ttl": None,

@@ -28,19 +28,21 @@ def import_model(path: Path, name: str) -> ModuleType:
 
 
 def model_factory(
-    path: Path, name: str, class_name: str, parameters: dict[str, Any]
+    path: Path, name: str, class_name: str, parameters: dict[str, Any], decoupled: bool
 ) -> tuple[type[Any], Callable[[], Any]]:
     """The user's class, and a callable that makes one loaded model, for one instance.
 
-    The class needs `infer(batch: dict[str, ndarray]) -> dict[str, ndarray]`; `load(parameters, folder)` is
-    called once before where it is there. Raises InvalidInput.
+    The class needs `infer(batch: dict[str, ndarray]) -> dict[str, ndarray]`, or, of a decoupled model,
+    `stream(batch)`, which returns an iterator of such dicts; `load(parameters, folder)` is called once before
+    where it is there. Raises InvalidInput.
     """
     module = import_model(path, name)
     cls = getattr(module, class_name, None)
     if not isinstance(cls, type):
         raise InvalidInput(f"{path}: has no class '{class_name}' (python_class)")
-    if not callable(getattr(cls, "infer", None)):
-        raise InvalidInput(f"{path}: class '{class_name}' has no method `infer(self, batch)`")
+    method = "stream" if decoupled else "infer"
+    if not callable(getattr(cls, method, None)):
+        raise InvalidInput(f"{path}: class '{class_name}' has no method `{method}(self, batch)`")
 
     def make() -> Any:
         model = cls()

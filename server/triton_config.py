@@ -191,6 +191,7 @@ def _convert(proto: Any, warnings: list[str]) -> ModelConfig:
             versions=_versions(proto.version_policy),
             warmup=warmups,
             sequence=read_sequences(proto),
+            decoupled=proto.model_transaction_policy.decoupled,
             cache=CacheConfig() if proto.response_cache.enable else None,
             **_queue(proto.dynamic_batching, warnings),
             **_backend_settings(proto, backend, others, warnings),

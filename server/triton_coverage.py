@@ -53,6 +53,7 @@ MAPPED = frozenset(
         "sequence_batching.oldest.max_candidate_sequences",
         "optimization.graph",
         "response_cache",
+        "model_transaction_policy",
         "optimization.execution_accelerators",
         "ensemble_scheduling.step.model_name",
         "ensemble_scheduling.step.model_version",
@@ -111,7 +112,6 @@ REFUSED: dict[str, str] = {
     "input.allow_ragged_batch": "ragged batches; pad_axis and mask in model.toml batch different lengths",
     "model_warmup.inputs.input_data_file": "warm-up data from a file; use zero_data or random_data",
     "model_operations": "custom operator libraries",
-    "model_transaction_policy.decoupled": "none or many answers to one request",
     "model_repository_agents": "repository agents",
 }
 

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "backend/answer_stream.h"
 #include "backend/sequence_state.h"
 #include "core/request_features.h"
 #include "core/request_sequence.h"
@@ -42,12 +43,14 @@ struct BatchMember {
   Status status;                // set where this request fails and the others do not
   bool features_stale = false;  // set where it was answered from older features than the store has
   const RequestSequence* sequence = nullptr;
-  SequenceState* state = nullptr;  // of its sequence; null: the model keeps none
+  SequenceState* state = nullptr;   // of its sequence; null: the model keeps none
+  AnswerStream* answers = nullptr;  // where its answers go, of a model that gives several
 };
 
 // One batch, in the order of the signature. Inputs are read-only for the backend. An output whose view has
 // data is written there and must come out with exactly that shape; one without is allocated by the backend,
-// which fills in the view and appends what owns the memory to `owners`.
+// which fills in the view and appends what owns the memory to `owners`. Of a model that answers several times
+// outputs are not looked at: it gives its answers to its one member's `answers`.
 struct BatchIo {
   std::span<const TensorView> inputs;
   std::span<TensorView> outputs;

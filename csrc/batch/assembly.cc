@@ -133,7 +133,8 @@ void BatchAssembly::TellMembers(std::span<Request* const> members) {
                         .status = Status(),
                         .features_stale = false,
                         .sequence = &members[i]->sequence,
-                        .state = members[i]->live_ ? &members[i]->live_->state : nullptr});
+                        .state = members[i]->live_ ? &members[i]->live_->state : nullptr,
+                        .answers = members[i]->parts_.get()});
   }
 }
 
@@ -308,7 +309,7 @@ Status BatchAssembly::GatherMask(size_t backend_input, std::span<Request* const>
 }
 
 Status BatchAssembly::CheckOutputs() const {
-  if (options_->max_batch_rows == 0) return Status::Ok();
+  if (options_->max_batch_rows == 0 || options_->decoupled) return Status::Ok();
   for (size_t i = 0; i < outputs_.size(); ++i) {
     const Shape& shape = outputs_[i].shape;
     if (options_->signature.outputs[i].optional || (shape.rank() > 0 && shape[0] == rows_)) continue;
@@ -329,6 +330,7 @@ Status BatchAssembly::Extract(size_t index, Request& member) {
     }
     member.features_stale_ = members_[index].features_stale;
   }
+  if (options_->decoupled) return Status::Ok();  // they were delivered
   for (size_t i = 0; i < outputs_.size(); ++i) {
     if (options_->signature.outputs[i].optional && !member.features.wanted) break;
     TensorView view = outputs_[i];

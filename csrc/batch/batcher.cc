@@ -137,6 +137,9 @@ RefPtr<Request> Batcher::NewRequest() {
     made->outputs_.reserve(signature().outputs.size());
     request = made.release();  // back to unique_ptr in Recycle
   }
+  if (options_.decoupled && request->parts_ == nullptr) {
+    request->parts_ = std::make_unique<PartStream>(request);
+  }
   request->batcher_ = shared_from_this();
   return RefPtr<Request>(request);
 }
@@ -147,6 +150,9 @@ void Request::OnLastUnref() {
 }
 
 void Batcher::Recycle(Request* request) {
+  const RefPtr<Request> whole = std::move(request->whole_);  // dropped without the lock
+  if (whole) whole->parts_->Taken();
+  if (request->parts_ != nullptr) request->parts_->Reset();
   std::unique_ptr<Request> owned(request);
   const bool abandoned =
       request->admitted_ && request->state_.load(std::memory_order_relaxed) == Request::State::kPreparing;
@@ -316,7 +322,7 @@ Batcher::Lane* Batcher::TakeBatch(std::vector<Lane*>& idle, bool only_if_short) 
   picks_.clear();
   queue_.View(std::max<int64_t>(max_rows, 1), view_, view_requests_);
   PickBatch(view_, std::max<int64_t>(max_rows, 1), picks_);
-  if (max_rows == 0) picks_.resize(1);
+  if (max_rows == 0 || options_.decoupled) picks_.resize(1);
   lane->members.clear();
   const Request* first = view_requests_[0];
   int64_t rows = 0;
@@ -328,6 +334,7 @@ Batcher::Lane* Batcher::TakeBatch(std::vector<Lane*>& idle, bool only_if_short) 
     lane->members.push_back(request);
     if (request->live_) lane->sequences.push_back(request->live_);
   }
+  if (options_.decoupled) streaming_.push_back(lane->members[0]);
   admitted_rows_ -= rows;
   // What is reserved from now on goes to fresh rows: those of this batch must stay side by side.
   if (open_slab_ && first->slab_.get() == open_slab_.get()) open_slab_ = RefPtr<Slab>();
@@ -407,12 +414,14 @@ bool Batcher::Drain(TimePoint until) {
 
 void Batcher::Close() {
   std::vector<Request*> queued;
+  std::vector<RefPtr<Request>> streaming;
   ResponseCache::Dropped kept;  // freed without the lock
   {
     MutexLock lock(mu_);
     if (closed_) return;
     closed_ = true;
     cache_.Clear(kept);
+    for (Request* const request : streaming_) streaming.push_back(RefPtr<Request>(request));
     while (Flight* const flight = flights_.Any()) {
       while (Request* const waiting = flights_.TakeFirst(*flight)) {
         queued.push_back(waiting);
@@ -445,6 +454,8 @@ void Batcher::Close() {
     Withdraw(request, status, &AdmissionCounters::unloaded);
     request->Unref();  // the queue's
   }
+  const Status cut = Unavailable(Name() + " was unloaded before it had given all answers");
+  for (const auto& request : streaming) Withdraw(request.get(), cut, &AdmissionCounters::unloaded);
   pool_->Remove(this);
   {
     MutexLock lock(mu_);

@@ -39,9 +39,11 @@ namespace falaj {
 // 8. Of a model with a cache, equal requests share a run: while one is queued or runs, the others wait for
 // its
 //    answer (FlightBook); what is withdrawn or fails leaves the run to the next of them.
+// 8. A decoupled model runs one request in a batch, and its answers are delivered before the request itself
+//    (PartStream).
 // After warm-up the path of a request whose rows fit a slab allocates no memory.
-// Lock order: mu_, then the mutexes of pool, timer and slabs. No lock is held while a batch runs, while a
-// sink is called, or while memory is copied.
+// Lock order: a request's PartStream, mu_, then the mutexes of pool, timer and slabs. No lock is held while a
+// batch runs, while a sink is called, or while memory is copied.
 class Batcher final : public PoolClient, public std::enable_shared_from_this<Batcher> {
  public:
   // Takes its instances from `backend`. `pool`, `timer` and `clock` outlive it.
@@ -222,6 +224,7 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   void Withdraw(Request* request, Status status, uint64_t AdmissionCounters::*counter) EXCLUDES(mu_);
   void NoteLongRun(TimePoint now, Nanos took) REQUIRES(mu_);
   void FinishInflight(int64_t requests) REQUIRES(mu_);
+  void EndStreaming(Request* request) EXCLUDES(mu_);
 
   // flow_requests.cc
   void StartFlow(RunHere run_here) EXCLUDES(mu_);
@@ -266,9 +269,10 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   TimePoint suspect_until_ GUARDED_BY(mu_){};    // a run on a submitter was long; another one is too many
   Promise promise_ GUARDED_BY(mu_);
   AdmissionCounters admission_ GUARDED_BY(mu_);
-  int64_t admitted_rows_ GUARDED_BY(mu_) = 0;  // reserved or queued, not yet taken
-  int64_t inflight_ GUARDED_BY(mu_) = 0;       // admitted, not yet delivered
-  int offered_ GUARDED_BY(mu_) = 0;            // batches offered to the pool and not yet begun
+  int64_t admitted_rows_ GUARDED_BY(mu_) = 0;        // reserved or queued, not yet taken
+  int64_t inflight_ GUARDED_BY(mu_) = 0;             // admitted, not yet delivered
+  std::vector<Request*> streaming_ GUARDED_BY(mu_);  // running, of a decoupled model
+  int offered_ GUARDED_BY(mu_) = 0;                  // batches offered to the pool and not yet begun
   bool closed_ GUARDED_BY(mu_) = false;
   ResponseCache cache_ GUARDED_BY(mu_);
   FlightBook flights_ GUARDED_BY(mu_);

@@ -61,6 +61,7 @@ struct BatcherOptions {
   int default_level = 1;
   bool run_on_submitter = true;
   bool tells_members = false;   // the backend looks at the requests of a batch one by one, see BatchMember
+  bool decoupled = false;       // it answers a request several times, or never; with tells_members
   bool needs_elements = false;  // an input without elements would end the process: such requests are refused
   std::optional<SequenceOptions> sequences;  // of a stateful model
   CacheOptions cache{};      // not with tells_members: what those answer does not only depend on inputs

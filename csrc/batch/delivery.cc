@@ -23,6 +23,7 @@ void Batcher::Answer(Lane& lane, std::span<Request* const> members, const Status
   uint64_t succeeded = 0, failed = 0, request_ns = 0, queue_ns = 0;
   for (size_t i = 0; i < members.size(); ++i) {
     Request* request = members[i];
+    if (options_.decoupled) EndStreaming(request);
     if (!request->Claim()) {  // withdrawn meanwhile: its rows were run for nobody, unless others wait for it
       request = Successor(lane, request, status.ok());
       if (request == nullptr) continue;
@@ -106,6 +107,11 @@ void Batcher::FinishInflight(int64_t requests) {
   if (draining_.load() || closed_) idle_.NotifyAll();
 }
 
+void Batcher::EndStreaming(Request* request) {
+  MutexLock lock(mu_);
+  std::erase(streaming_, request);
+}
+
 void Batcher::Withdraw(Request* request, Status status, uint64_t AdmissionCounters::*counter) {
   if (!request->Claim()) return;
   bool was_queued = false;
@@ -127,6 +133,7 @@ void Batcher::Withdraw(Request* request, Status status, uint64_t AdmissionCounte
     if (request->flight_ != nullptr) was_queued = LeaveFlight(request, was_queued);
     run = std::move(request->run_);
   }
+  if (options_.decoupled) request->parts_->End();
   timer_->Remove(request);
   request->status_ = std::move(status);
   request->finished_ = clock_->Now();

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "batch/part_stream.h"
 #include "batch/slab.h"
 #include "core/ref_counted.h"
 #include "core/request_features.h"
@@ -64,6 +65,9 @@ class Request : public RefCounted<Request> {
   TimePoint started() const { return started_; }  // its batch began to be assembled
   TimePoint finished() const { return finished_; }
   bool features_stale() const { return features_stale_; }
+  // One of the answers of a model that gives several. They are delivered before the request itself, which
+  // then has no outputs; the model waits until they are dropped.
+  bool is_part() const { return static_cast<bool>(whole_); }
   int64_t rows() const { return rows_; }
   int64_t batch_rows() const { return batch_rows_; }  // of the batch that it ran in; 0: it did not
   Batcher& batcher() const { return *batcher_; }
@@ -78,6 +82,7 @@ class Request : public RefCounted<Request> {
   friend class BatchAssembly;
   friend class DeadlineTimer;
   friend class FlightBook;
+  friend class PartStream;
   friend class RequestQueue;
 
   enum class State : uint8_t { kPreparing, kPending, kFinished };
@@ -88,6 +93,10 @@ class Request : public RefCounted<Request> {
     State expected = State::kPending;
     return state_.compare_exchange_strong(expected, State::kFinished, std::memory_order_acq_rel);
   }
+
+  // part_stream.cc
+  RefPtr<Request> MakePart(std::span<const TensorView> outputs, std::vector<std::shared_ptr<void>> owners);
+  void BeginPartOf(Request* whole);
 
   std::atomic<State> state_{State::kPreparing};
   std::shared_ptr<Batcher> batcher_;  // keeps the pools alive for as long as the request is
@@ -111,6 +120,8 @@ class Request : public RefCounted<Request> {
   // Of a model that has a flow: from its start until it is withdrawn or fails. Where it is answered it owns
   // the outputs. Written under the batcher's mutex, and by whoever claimed the request.
   std::shared_ptr<FlowRun> run_;
+  std::unique_ptr<PartStream> parts_;  // of a model that answers several times
+  RefPtr<Request> whole_;              // of a part
   Status status_;
   bool features_stale_ = false;
   int64_t batch_rows_ = 0;

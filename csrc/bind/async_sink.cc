@@ -8,6 +8,7 @@
 #include "bind/errors.h"
 #include "bind/gil.h"
 #include "bind/sequences.h"
+#include "bind/streamed.h"
 
 namespace falaj {
 
@@ -45,15 +46,28 @@ AsyncSink::AsyncSink(const Runtime& runtime)
 
 uint64_t AsyncSink::SubmitFuture(const std::string& model, const py::dict& inputs,
                                  const InferOptions& options, const py::object& future) {
-  if (!core_.usable()) ThrowIfError(Unavailable("this engine was made before fork(); make one in the child"));
-  const uint64_t tag = next_tag_++;
   Pending pending;
-  const Prepared prepared = Prepare(*core_.shared(), model, inputs, options, convert_, events_, tag);
-  EnqueuePrepared(prepared, Batcher::Deadline::kByTimer);
-  pending.request = prepared.request;
   pending.future = future;
   pending.outputs = options.outputs;
   pending.out = options.out;
+  return Submit(model, inputs, options, std::move(pending));
+}
+
+uint64_t AsyncSink::SubmitStream(const std::string& model, const py::dict& inputs,
+                                 const InferOptions& options, const py::object& take) {
+  Pending pending;
+  pending.take = take;
+  pending.outputs = options.outputs;
+  return Submit(model, inputs, options, std::move(pending));
+}
+
+uint64_t AsyncSink::Submit(const std::string& model, const py::dict& inputs, const InferOptions& options,
+                           Pending pending) {
+  if (!core_.usable()) ThrowIfError(Unavailable("this engine was made before fork(); make one in the child"));
+  const uint64_t tag = next_tag_++;
+  const Prepared prepared = Prepare(*core_.shared(), model, inputs, options, convert_, events_, tag);
+  EnqueuePrepared(prepared, Batcher::Deadline::kByTimer);
+  pending.request = prepared.request;
   deadline_in_burst_ = deadline_in_burst_ || pending.request->deadline != TimePoint::max();
   const auto batcher = pending.request->batcher().shared_from_this();
   if (std::find(unflushed_.begin(), unflushed_.end(), batcher) == unflushed_.end()) {
@@ -90,6 +104,7 @@ void AsyncSink::Drain() {
   for (Request* raw : taken) {
     const RefPtr<Request> request(raw);
     raw->Unref();  // the sink's
+    if (GiveToStream(request)) continue;
     const auto found = pending_.find(request->tag);
     if (found == pending_.end()) continue;  // cancelled
     const Pending pending = std::move(found->second);
@@ -101,6 +116,21 @@ void AsyncSink::Drain() {
       pending.future.attr("set_exception")(error.value());
     }
   }
+}
+
+// Whether it is an answer to a stream, or was one.
+bool AsyncSink::GiveToStream(const RefPtr<Request>& request) {
+  const auto found = pending_.find(request->tag);
+  if (found == pending_.end() || !found->second.take) return false;
+  const py::object take = found->second.take;
+  const py::object outputs = found->second.outputs;
+  if (!request->is_part()) pending_.erase(found);
+  try {
+    take(StreamedAnswer(request, outputs));
+  } catch (py::error_already_set& error) {
+    error.discard_as_unraisable("an answer of a stream");
+  }
+  return true;
 }
 
 void BindAsyncSink(py::module_& module) {
@@ -119,6 +149,17 @@ void BindAsyncSink(py::module_& module) {
           },
           py::arg("model"), py::arg("inputs"), py::arg("version"), py::arg("timeout"), py::arg("priority"),
           py::arg("sequence"), py::arg("outputs"), py::arg("out"), py::arg("future"))
+      .def(
+          "submit_stream",
+          [](AsyncSink& self, const std::string& model, const py::dict& inputs, int64_t version,
+             const py::object& timeout, int priority, const py::object& outputs, const py::object& take) {
+            InferOptions options{version, DeadlineIn(timeout), priority, RequestSequence(),
+                                 outputs, py::none()};
+            options.takes_many = true;
+            return self.SubmitStream(model, inputs, options, take);
+          },
+          py::arg("model"), py::arg("inputs"), py::arg("version"), py::arg("timeout"), py::arg("priority"),
+          py::arg("outputs"), py::arg("take"))
       .def("flush", &AsyncSink::Flush)
       .def("cancel", &AsyncSink::Cancel, py::arg("tag"))
       .def("drain", &AsyncSink::Drain);

@@ -36,6 +36,9 @@ class AsyncSink {
   // the loop.
   uint64_t SubmitFuture(const std::string& model, const py::dict& inputs, const InferOptions& options,
                         const py::object& future);
+  // The same for any number of answers: each is given to `take` as an Answer, the last of which is last.
+  uint64_t SubmitStream(const std::string& model, const py::dict& inputs, const InferOptions& options,
+                        const py::object& take);
   void Flush();
   // Withdraws the request; its future is not touched any more.
   void Cancel(uint64_t tag);
@@ -47,7 +50,12 @@ class AsyncSink {
   struct Pending {
     RefPtr<Request> request;
     py::object future, outputs, out;
+    py::object take;  // instead of a future: of a stream
   };
+
+  uint64_t Submit(const std::string& model, const py::dict& inputs, const InferOptions& options,
+                  Pending pending);
+  bool GiveToStream(const RefPtr<Request>& request);
 
   ForkGuarded<RuntimeCore> core_;
   const py::object convert_;

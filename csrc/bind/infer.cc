@@ -215,6 +215,10 @@ Prepared Prepare(RuntimeCore& core, const std::string& model, const py::dict& in
   auto found = core.table.Find(model, options.version, &options.sequence);
   if (!found.ok()) ThrowIfError(found.status());
   ModelLease lease = std::move(found).value();
+  if (lease->options().decoupled && !options.takes_many) {
+    ThrowIfError(Unsupported(
+        lease->Name() + " answers a request several times, or never (decoupled): ask it by infer_stream"));
+  }
   const bool wants_features = CheckOutputNames(*lease, options);
   RefPtr<Request> request = lease->NewRequest();
   std::vector<InputTensor> tensors = ReadInputs(*lease, inputs, convert, request->features.given);
@@ -260,6 +264,12 @@ py::object ToAnswer(const Request& request, const py::object& outputs, const py:
     add(OutputIndex(batcher, py::str(wanted).cast<std::string>()));
   }
   return answer;
+}
+
+py::object ToAnswerOfMany(const Request& request, const py::object& outputs) {
+  ThrowIfError(request.status());
+  if (request.batcher().options().decoupled && !request.is_part()) return py::none();
+  return ToAnswer(request, outputs, py::none());
 }
 
 py::object Runtime::Infer(const std::string& model, const py::dict& inputs, const InferOptions& options) {

@@ -160,6 +160,7 @@ BatcherOptions ReadOptions(const py::dict& from) {
   options.default_level = from["default_level"].cast<int>();
   options.run_on_submitter = from["run_on_submitter"].cast<bool>();
   options.tells_members = from["tells_members"].cast<bool>();
+  options.decoupled = from["decoupled"].cast<bool>();
   options.needs_elements = from["needs_elements"].cast<bool>();
   if (!from["sequences"].is_none()) {
     const auto row = from["sequences"].cast<py::tuple>();
@@ -340,10 +341,11 @@ void BindModel(py::module_& module) {
              py::arg("custom_operators") = "");
   module.def(
       "load_python",
-      [](const py::list& inputs, const py::list& outputs, py::object factory) {
-        return PyBackend(NewPythonBackend({FromPython(inputs), FromPython(outputs)}, std::move(factory)));
+      [](const py::list& inputs, const py::list& outputs, py::object factory, bool streams) {
+        return PyBackend(
+            NewPythonBackend({FromPython(inputs), FromPython(outputs)}, std::move(factory), streams));
       },
-      py::arg("inputs"), py::arg("outputs"), py::arg("factory"));
+      py::arg("inputs"), py::arg("outputs"), py::arg("factory"), py::arg("streams"));
   module.def(
       "onnxruntime_version",
       [](const std::string& library) { return ValueOrThrow(OrtLibrary::Open(library))->version(); },

@@ -15,6 +15,7 @@
 #include "bind/sequences.h"
 #include "bind/served_log.h"
 #include "bind/shared_memory.h"
+#include "bind/streamed.h"
 #include "bind/tracing.h"
 #include "bind/windows.h"
 #include "bind/wire_server.h"
@@ -25,6 +26,7 @@ PYBIND11_MODULE(_core, module) {
   falaj::BindErrors(module);
   falaj::BindRuntime(module);
   falaj::BindModel(module);
+  falaj::BindStreamed(module);
   falaj::BindAsyncSink(module);
   falaj::BindSharedMemory(module);
   falaj::BindWireServer(module);

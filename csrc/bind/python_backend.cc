@@ -47,8 +47,8 @@ Status TakeOutput(const py::handle& value, const TensorSpec& spec, TensorView& v
 
 class PythonInstance final : public Instance {
  public:
-  PythonInstance(const ModelSignature* signature, py::object model)
-      : signature_(signature), model_(std::move(model)) {}
+  PythonInstance(const ModelSignature* signature, bool streams, py::object model)
+      : signature_(signature), streams_(streams), model_(std::move(model)) {}
   ~PythonInstance() override {
     const py::gil_scoped_acquire gil;
     model_ = py::object();
@@ -57,7 +57,7 @@ class PythonInstance final : public Instance {
   Status Run(const BatchIo& io) override {
     const py::gil_scoped_acquire gil;
     try {
-      return RunUnderGil(io);
+      return streams_ ? StreamUnderGil(io) : RunUnderGil(io);
     } catch (py::error_already_set& error) {
       const Code code = CodeOf(error);
       return {code, std::string("the Python model raised ") + error.what()};
@@ -67,42 +67,77 @@ class PythonInstance final : public Instance {
   }
 
  private:
-  Status RunUnderGil(const BatchIo& io) {
+  py::dict BatchOf(const BatchIo& io) const {
     py::dict batch;
     for (size_t i = 0; i < io.inputs.size(); ++i) {
       batch[py::str(signature_->inputs[i].name)] = ToArray(io.inputs[i]);
     }
-    const py::object answer = model_.attr("infer")(batch);
+    return batch;
+  }
+
+  Status RunUnderGil(const BatchIo& io) {
+    const py::object answer = model_.attr("infer")(BatchOf(io));
+    return Take(answer, "infer returned ", io.outputs, *io.owners);
+  }
+
+  // Each thing that the model yields is an answer. However it ends, the generator is closed, so that what its
+  // `finally` does is done now.
+  Status StreamUnderGil(const BatchIo& io) {
+    const py::object answers = py::iter(model_.attr("stream")(BatchOf(io)));
+    Status status;
+    bool wanted = true;
+    while (wanted && status.ok()) {
+      const auto answer = py::reinterpret_steal<py::object>(PyIter_Next(answers.ptr()));
+      if (!answer) break;
+      std::vector<TensorView> outputs;
+      for (const TensorSpec& spec : signature_->outputs) outputs.push_back({spec.type, {}, nullptr});
+      std::vector<std::shared_ptr<void>> owners;
+      status = Take(answer, "stream yielded ", outputs, owners);
+      if (!status.ok()) break;
+      const py::gil_scoped_release release;
+      wanted = io.members[0].answers->Put(outputs, std::move(owners));
+    }
+    if (PyErr_Occurred() != nullptr) throw py::error_already_set();
+    if (py::hasattr(answers, "close")) answers.attr("close")();
+    if (!wanted) return Cancelled("nobody wants more answers");
+    return status;
+  }
+
+  // `answer` is what the model gave for `outputs`.
+  Status Take(const py::object& answer, const char* how, std::span<TensorView> outputs,
+              std::vector<std::shared_ptr<void>>& owners) const {
     if (!py::isinstance<py::dict>(answer)) {
-      return Internal("the Python model's infer returned " +
+      return Internal(std::string("the Python model's ") + how +
                       py::str(py::type::of(answer)).cast<std::string>() + ", expected a dict of arrays");
     }
     try {
-      return TakeOutputs(py::reinterpret_borrow<py::dict>(answer), io);
+      return TakeOutputs(py::reinterpret_borrow<py::dict>(answer), outputs, owners);
     } catch (py::error_already_set& error) {
       // A wrong answer is the model's fault, never the request's.
       return Internal("the Python model's answer: " + py::str(error.value()).cast<std::string>());
     }
   }
 
-  Status TakeOutputs(const py::dict& answer, const BatchIo& io) const {
-    for (size_t i = 0; i < io.outputs.size(); ++i) {
+  Status TakeOutputs(const py::dict& answer, std::span<TensorView> outputs,
+                     std::vector<std::shared_ptr<void>>& owners) const {
+    for (size_t i = 0; i < outputs.size(); ++i) {
       const TensorSpec& spec = signature_->outputs[i];
       PyObject* value = PyDict_GetItemString(answer.ptr(), spec.name.c_str());
       if (value == nullptr) return Internal("the Python model's answer has no output '" + spec.name + "'");
-      FALAJ_RETURN_IF_ERROR(TakeOutput(value, spec, io.outputs[i], *io.owners));
+      FALAJ_RETURN_IF_ERROR(TakeOutput(value, spec, outputs[i], owners));
     }
     return Status::Ok();
   }
 
   const ModelSignature* const signature_;
+  const bool streams_;
   py::object model_;
 };
 
 class PythonBackend final : public Backend {
  public:
-  PythonBackend(ModelSignature signature, py::object factory)
-      : signature_(std::move(signature)), factory_(std::move(factory)) {}
+  PythonBackend(ModelSignature signature, py::object factory, bool streams)
+      : signature_(std::move(signature)), streams_(streams), factory_(std::move(factory)) {}
   ~PythonBackend() override {
     const py::gil_scoped_acquire gil;
     factory_ = py::object();
@@ -112,7 +147,7 @@ class PythonBackend final : public Backend {
   Result<std::unique_ptr<Instance>> NewInstance() override {
     const py::gil_scoped_acquire gil;
     try {
-      return std::unique_ptr<Instance>(std::make_unique<PythonInstance>(&signature_, factory_()));
+      return std::unique_ptr<Instance>(std::make_unique<PythonInstance>(&signature_, streams_, factory_()));
     } catch (py::error_already_set& error) {
       return Status(CodeOf(error), std::string("the Python model could not be loaded: ") + error.what());
     }
@@ -122,13 +157,14 @@ class PythonBackend final : public Backend {
 
  private:
   const ModelSignature signature_;
+  const bool streams_;
   py::object factory_;
 };
 
 }  // namespace
 
-std::unique_ptr<Backend> NewPythonBackend(ModelSignature signature, py::object factory) {
-  return std::make_unique<PythonBackend>(std::move(signature), std::move(factory));
+std::unique_ptr<Backend> NewPythonBackend(ModelSignature signature, py::object factory, bool streams) {
+  return std::make_unique<PythonBackend>(std::move(signature), std::move(factory), streams);
 }
 
 }  // namespace falaj

@@ -31,8 +31,9 @@ struct InferOptions {
   TimePoint deadline = TimePoint::max();
   int priority = 0;
   RequestSequence sequence;
-  py::object outputs;  // names, or None for all
-  py::object out;      // dict name -> array to fill, or None
+  py::object outputs;       // names, or None for all
+  py::object out;           // dict name -> array to fill, or None
+  bool takes_many = false;  // any number of answers, rather than one
 };
 
 // Timeout in seconds (None: no deadline) as a deadline from now. Throws InvalidInput.
@@ -70,6 +71,10 @@ struct Prepared {
 Prepared Prepare(RuntimeCore& core, const std::string& model, const py::dict& inputs,
                  const InferOptions& options, const py::object& convert, std::shared_ptr<CompletionSink> sink,
                  uint64_t tag);
+
+// The answer of a delivered part, or of a request that has no parts; None: it is the end of those that had.
+// Throws the failure. REQUIRES: the GIL
+py::object ToAnswerOfMany(const Request& request, const py::object& outputs);
 
 // Queues it. A model with a cache takes a digest of the inputs, for which others need not wait: the GIL is
 // released meanwhile. REQUIRES: the GIL

@@ -12,6 +12,8 @@ namespace falaj::wire {
 namespace {
 
 constexpr size_t kCompressFrom = 1024;
+// Of answers that the client has not taken, above which a model that answers several times waits.
+constexpr size_t kMostAhead = 64 * 1024;
 constexpr size_t kStreamOverhead = 16;  // of ModelStreamInferResponse around its one field
 // Clients refuse a message of 2 GiB.
 constexpr size_t kMostReplyBytes = std::numeric_limits<int32_t>::max() - kStreamOverhead;
@@ -55,7 +57,9 @@ void GrpcStream::Infer(std::span<const std::byte> message) {
   infer->began = message_began_;
   infer->read = std::chrono::steady_clock::now();
   std::string_view id;
-  const Status status = infer->Start(message, deadline_, codec, session_.host(), id);
+  const auto takes = head_.method() == GrpcMethod::kStreamInfer ? InferCall::Takes::kAnyNumber
+                                                                : InferCall::Takes::kOneAnswer;
+  const Status status = infer->Start(message, deadline_, takes, codec, session_.host(), id);
   if (!status.ok()) {
     EndFailedTrace(*infer, status);
     codec.KeepInfer(std::move(infer));
@@ -88,12 +92,45 @@ void GrpcStream::FailInfer(GrpcFailure failure, std::string_view id) {
   Flush();
 }
 
-void GrpcStream::OnDelivered(GrpcInfer& delivered, RefPtr<Request> request) {
-  std::unique_ptr<GrpcInfer> infer(&delivered);
-  in_flight_[infer->position] = in_flight_.back();
-  in_flight_[infer->position]->position = infer->position;
+void GrpcStream::OnDelivered(GrpcInfer& infer, RefPtr<Request> request) {
+  const bool may_wait = request->is_part() || request->batcher().options().decoupled;
+  if (may_wait && (infer.holds() || replies_.bytes() > kMostAhead)) {
+    if (!infer.holds()) ++holding_;
+    return infer.Hold(std::move(request));
+  }
+  if (Answer(infer, std::move(request))) Resume();
+}
+
+// What waited for the client to take what was sent.
+void GrpcStream::AnswerHeld() {
+  for (size_t i = 0; i < in_flight_.size() && holding_ > 0;) {
+    GrpcInfer& infer = *in_flight_[i];
+    bool last = false;
+    while (!last && infer.holds() && replies_.bytes() <= kMostAhead) {
+      RefPtr<Request> request = infer.TakeHeld();
+      if (!infer.holds()) --holding_;
+      last = Answer(infer, std::move(request));
+      if (ended_) return;
+    }
+    if (!last) ++i;  // else another has come to its place
+  }
+}
+
+void GrpcStream::Forget(const GrpcInfer& infer) {
+  in_flight_[infer.position] = in_flight_.back();
+  in_flight_[infer.position]->position = infer.position;
   in_flight_.pop_back();
   session_.host().shares().End(session_.holdings());
+}
+
+// Returns whether it was the last, and `delivered` is gone.
+bool GrpcStream::Answer(GrpcInfer& delivered, RefPtr<Request> request) {
+  if (request->is_part()) {
+    AnswerPart(delivered, std::move(request));
+    return false;
+  }
+  std::unique_ptr<GrpcInfer> infer(&delivered);
+  Forget(*infer);
   WireCounters& counters = session_.counters();
   const TimePoint taken = std::chrono::steady_clock::now();
   counters.wait.Add(NanosBetween(infer->enqueued, taken));
@@ -101,11 +138,12 @@ void GrpcStream::OnDelivered(GrpcInfer& delivered, RefPtr<Request> request) {
 
   const Status status = infer->call.Take(std::move(request));
   const InferReply reply = infer->call.reply();
+  const bool silent = status.ok() && infer->call.is_last_of_many() && !infer->call.empty_final();
   std::optional<GrpcFailure> failure;
-  if (status.ok()) {
-    failure = Encode(reply);
-  } else {
+  if (!status.ok()) {
     failure = ToGrpcFailure(status);
+  } else if (!silent) {
+    failure = Encode(reply);
   }
   const TimePoint encoded = std::chrono::steady_clock::now();
   counters.encode.Add(NanosBetween(taken, encoded));
@@ -118,10 +156,24 @@ void GrpcStream::OnDelivered(GrpcInfer& delivered, RefPtr<Request> request) {
     End({GrpcCode::kOk, ""});
   } else {
     Count(GrpcCode::kOk);
-    Flush();
+    if (!silent) Flush();
   }
   session_.codec().KeepInfer(std::move(infer));
-  Resume();
+  return true;
+}
+
+void GrpcStream::AnswerPart(GrpcInfer& infer, RefPtr<Request> part) {
+  const Status status = infer.call.Take(std::move(part));
+  std::optional<GrpcFailure> failure;
+  if (status.ok()) {
+    failure = Encode(infer.call.reply());
+  } else {
+    failure = ToGrpcFailure(status);
+  }
+  // One that cannot be told is not left out in silence: it ends the call.
+  if (failure) return End(std::move(*failure));
+  infer.call.DropPart();
+  Flush();
 }
 
 bool GrpcStream::Deflates(size_t bytes) const {

@@ -21,6 +21,7 @@ constexpr size_t kMostKnown = 1024;
 
 constexpr JsonPath kRequest{"the request"};
 constexpr JsonPath kParametersPath{"parameters"};
+constexpr std::string_view kEmptyFinal = "triton_enable_empty_final_response";
 constexpr JsonPath kInputsPath{"inputs"};
 constexpr JsonPath kOutputsPath{"outputs"};
 constexpr JsonPath kRawPath{"raw_input_contents"};
@@ -201,7 +202,7 @@ Status GrpcDecoder::ReadParameter(std::span<const std::byte> entry, RequestReser
   GrpcParameterEntry read;
   FALAJ_RETURN_IF_ERROR(ReadGrpcParameter(entry, kParametersPath, limits_.max_name_bytes, read));
   const std::string_view key = read.key;
-  if (key.starts_with("triton_")) {
+  if (key.starts_with("triton_") && key != kEmptyFinal) {
     return InvalidInput(kParametersPath.Key(key) + ": parameters that begin with 'triton_' are reserved");
   }
   if (key == "priority") reserved.priority = read.value;
@@ -211,6 +212,7 @@ Status GrpcDecoder::ReadParameter(std::span<const std::byte> entry, RequestReser
   if (key == "sequence_id") reserved.sequence_id = read.value;
   if (key == "sequence_start") reserved.sequence_start = read.value;
   if (key == "sequence_end") reserved.sequence_end = read.value;
+  if (key == kEmptyFinal) reserved.empty_final = read.value;
   return Status::Ok();
 }
 
@@ -224,6 +226,8 @@ Status GrpcDecoder::TakeParameters(const RequestReserved& reserved) {
   if (timeout_us > 0) parameters.timeout_us = timeout_us;
   FALAJ_RETURN_IF_ERROR(
       reserved.return_features.ReadBool(kParametersPath.Key("return_features"), parameters.return_features));
+  FALAJ_RETURN_IF_ERROR(
+      reserved.empty_final.ReadBool(kParametersPath.Key(kEmptyFinal), parameters.empty_final));
   FALAJ_RETURN_IF_ERROR(TakeSequence(reserved));
   return reserved.binary_output.ReadBool(kParametersPath.Key("binary_data_output"), parameters.binary_output);
 }

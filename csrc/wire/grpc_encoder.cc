@@ -41,6 +41,17 @@ constexpr std::string_view kFeaturesStale =
     "\x0a\x0e"
     "features_stale"
     "\x12\x02\x08\x01";
+// The same with `false` and `true`; a bool of a oneof is written even where it is false.
+constexpr std::string_view kNotFinal(
+    "\x0a\x15"
+    "triton_final_response"
+    "\x12\x02\x08\x00",
+    27);
+constexpr std::string_view kFinal(
+    "\x0a\x15"
+    "triton_final_response"
+    "\x12\x02\x08\x01",
+    27);
 
 constexpr size_t kTagBytes = 1;
 constexpr size_t kMostVarintBytes = 10;
@@ -117,6 +128,7 @@ size_t RawBytes(const OutputTensor& output) {
 size_t HeadBytes(const InferReply& reply, std::string_view version) {
   size_t bytes = TextBytes(reply.model_name) + TextBytes(version) + TextBytes(reply.id);
   if (reply.features_stale) bytes += FieldBytes(kFeaturesStale.size());
+  if (reply.final_response) bytes += FieldBytes(kFinal.size());
   for (const OutputTensor& output : reply.outputs) {
     bytes += FieldBytes(OutputBytes(output, ShapeBytes(output.view.shape)));
   }
@@ -184,6 +196,7 @@ void AppendReserved(const InferReply& reply, size_t bytes, std::string& out) {
   to = WriteText(kModelVersion, version.text(), to);
   to = WriteText(kId, reply.id, to);
   if (reply.features_stale) to = WriteText(kParameters, kFeaturesStale, to);
+  if (reply.final_response) to = WriteText(kParameters, *reply.final_response ? kFinal : kNotFinal, to);
   for (const OutputTensor& output : reply.outputs) to = WriteOutput(output, to);
   for (const OutputTensor& output : reply.outputs) {
     AppendHead(kRawOutputContents, RawBytes(output), out);

@@ -2,6 +2,7 @@
 // with.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <span>
 #include <string>
@@ -44,9 +45,14 @@ class GrpcInfer final : public InferWaiter {
  public:
   // Reads `message` and enqueues what it asks for: Host::FlushLater(batcher()) follows. Where it fails, `id`
   // is the request's as far as it could be read, in the message.
-  Status Start(std::span<const std::byte> message, TimePoint deadline, GrpcCodec& codec, Host& host,
-               std::string_view& id);
+  Status Start(std::span<const std::byte> message, TimePoint deadline, InferCall::Takes takes,
+               GrpcCodec& codec, Host& host, std::string_view& id);
   void OnDelivered(RefPtr<Request> request) override;
+  // Of a model that answers several times: keeps what was delivered until the client has taken what was sent.
+  void Hold(RefPtr<Request> request);
+  bool holds() const { return !held_.empty(); }
+  // REQUIRES: holds()
+  RefPtr<Request> TakeHeld();
   // The stream has gone: withdraws the request. May destroy this.
   void Abandon();
 
@@ -59,11 +65,13 @@ class GrpcInfer final : public InferWaiter {
   TimePoint enqueued{};  // by the clock rather than the turn, as `read` is
 
  private:
-  Status StartParsed(TimePoint deadline, GrpcCodec& codec, Host& host);
+  friend struct GrpcCodec;
+  Status StartParsed(TimePoint deadline, InferCall::Takes takes, GrpcCodec& codec, Host& host);
   void BeginTrace(Tracer& tracer, std::string_view model);
 
   bool abandoning_ = false;
-  bool delivered_ = false;  // while it was being abandoned
+  bool delivered_ = false;  // while it was being abandoned, or to held_
+  std::deque<RefPtr<Request>> held_;
 };
 
 }  // namespace falaj::wire

@@ -172,6 +172,8 @@ void GrpcStream::Hold(std::span<const std::byte> bytes) {
 
 void GrpcStream::Resume() {
   if (taking_ || ended_) return;
+  if (holding_ > 0) AnswerHeld();
+  if (ended_) return;
   if (!backlog_.empty() && !paused()) {
     const auto waiting = std::as_bytes(std::span(backlog_.view()));
     const size_t taken = waiting.size() - Take(waiting);
@@ -317,7 +319,7 @@ void GrpcStream::WriteReplies(size_t bytes, Http2Output& output) {
   bytes_out_ += bytes;
   progressed_ = true;
   if (asked_ != 0) session_.host().Sent(asked_, bytes);
-  if (!backlog_.empty()) session_.ResumeLater();
+  if (!backlog_.empty() || holding_ > 0) session_.ResumeLater();
 }
 
 void GrpcStream::Tick(TimePoint now) {
@@ -388,6 +390,7 @@ void GrpcStream::WithdrawWork() {
     infer->Abandon();  // it does not come back to us
   }
   in_flight_.clear();
+  holding_ = 0;
   if (asked_ != 0) session_.host().Forget(std::exchange(asked_, 0));
   EndRequest();
   DropBacklog();

@@ -97,6 +97,10 @@ class GrpcStream final : private ControlWaiter {
   void EndFailedTrace(GrpcInfer& infer, const Status& status);
   std::optional<GrpcFailure> Encode(const InferReply& reply);
   bool Deflates(size_t bytes) const;
+  void AnswerHeld();
+  bool Answer(GrpcInfer& delivered, RefPtr<Request> request);
+  void AnswerPart(GrpcInfer& infer, RefPtr<Request> part);
+  void Forget(const GrpcInfer& infer);
   bool Send(bool compressed, std::string_view message);
   bool SendDeflated(std::string_view message);
   void Ask(std::span<const std::byte> message);
@@ -121,6 +125,7 @@ class GrpcStream final : private ControlWaiter {
   ByteBuffer backlog_;  // what may not be looked at yet
   GrpcReplies replies_;
   std::vector<GrpcInfer*> in_flight_;  // theirs is the ownership, see GrpcInfer
+  size_t holding_ = 0;                 // of them, those that hold something
   uint64_t asked_ = 0;                 // the control plane's id of what it is being asked; 0: nothing
   bool begun_ = false;                 // what is asked counts as a request under way
   bool watches_ = false;               // its answer goes on, and counts as a watch of the session

@@ -225,7 +225,8 @@ Status HttpInfer::StartDecoded(const InferTarget& target, const InferFields& fie
       codec.json.Parse(body.substr(0, json_bytes), std::as_bytes(std::span(blobs.data(), blobs.size()))));
   FALAJ_RETURN_IF_ERROR(call_.Admit(to.models, target.model, *target.version, codec.json.header(),
                                     codec.json.PayloadBytes(), to.sink, to.tag, to.now, TimePoint::max(),
-                                    to.options.default_timeout, to.options.shared_memory));
+                                    to.options.default_timeout, InferCall::Takes::kOneAnswer,
+                                    to.options.shared_memory));
   FALAJ_RETURN_IF_ERROR(codec.json.Fill(call_.inputs(), call_.payload()));
   call_.Enqueue(to.trace);
   return Status::Ok();

@@ -29,6 +29,7 @@ bool UsesSharedMemory(const InferHeader& header) {
 void InferCall::Clear() {
   lease_.reset();
   request_ = RefPtr<Request>();
+  taken_ = RefPtr<Request>();
   shared_.reset();
   outputs_.clear();
   classes_.clear();
@@ -113,7 +114,7 @@ Status UnknownToTriton(std::string_view model, int64_t version) {
 Status InferCall::Admit(const ModelTable& models, std::string_view model, int64_t version,
                         const InferHeader& header, size_t payload_bytes,
                         const std::shared_ptr<CompletionSink>& sink, uint64_t tag, TimePoint now,
-                        TimePoint deadline, Nanos default_timeout,
+                        TimePoint deadline, Nanos default_timeout, Takes takes,
                         const std::shared_ptr<SharedMemory>& shared_memory) {
   Clear();
   sequence_.id.number = header.parameters.sequence_number;
@@ -124,9 +125,15 @@ Status InferCall::Admit(const ModelTable& models, std::string_view model, int64_
   if (!found.ok()) return found.status();
   lease_.emplace(std::move(found).value());
   Batcher& batcher = **lease_;
+  if (batcher.options().decoupled && takes == Takes::kOneAnswer) {
+    return Unsupported(batcher.Name() +
+                       " answers a request several times, or never (decoupled): ask it by ModelStreamInfer, "
+                       "generate_stream or generate");
+  }
   FALAJ_RETURN_IF_ERROR(CheckInputs(batcher, header));
   FALAJ_RETURN_IF_ERROR(ChooseOutputs(batcher, header));
   id_.assign(header.id);
+  empty_final_ = header.parameters.empty_final;
   if (UsesSharedMemory(header)) {
     auto shared = SharedTensors::Find(shared_memory, batcher, header, order_);
     if (!shared.ok()) return shared.status();
@@ -205,15 +212,16 @@ void InferCall::Cancel() {
 }
 
 Status InferCall::Take(RefPtr<Request> request) {
-  request_ = std::move(request);
-  if (!request_->status().ok()) return request_->status();
+  taken_ = std::move(request);
+  if (!taken_->status().ok()) return taken_->status();
   const Batcher& batcher = request_->batcher();
   outputs_.clear();
+  if (is_last_of_many()) return Status::Ok();
   classes_.resize(wanted_.size());
   for (size_t i = 0; i < wanted_.size(); ++i) {
     const Wanted& wanted = wanted_[i];
     const TensorSpec& spec = batcher.signature().outputs[static_cast<size_t>(wanted.index)];
-    OutputTensor output{spec.name, request_->outputs()[static_cast<size_t>(wanted.index)], wanted.binary};
+    OutputTensor output{spec.name, taken_->outputs()[static_cast<size_t>(wanted.index)], wanted.binary};
     if (wanted.classification > 0) {
       FALAJ_RETURN_IF_ERROR(Classify(output.view, batcher.options().max_batch_rows > 0, wanted.classification,
                                      spec.labels, classes_[i]));
@@ -224,9 +232,19 @@ Status InferCall::Take(RefPtr<Request> request) {
   return shared_ ? shared_->Finish(outputs_) : Status::Ok();
 }
 
+void InferCall::DropPart() {
+  outputs_.clear();
+  taken_ = RefPtr<Request>();
+}
+
 InferReply InferCall::reply() const {
   const BatcherOptions& options = request_->batcher().options();
-  return {options.model, options.version, id_, outputs_, request_->features_stale()};
+  return {options.model,
+          options.version,
+          id_,
+          outputs_,
+          taken_->features_stale(),
+          options.decoupled || empty_final_ ? std::optional(!taken_->is_part()) : std::nullopt};
 }
 
 }  // namespace falaj::wire

@@ -31,9 +31,10 @@ class InferCall {
   // transport's own (gRPC); the request's timeout parameter and `default_timeout` (0: none) may only shorten
   // it. Tensors in shared memory are found in `shared_memory` (null: there is none), and inputs there are
   // filled. Fails with NotFound, InvalidInput, Unavailable, DeadlineExceeded, Unsupported.
+  enum class Takes { kOneAnswer, kAnyNumber };
   Status Admit(const ModelTable& models, std::string_view model, int64_t version, const InferHeader& header,
                size_t payload_bytes, const std::shared_ptr<CompletionSink>& sink, uint64_t tag, TimePoint now,
-               TimePoint deadline, Nanos default_timeout,
+               TimePoint deadline, Nanos default_timeout, Takes takes = Takes::kOneAnswer,
                const std::shared_ptr<SharedMemory>& shared_memory = nullptr);
 
   // In the order of the header's inputs. REQUIRES: Admit succeeded, Enqueue was not called
@@ -46,10 +47,17 @@ class InferCall {
   // Withdraws it, if it is under way: its waiter is called with Cancelled, perhaps before this returns.
   void Cancel();
 
-  // Fails with the request's own failure, or where a classification cannot be made.
+  // Fails with the request's own failure, or where a classification cannot be made. Of a request that is
+  // answered several times, each part is taken, and then the request itself.
   Status Take(RefPtr<Request> request);
   // Views hold until Clear. `id` is the request's.
   InferReply reply() const;
+  // What was taken is the end of answers that were given before, and has no outputs.
+  bool is_last_of_many() const { return batcher().options().decoupled && !taken_->is_part(); }
+  // Lets the part that was taken go, which lets its model go on.
+  void DropPart();
+  // Whether the client wants to be told of the end by an answer.
+  bool empty_final() const { return empty_final_; }
   void Clear();
 
  private:
@@ -68,9 +76,11 @@ class InferCall {
   void TellFeatures(const Batcher& batcher, const InferHeader& header);
 
   std::string id_;
+  bool empty_final_ = false;
   RequestSequence sequence_;         // scratch
   std::optional<ModelLease> lease_;  // until Enqueue
   RefPtr<Request> request_;
+  RefPtr<Request> taken_;   // it, or one of its parts
   std::vector<int> order_;  // of the header's inputs in the signature
   std::vector<Shape> shapes_;
   std::vector<TensorView> inputs_;

@@ -38,11 +38,14 @@ class IoThread::Sink final : public CompletionSink {
 
   // Moves what was delivered, one reference each, to the end of `taken`.
   void Take(std::vector<Request*>& taken) {
+    {
+      // These first: a request that the owner withdraws comes after the answers that others gave of it.
+      MutexLock lock(mu_);
+      taken.insert(taken.end(), done_.begin(), done_.end());
+      done_.clear();
+    }
     taken.insert(taken.end(), local_.begin(), local_.end());
     local_.clear();
-    MutexLock lock(mu_);
-    taken.insert(taken.end(), done_.begin(), done_.end());
-    done_.clear();
   }
 
  private:
@@ -129,10 +132,10 @@ void IoThread::WriteAll() {
 void IoThread::DeliverAnswers() {
   delivered_.clear();
   own_sink_->Take(delivered_);
-  under_way_ -= static_cast<int64_t>(delivered_.size());
   for (Request* const raw : delivered_) {
     RefPtr<Request> request(raw);
     raw->Unref();  // the sink's
+    if (!request->is_part()) --under_way_;
     auto* const waiter = reinterpret_cast<InferWaiter*>(request->tag);
     waiter->OnDelivered(std::move(request));
   }

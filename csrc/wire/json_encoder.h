@@ -2,6 +2,7 @@
 // for.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -25,6 +26,8 @@ struct InferReply {
   std::string_view id;  // empty: none was given
   std::span<const OutputTensor> outputs;
   bool features_stale = false;  // its parameter of that name
+  // Of a stream (triton_final_response): whether no more answers follow. None: it is not told. By gRPC only.
+  std::optional<bool> final_response{};
 };
 
 // Where the JSON of an encoded reply ends. The header of its length is sent only if there are binary tensors.

@@ -1,7 +1,7 @@
 """What administrators and clients ask of the server besides inference, whatever transport they ask by."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from falaj import _core
@@ -14,10 +14,11 @@ from falaj.server.api.shared_regions import SharedRegions
 from falaj.server.api.statistics import version_statistics
 from falaj.server.api.triton_model_config import triton_model_config
 from falaj.server.describe import statistics
-from falaj.server.engine import Engine
+from falaj.server.engine import Arrays, Engine
 from falaj.server.feature_service import FeatureService
 from falaj.server.folder import model_names, read_folder
 from falaj.server.loader import LoadedVersion
+from falaj.server.tensors import Tensor
 
 T = TypeVar("T")
 
@@ -143,6 +144,19 @@ class ControlPlane:
                 return str(error)
             raise
         return self._readiness.why_model_is_not(loaded.name, loaded.version)
+
+    def inputs_of(self, name: str, version: int | None) -> tuple[int, tuple[Tensor, ...]]:
+        """Which version answers, and what it takes."""
+        loaded = self._served(name, version)
+        return loaded.version, loaded.inputs
+
+    def ask(
+        self, name: str, version: int | None, inputs: dict[str, Any], timeout: float | None, priority: int
+    ) -> AsyncGenerator[Arrays, None]:
+        """The answers to one request, as `Engine.infer_stream_async` gives them."""
+        return self._engine.infer_stream_async(
+            name, inputs, version=version, timeout=timeout, priority=priority
+        )
 
     def model_names(self) -> list[str]:
         """Names of the known models."""

@@ -14,6 +14,7 @@ from falaj.server.api.bodies import read_body, read_json
 from falaj.server.api.control_plane import ControlPlane
 from falaj.server.api.errors import json_response
 from falaj.server.api.feature_operations import FeatureOperations
+from falaj.server.api.generate import Generation
 from falaj.server.api.infer import HttpInferCalls
 from falaj.server.api.routing import Operation
 from falaj.server.api.shared_memory_operations import SharedMemoryOperations
@@ -21,6 +22,7 @@ from falaj.server.api.shared_regions import CUDA_IS_NOT_SERVED
 
 _MODEL = "/v2/models/{model}"
 _VERSION = "/v2/models/{model}/versions/{version}"
+_ASKED = (400, 404, 413, 499, 501, 503, 504)
 # Known paths of an extension that this server does not have.
 _CUDA = [
     (method, f"/v2/cudasharedmemory{region}/{verb}")
@@ -85,6 +87,11 @@ class Operations:
                 Operation("POST", f"{path}/infer", self._infer_one, "Ask a model", "Inference",
                           shapes.InferRequest, shapes.InferResponse, (400, 404, 413, 499, 501, 503, 504),
                           binary=True),
+                Operation("POST", f"{path}/generate", self._generate, "Ask a model in plain JSON",
+                          "Inference", dict[str, Any], dict[str, Any], _ASKED),
+                Operation("POST", f"{path}/generate_stream", self._generate_stream,
+                          "Ask a model in plain JSON; each answer is a server-sent event", "Inference",
+                          dict[str, Any], None, _ASKED),
             ]  # fmt: skip
         return table
 
@@ -204,6 +211,18 @@ class Operations:
 
     async def _no_cuda(self, request: Request) -> Response:
         raise _core.Unsupported(f"{request.scope['path']}: {CUDA_IS_NOT_SERVED}")
+
+    async def _generate(self, request: Request) -> Response:
+        return json_response(await self._asked(request, await self._body(request)).only())
+
+    async def _generate_stream(self, request: Request) -> Response:
+        return await self._asked(request, await self._body(request)).events(request)
+
+    async def _body(self, request: Request) -> dict[str, Any]:
+        return await read_json(request, dict[str, Any], self._max_body, has_nan=True)
+
+    def _asked(self, request: Request, body: dict[str, Any]) -> Generation:
+        return Generation(self._control, *self._model_of(request), body)
 
     def _model_of(self, request: Request) -> tuple[str, int | None]:
         """The model and version of the path. Raises InvalidInput."""

@@ -48,6 +48,8 @@ def triton_model_config(loaded: LoadedVersion) -> dict[str, Any]:
         "parameters": {key: {"string_value": text} for key, text in _parameters(loaded).items()},
         "model_warmup": [_warmup(warmup, loaded) for warmup in config.warmup],
     }
+    if config.decoupled:
+        answer["model_transaction_policy"] = {"decoupled": True}
     if config.cache is not None:
         answer["response_cache"] = {"enable": True}
     batching = _dynamic_batching(config)

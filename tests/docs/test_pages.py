@@ -25,7 +25,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.skipif(
     "libtsan" in os.environ.get("LD_PRELOAD", ""), reason="that takes minutes under ThreadSanitizer"
 )
-@pytest.mark.parametrize("page", ["engine.md", "model-repository.md", "cache.md"])
+@pytest.mark.parametrize("page", ["engine.md", "model-repository.md", "cache.md", "streaming.md"])
 def test_page_runs_when_followed_from_top_to_bottom(
     page: str, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

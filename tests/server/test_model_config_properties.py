@@ -119,6 +119,7 @@ def _configs(draw: st.DrawFn) -> ModelConfig:
         default_priority=draw(st.integers(1, levels)),
         priority_policy=draw(st.dictionaries(st.integers(1, levels), policies)),
         run_on_submitter=draw(st.booleans()),
+        decoupled=False,
         drain_seconds=draw(st.floats(0, 1e9)),
         input=inputs,
         output=draw(_outputs(inputs)),

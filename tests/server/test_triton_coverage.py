@@ -35,7 +35,6 @@ _X = 'input { name: "x" data_type: TYPE_FP32 dims: [ -1, 32 ] '
             'model_warmup { inputs { key: "x" value { input_data_file: "f" } } }',
             "model_warmup[0].inputs['x'].input_data_file",
         ),
-        ("model_transaction_policy { decoupled: true }", "model_transaction_policy.decoupled"),
         ("model_repository_agents { }", "model_repository_agents"),
         ('model_operations { op_library_filename: "a.so" }', "model_operations"),
     ],

@@ -130,7 +130,7 @@ def test_method_is_refused_with_those_allowed_when_it_is_wrong(
     assert response.headers["allow"] == allowed
 
 
-@pytest.mark.parametrize("path", ["/", "/v1/models/m:predict", "/v2/nope", "/v2/models/mlp/generate", "/ui"])
+@pytest.mark.parametrize("path", ["/", "/v1/models/m:predict", "/v2/nope", "/v2/models/mlp/generated", "/ui"])
 def test_path_is_not_found_when_there_is_nothing(ask: Asking, path: str) -> None:
     assert path in error_of(ask("GET", path), 404)
 

@@ -1,0 +1,22 @@
+// Where a backend that answers a request several times puts its answers.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace falaj {
+
+// Of one request. Used by the thread that runs it.
+class AnswerStream {
+ public:
+  virtual ~AnswerStream() = default;
+  // Hands on one answer, in the order of the signature's outputs; `owners` hold its memory. Waits while as
+  // many as may are not taken yet. False: nobody wants more answers, and this one went nowhere. Not with a
+  // lock (the GIL is one) that those who take answers need.
+  virtual bool Put(std::span<const TensorView> outputs, std::vector<std::shared_ptr<void>> owners) = 0;
+};
+
+}  // namespace falaj
