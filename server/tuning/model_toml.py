@@ -42,6 +42,28 @@ def with_keys(text: str, values: Mapping[str, int], *, where: str) -> str:
     raise ConfigError(f"is not edited safely; set in it by hand: {told}", source=where)
 
 
+def without(text: str, name: str, *, where: str) -> str:
+    """Return the text without a table, or key, of the top level.
+
+    Raises:
+        ConfigError: `where` is not TOML, or is written in a way that is not edited safely.
+    """
+    before = parse_toml(text, source=where)
+    if name not in before:
+        return text
+    kept, inside, top = [], False, True
+    own = re.compile(rf"\s*\[\[?\s*{re.escape(name)}\s*[].]")
+    for line in text.splitlines(keepends=True):
+        if _TABLE.match(line):
+            inside, top = own.match(line) is not None, False
+        if not inside and not (top and _key_of(line) == name):
+            kept.append(line)
+    edited = "".join(kept)
+    if _parsed(edited) != {key: value for key, value in before.items() if key != name}:
+        raise ConfigError(f"'{name}' is not taken out safely; write it as a table [{name}]", source=where)
+    return edited
+
+
 def _parsed(text: str) -> dict[str, object] | None:
     try:
         return tomllib.loads(text)

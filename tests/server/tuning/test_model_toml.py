@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from falaj.server.errors import ConfigError
-from falaj.server.tuning.model_toml import with_keys
+from falaj.server.tuning.model_toml import with_keys, without
 
 WHERE = "model.toml"
 VALUES = {"max_batch_size": 32, "instances": 2, "threads": 1}
@@ -84,6 +84,28 @@ def test_file_is_left_to_its_owner_when_it_is_not_edited_safely() -> None:
 def test_error_names_the_file_when_it_is_not_valid(text: str) -> None:
     with pytest.raises(ConfigError, match=r"model\.toml"):
         with_keys(text, VALUES, where=WHERE)
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("slo_ms = 3.0\n", "slo_ms = 3.0\n"),
+        (
+            "slo_ms = 3.0\n[cache]\nmax_bytes = 5 # few\n\n[versions]\nn = 2\n",
+            "slo_ms = 3.0\n[versions]\nn = 2\n",
+        ),
+        ("cache = {}\nslo_ms = 3.0\n", "slo_ms = 3.0\n"),
+        ("[cache]\n[cache.more]\na = 1\n[versions]\nn = 2\n", "[versions]\nn = 2\n"),
+        ("[parameters]\ncache = 2\n", "[parameters]\ncache = 2\n"),
+    ],
+)
+def test_table_is_taken_out_when_it_is_not_to_be_measured(text: str, left: str) -> None:
+    assert without(text, "cache", where=WHERE) == left
+
+
+def test_reason_is_told_when_a_table_is_not_taken_out_safely() -> None:
+    with pytest.raises(ConfigError, match=r"model\.toml.*write it as a table \[cache\]"):
+        without("cache.max_bytes = 5\n", "cache", where=WHERE)
 
 
 LINES = st.sampled_from(
