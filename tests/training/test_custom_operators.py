@@ -119,3 +119,17 @@ def test_models_are_right_when_they_are_loaded_at_the_same_time(tmp_path: Path) 
 
     with ThreadPoolExecutor(8) as threads:
         assert len(set(threads.map(load_and_run, range(16)))) == 1
+
+
+def test_candidate_answers_as_the_server_would_when_it_has_custom_operators(tmp_path: Path) -> None:
+    from falaj.training.optimize.candidate import open_candidate
+    from falaj.training.optimize.rows import signature_of
+    from falaj.training.optimize.trial import try_apart
+    from tests.extensions import texts
+
+    onnx.save(text_classifier(), tmp_path / "model.onnx")
+    rows = {"text": np.array([b"a good day", b"bad"], dtype=object)}
+    assert signature_of(tmp_path / "model.onnx", None).inputs == (("text", "BYTES", (-1,)),)
+    try_apart(tmp_path / "model.onnx", rows, tmp_path)
+    score = open_candidate(tmp_path / "model.onnx", tmp_path / "opened").answers(rows)["score"]
+    np.testing.assert_allclose(score[0], texts.scores_of("a good day"), rtol=1e-5)
