@@ -39,7 +39,7 @@ namespace falaj {
 // 8. Of a model with a cache, equal requests share a run: while one is queued or runs, the others wait for
 // its
 //    answer (FlightBook); what is withdrawn or fails leaves the run to the next of them.
-// 8. A decoupled model runs one request in a batch, and its answers are delivered before the request itself
+// 9. A decoupled model runs one request in a batch, and its answers are delivered before the request itself
 //    (PartStream).
 // After warm-up the path of a request whose rows fit a slab allocates no memory.
 // Lock order: a request's PartStream, mu_, then the mutexes of pool, timer and slabs. No lock is held while a

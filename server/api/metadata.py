@@ -8,7 +8,7 @@ from falaj.server.loader import LoadedVersion
 from falaj.server.tensors import Tensor
 
 # Named as Triton names them: clients look for these words.
-_ALWAYS = ("classification", "model_configuration", "model_repository")
+_ALWAYS = ("classification", "sequence", "sequence(string_id)", "model_configuration", "model_repository")
 _IF_CHANGED = ("model_repository(unload_dependents)",)
 _REST = ("schedule_policy", "statistics", "binary_tensor_data", "parameters")
 _IF_LOGGED = ("logging",)

@@ -42,7 +42,8 @@ def test_extensions_are_the_served_ones_when_reported(http: Http, target: Target
     """Report only the extensions that are served."""
     reported = set(http.get("/v2").json()["extensions"])
     served = {
-        "classification", "model_repository", "model_repository(unload_dependents)", "schedule_policy",
+        "classification", "sequence", "sequence(string_id)", "schedule_policy",
+        "model_repository", "model_repository(unload_dependents)",
         "model_configuration", "binary_tensor_data", "parameters", "statistics", "logging",
     }  # fmt: skip
     assert reported >= served

@@ -146,20 +146,20 @@ def test_request_is_refused_when_a_parameter_begins_with_triton(http: Http, stub
         assert_fails(stub.ModelInfer, request, INVALID, "triton_")
 
 
-@pytest.mark.falaj_only("Triton serves sequences")
+@pytest.mark.falaj_only("Triton passes over sequences of models that keep none")
 @pytest.mark.parametrize(
     ("key", "value"),
     [("sequence_id", 7), ("sequence_id", "seven"), ("sequence_start", True), ("sequence_end", True)],
 )
-def test_request_is_unsupported_when_it_belongs_to_a_sequence(
+def test_request_of_a_sequence_is_refused_when_its_model_keeps_none(
     http: Http, stub: Any, key: str, value: bool | int | str
 ) -> None:
-    """sequence_id (uint64 or string), sequence_start, sequence_end are reserved; `sequence` is not reported,
-    so a request that needs it is not answered as if it did not."""
-    assert "sequence" in http.infer("fixed", {"inputs": [FIXED], "parameters": {key: value}}).error(501)
+    """sequence_id (uint64 or string), sequence_start, sequence_end are reserved: a request that needs them is
+    not answered as if it did not."""
+    assert "sequence" in http.infer("fixed", {"inputs": [FIXED], "parameters": {key: value}}).error(400)
     x = ("x", "FP32", np.ones(3, np.float32))
     request = raw_request("fixed", x, parameters={key: parameter(value)})
-    assert_fails(stub.ModelInfer, request, UNIMPLEMENTED, "sequence")
+    assert_fails(stub.ModelInfer, request, INVALID, "sequence")
 
 
 @pytest.mark.falaj_only("Triton serves shared memory")

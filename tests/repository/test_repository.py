@@ -440,9 +440,9 @@ def test_unsupported_is_raised_when_the_library_is_bogus(tmp_path: Path, kind: s
         """
         import sys
         import falaj
-        import falaj.server.loader
+        import falaj.training.onnx_backend
 
-        falaj.server.loader.find_onnxruntime = lambda: sys.argv[2]
+        falaj.training.onnx_backend.find_onnxruntime = lambda: sys.argv[2]
         with falaj.Engine(sys.argv[1], cores=1) as engine:
             try:
                 engine.load("mlp")

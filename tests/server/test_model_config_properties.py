@@ -191,7 +191,7 @@ def test_apply_overrides_returns_file_values_when_each_scalar_is_given_as_text(c
     changed = {
         name: "none" if value is None else str(value)
         for name, value in ((name, getattr(config, name)) for name in config.__struct_fields__)
-        if name != "cache" and (value is None or isinstance(value, str | int | float))
+        if name not in ("cache", "sequence") and (value is None or isinstance(value, str | int | float))
     }
     tables = {name: getattr(config, name) for name in config.__struct_fields__ if name not in changed}
     loose = ModelConfig(**{**tables, "priority_levels": config.priority_levels, "max_batch_size": None})

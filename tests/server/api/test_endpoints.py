@@ -50,7 +50,7 @@ def test_server_metadata_tells_the_served_extensions_when_asked(engine: falaj.En
         told = ask("GET", "/v2").json()
     assert (told["name"], told["version"]) == ("falaj", falaj.__version__)
     assert set(told["extensions"]) == {
-        "classification", "model_configuration", "model_repository",
+        "classification", "sequence", "sequence(string_id)", "model_configuration", "model_repository",
         "model_repository(unload_dependents)", "schedule_policy", "statistics", "binary_tensor_data",
         "parameters", "logging",
     }  # fmt: skip

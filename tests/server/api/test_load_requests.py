@@ -161,7 +161,7 @@ def test_files_are_served_when_given_with_a_config(models: Path) -> None:
         ({"config": '{"inputs": []}'}, "unknown field 'inputs' of ModelConfig; did you mean 'input'?"),
         ({"config": '{"name": "other"}'}, "expected the model's name 'mlp', got 'other'"),
         ({"config": '{"max_batch_size": -1}'}, "max_batch_size"),
-        ({"config": '{"ensemble_scheduling": {}}'}, "not supported yet"),
+        ({"config": '{"sequence_batching": {"iterative_sequence": true}}'}, "not supported yet"),
         ({"config": '{"input": [{"name": "z"}]}'}, "the model has no input 'z'"),
         ({"file:1/model.onnx": ""}, "'config' is missing"),
         ({"config": "{}", "file:1/model.onnx": "a"}, "'file:1/model.onnx' is not base64"),
