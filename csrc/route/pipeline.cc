@@ -37,9 +37,12 @@ std::shared_ptr<FlowRun> Pipeline::NewRun(Request* request) {
   }
   if (!run) run = std::make_unique<PipelineRun>(this);
   run->Begin(request);
-  // The last owner hands it back, and with it the hold on us.
-  return std::shared_ptr<PipelineRun>(
-      run.release(), [self = shared_from_this()](PipelineRun* ended) { self->Recycle(ended); });
+  // The last owner hands it back, and with it the hold on us: the run itself, by what it is shared with,
+  // keeps this function until it is used again.
+  return std::shared_ptr<PipelineRun>(run.release(), [self = shared_from_this()](PipelineRun* ended) mutable {
+    const std::shared_ptr<Pipeline> pipeline = std::move(self);
+    pipeline->Recycle(ended);
+  });
 }
 
 void Pipeline::Recycle(PipelineRun* run) {

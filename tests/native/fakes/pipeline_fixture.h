@@ -123,6 +123,7 @@ class PipelineFixture {
     options.levels[0].default_timeout = default_timeout;
     auto pipeline = Pipeline::Make(std::move(plan), &table);
     ASSERT_TRUE(pipeline.ok()) << pipeline.status().message();
+    pipelines.push_back(*pipeline);
     auto made = Batcher::MakeFlow(std::move(options), std::move(pipeline).value(), &pool, &timer, &clock);
     ASSERT_TRUE(made.ok()) << made.status().message();
     Serve(std::move(made).value());
@@ -175,6 +176,7 @@ class PipelineFixture {
   std::map<std::string, std::unique_ptr<Script>> scripts;
   ModelEntries entries;
   std::vector<std::shared_ptr<Batcher>> batchers;
+  std::vector<std::weak_ptr<Pipeline>> pipelines;
   std::shared_ptr<AnswerSink> sink = std::make_shared<AnswerSink>();
 };
 

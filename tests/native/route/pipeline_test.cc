@@ -219,8 +219,25 @@ TEST(Pipeline, GoesToItsModelsInTheirOwnPriority) {
   EXPECT_TRUE(models.sink->At(1).status.ok());
 }
 
+TEST(Pipeline, TellsThatAStepsFeaturesWereStale) {
+  PipelineFixture models;
+  BatcherOptions joined = PipelineFixture::OptionsOf("a", 1, 1);
+  joined.tells_members = true;
+  models.AddModel(std::move(joined));
+  models.AddModel("b");
+  models.AddPipeline(ChainOf("p", {"a", "b"}));
+  models.Ask("p", 1, kStale);
+  models.sink->WaitFor(1);
+  models.Ask("p", 2, 1);
+  models.sink->WaitFor(2);
+  EXPECT_TRUE(models.sink->At(1).stale);
+  EXPECT_FALSE(models.sink->At(2).stale);
+  EXPECT_EQ(models.Of("p").Stats().stale_features, 1u);
+}
+
 TEST(Pipeline, LeavesNothingBehindWhenAllIsClosed) {
   std::vector<std::weak_ptr<Batcher>> left;
+  std::vector<std::weak_ptr<Pipeline>> pipelines;
   {
     PipelineFixture models;
     AddDiamondModels(models);
@@ -236,7 +253,9 @@ TEST(Pipeline, LeavesNothingBehindWhenAllIsClosed) {
     script.OpenGate();
     models.CloseAll();
     left.assign(models.batchers.begin(), models.batchers.end());
+    pipelines = models.pipelines;
   }
+  for (const auto& pipeline : pipelines) EXPECT_TRUE(pipeline.expired());
   for (const auto& batcher : left) EXPECT_TRUE(batcher.expired());
 }
 
