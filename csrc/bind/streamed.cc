@@ -95,7 +95,8 @@ void BindStreamed(py::module_& module) {
                        int64_t version, const py::object& timeout, int priority, const py::object& outputs) {
              return std::make_unique<AnswerIterator>(
                  runtime, model, inputs,
-                 InferOptions{version, DeadlineIn(timeout), priority, outputs, py::none(), true});
+                 InferOptions{version, DeadlineIn(timeout), priority, RequestSequence(), outputs, py::none(),
+                              true});
            }),
            py::arg("runtime"), py::arg("model"), py::arg("inputs"), py::arg("version"), py::arg("timeout"),
            py::arg("priority"), py::arg("outputs"))
