@@ -6,6 +6,7 @@ import onnx
 
 from tests.extensions.images import batch_classifier, image_classifier
 from tests.extensions.texts import text_classifier
+from tests.serving import QUICK
 
 # Images come padded with zeros to the longest of a batch, which their decoders do not look at.
 _BATCH = """
@@ -19,8 +20,8 @@ pad_axis = 1
 def add_models(root: Path) -> Path:
     """Write `text`, `image` and `images`; return the repository."""
     for name, model, toml in (
-        ("text", text_classifier(), ""),
-        ("image", image_classifier(), ""),
+        ("text", text_classifier(), QUICK),
+        ("image", image_classifier(), QUICK),
         ("images", batch_classifier(), _BATCH),
     ):
         add_version(root, name, model, 1)
