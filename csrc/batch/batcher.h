@@ -204,7 +204,8 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   Status JoinSequence(Request& request) REQUIRES(mu_);
   void QueueTurns() REQUIRES(mu_);
   void LeaveSequence(LiveSequence& sequence, SequenceBook::Left left) REQUIRES(mu_);
-  void LeaveSequences(Lane& lane) EXCLUDES(mu_);
+  void EndSequences(Lane& lane) EXCLUDES(mu_);
+  void LeaveSequences(Lane& lane) REQUIRES(mu_);
   void EndIdleSequences() EXCLUDES(mu_);  // on sequence_thread_
   // caching.cc
   bool QueueUnlessKept(Request* request, Deadline deadline) EXCLUDES(mu_);

@@ -41,10 +41,22 @@ void Batcher::LeaveSequence(LiveSequence& sequence, SequenceBook::Left left) {
   if (book_->live() == 0) idle_.NotifyAll();
 }
 
-void Batcher::LeaveSequences(Lane& lane) {
+// Those whose last request has run end before its answer is out: a client that has it may begin anew.
+void Batcher::EndSequences(Lane& lane) {
   if (book_ == nullptr) return;
   MutexLock lock(mu_);
-  for (const auto& sequence : lane.sequences) LeaveSequence(*sequence, SequenceBook::Left::kRan);
+  for (std::shared_ptr<LiveSequence>& sequence : lane.sequences) {
+    if (!sequence->ended || sequence->requests > 1) continue;
+    LeaveSequence(*sequence, SequenceBook::Left::kRan);
+    sequence.reset();
+  }
+}
+
+// The next request of the others has its turn when the answer is out: answers keep their order.
+void Batcher::LeaveSequences(Lane& lane) {
+  for (const std::shared_ptr<LiveSequence>& sequence : lane.sequences) {
+    if (sequence != nullptr) LeaveSequence(*sequence, SequenceBook::Left::kRan);
+  }
   lane.sequences.clear();
 }
 

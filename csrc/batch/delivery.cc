@@ -67,7 +67,7 @@ void Batcher::Answer(Lane& lane, std::span<Request* const> members, const Status
 
 void Batcher::Deliver(Lane& lane) {
   const TimePoint begin = clock_->Now();
-  LeaveSequences(lane);  // before the answers are out: a client that has the last one may begin anew
+  EndSequences(lane);
   for (Request* request : lane.answered) {
     if (request->deadline != TimePoint::max()) timer_->Remove(request);
   }
@@ -92,6 +92,7 @@ void Batcher::Deliver(Lane& lane) {
   lane.on_submitter = false;
   if (lane.learned_rows >= 0) curve_.Add(lane.learned_rows, lane.learned_time);
   if (lane.kept + lane.broken > 0) promise_.Learn(lane.kept, lane.broken);
+  LeaveSequences(lane);
   (lane.guest ? free_guests_ : free_lanes_).push_back(&lane);
   FinishInflight(answered);
   OfferMore();

@@ -88,6 +88,25 @@ TEST_F(SequencesTest, RunOneRequestOfEachAtATimeInOrder) {
   EXPECT_EQ(batcher_->Stats().sequences.live, 2u);
 }
 
+// The turn of the next comes when the answer of the one before is out, whichever threads run them.
+TEST_F(SequencesTest, AreAnsweredInOrderWhileOneAnswerIsSlowToGoOut) {
+  Make({}, /*by_slot=*/false, /*instances=*/2);
+  batcher_->Learn(1, Nanos(1000));
+  std::atomic<int> going_out{0};
+  std::atomic<int> most{0};
+  sink_->on_delivery = [&] {
+    most = std::max(most.load(), ++going_out);
+    std::this_thread::yield();
+    --going_out;
+  };
+  Ask(0, {Number(1), true, false}, 0);
+  for (uint64_t tag = 1; tag < 500; ++tag) Ask(tag, {Number(1), false, tag == 499}, 1);
+  sink_->WaitFor(500);
+  EXPECT_EQ(most.load(), 1);
+  const std::vector<uint64_t> order = sink_->order();
+  EXPECT_TRUE(std::is_sorted(order.begin(), order.end()));
+}
+
 TEST_F(SequencesTest, AreRefusedWhenNotBegunOrEndedOrWithoutAnId) {
   Make({});
   EXPECT_THAT(Refused({}).message(), HasSubstr("model 'm' version 3: expected a sequence_id"));
