@@ -24,6 +24,7 @@ class IoThread::Sink final : public CompletionSink {
 
   void Deliver(std::span<Request* const> done) override {
     if (std::this_thread::get_id() == owner_) {
+      TakeOthers(local_);
       local_.insert(local_.end(), done.begin(), done.end());
       return;
     }
@@ -36,22 +37,24 @@ class IoThread::Sink final : public CompletionSink {
   // Whether the owner delivered something to itself, for which nobody wakes it.
   bool has_local() const { return !local_.empty(); }
 
-  // Moves what was delivered, one reference each, to the end of `taken`.
+  // Moves what was delivered, one reference each, to the end of `taken`: in the order in which it was, so
+  // that the answers of a sequence, and of a stream, keep theirs whichever threads gave them.
   void Take(std::vector<Request*>& taken) {
-    {
-      // These first: a request that the owner withdraws comes after the answers that others gave of it.
-      MutexLock lock(mu_);
-      taken.insert(taken.end(), done_.begin(), done_.end());
-      done_.clear();
-    }
     taken.insert(taken.end(), local_.begin(), local_.end());
     local_.clear();
+    TakeOthers(taken);
   }
 
  private:
+  void TakeOthers(std::vector<Request*>& taken) EXCLUDES(mu_) {
+    MutexLock lock(mu_);
+    taken.insert(taken.end(), done_.begin(), done_.end());
+    done_.clear();
+  }
+
   EventLoop& loop_;
   std::thread::id owner_;        // set before the first request
-  std::vector<Request*> local_;  // the owner's
+  std::vector<Request*> local_;  // the owner's: all that was delivered before its own last delivery
   Mutex mu_;
   std::vector<Request*> done_ GUARDED_BY(mu_);
 };
