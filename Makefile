@@ -69,9 +69,15 @@ fuzz: venv clang-tools  ## fuzz each parser for FUZZ_SECONDS (60)
 	printf '%s\n' $${fuzzers[@]} | xargs -P $$(nproc) -I{} bash -euo pipefail -c 'fuzz {}'; \
 	echo "$${#fuzzers[@]} fuzz targets ran, $(FUZZ_SECONDS) s each"
 
-bench: native-release venv  ## measure the engine, the wire, features on their ways in and out, and exports
+bench: native-release venv  ## measure the engine, the wire, pipelines, sequences, features, exports and tuning
 	$(PY) benchmarks/engine/run.py
 	-$(PY) benchmarks/wire/run.py
+	-$(PY) benchmarks/wire/shared.py
+	-$(PY) benchmarks/sequences/run.py
+	-$(PY) benchmarks/pipelines/run.py
+	-$(PY) benchmarks/load/agree.py
+	-$(PY) benchmarks/load/peer.py
+	-$(PY) benchmarks/tune/run.py
 	-$(PY) benchmarks/features/run.py
 	-$(PY) benchmarks/features/lookup.py
 	-$(PY) benchmarks/features/materialize.py
