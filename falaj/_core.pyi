@@ -25,7 +25,9 @@ _Spec: TypeAlias = tuple[str, str, Sequence[int]] | tuple[str, str, Sequence[int
 
 class Runtime:
     def __init__(self, cores: int, convert: _Convert) -> None: ...
-    def publish(self, models: Mapping[str, tuple[dict[int, Model], int | None, str, list[Model]]]) -> None: ...
+    def publish(
+        self, models: Mapping[str, tuple[dict[int, Model], int | None, str, list[Model]]]
+    ) -> None: ...
     def infer(
         self,
         model: str,
@@ -122,7 +124,6 @@ def join_features(
     as_of: bool = False,
     log: ServedLog | None = None,
 ) -> Backend: ...
-
 def keep_sequences(
     model: Backend,
     inputs: Sequence[int],
