@@ -270,7 +270,7 @@ INSTANTIATE_TEST_SUITE_P(Sequences, ManySequences,
 TEST_P(ManySequences, AddUpUnderRandomTraffic) {
   const auto [by_slot, instances] = GetParam();
   Make({.max_sequences = 5000, .slots = by_slot ? 8u : 0u}, by_slot, instances);
-  constexpr uint64_t kThreads = 4, kSequences = 300;
+  constexpr uint64_t kThreads = 4, kSequences = 80;
   std::atomic<uint64_t> asked{0};
   std::map<uint64_t, std::vector<float>> expected;
   Mutex mu;

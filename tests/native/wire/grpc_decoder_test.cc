@@ -364,9 +364,9 @@ TEST(GrpcDecoder, TakesSequenceIdsThatAreNumbersOrTexts) {
     EXPECT_TRUE(parameters.sequence_start);
     EXPECT_TRUE(parameters.sequence_end);
   }
-  ASSERT_TRUE(Decode(decoder, kModel + Parameter(4, "sequence_id", UintValue(1)) +
-                                  Parameter(4, "sequence_id", TextValue("tram 7")))
-                  .ok());
+  const std::string message = kModel + Parameter(4, "sequence_id", UintValue(1)) +
+                              Parameter(4, "sequence_id", TextValue("tram 7"));  // what is read views it
+  ASSERT_TRUE(Decode(decoder, message).ok());
   EXPECT_EQ(parameters.sequence_number, 0u);
   EXPECT_EQ(parameters.sequence_text, "tram 7");
   EXPECT_FALSE(parameters.sequence_start);
