@@ -366,7 +366,7 @@ TEST(GrpcDecoder, TakesSequenceIdsThatAreNumbersOrTexts) {
   }
   const std::string message = kModel + Parameter(4, "sequence_id", UintValue(1)) +
                               Parameter(4, "sequence_id", TextValue("tram 7"));  // what is read views it
-  ASSERT_TRUE(Decode(decoder, message).ok());
+  ASSERT_TRUE(decoder.Parse(std::as_bytes(std::span(message.data(), message.size()))).ok());
   EXPECT_EQ(parameters.sequence_number, 0u);
   EXPECT_EQ(parameters.sequence_text, "tram 7");
   EXPECT_FALSE(parameters.sequence_start);
