@@ -51,11 +51,11 @@ Result<std::shared_ptr<LiveSequence>> SequenceBook::Join(const RequestSequence& 
     before->ended = request.end;
     return all_.at(before);
   }
-  const bool makes_room = before != nullptr && before->requests == 0;
-  if (all_.size() - (makes_room ? 1 : 0) >= options_.max_sequences) return TooMany(now);
+  // What it replaces is over, but for what was admitted of it.
+  if (all_.size() - (before != nullptr ? 1 : 0) >= options_.max_sequences) return TooMany(now);
   if (before != nullptr) {
     before->ended = true;
-    if (makes_room) End(*before, next);
+    if (before->requests == 0) End(*before, next);
   }
   auto begun = std::make_shared<LiveSequence>();
   begun->id = request.id;

@@ -43,7 +43,8 @@ struct LiveSequence {
 
 // Invariants:
 // 1. Of one sequence at most one request is in the queue or in a batch; the others wait here, in order.
-// 2. At most max_sequences are live, at most `slots` of them run.
+// 2. At most max_sequences are live, at most `slots` of them run. Those whose id another has taken over do
+//    not count; they are live for as long as their requests are.
 // 3. A sequence with requests does not end by time.
 // A start under the id of a live sequence begins another; what was admitted for the first is still answered.
 // Not thread-safe: guarded by the mutex of its batcher. What may be queued now that something has ended is
