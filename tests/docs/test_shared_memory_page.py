@@ -3,14 +3,10 @@
 import re
 from pathlib import Path
 
-import pytest
-
 from falaj.server.ops.shared_memory import SharedMemory
 from tests.docs.follow import PAGES, follow
 from tests.server.serving_process import ROOT, Serving
 from tests.wire.sharing import add_models
-
-pytestmark = pytest.mark.core
 
 _PAGE = PAGES / "shared-memory.md"
 

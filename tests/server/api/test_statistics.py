@@ -49,8 +49,8 @@ def test_statistics_count_requests_rows_and_batches_by_size_when_asked(models: P
         before = time.time_ns() // 1_000_000
         for rows in (1, 1, 3, 32):
             engine.infer("mlp", _rows(rows))
-        after = time.time_ns() // 1_000_000
         [row] = _stats(engine, "mlp", 1)
+        after = time.time_ns() // 1_000_000
     assert before - 1 <= row["last_inference"] <= after + 1
     assert (row["inference_count"], row["execution_count"]) == (37, 4)
     phases = row["inference_stats"]
