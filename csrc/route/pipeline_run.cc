@@ -178,7 +178,6 @@ Status PipelineRun::Ask(Pipeline::Turn& turn, size_t index) {
   request->deadline = request_->deadline;
   request->trace = request_->trace;
   if (!request_->features.id.empty()) request->features.id = request_->features.id;
-  if (!request_->sequence.id.none()) request->sequence = request_->sequence;
   turn.views.clear();
   for (const size_t tensor : target.inputs) turn.views.push_back(values_[tensor].view);
   if (Status status = batcher.Attach(*request, turn.views, shared_from_this()); !status.ok()) {

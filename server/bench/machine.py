@@ -2,28 +2,17 @@
 
 import os
 import platform
-from pathlib import Path
 
 from falaj import _core
+from falaj.training.optimize.machine import processor
 
 
 def machine() -> dict[str, str]:
     """Return the processor, the cores and the versions, by name."""
     return {
-        "cpu": _cpu(),
+        "cpu": processor(),
         "cores": f"{_core.usable_cores()} usable of {os.cpu_count()}",
         "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
         "load average": " ".join(f"{load:.2f}" for load in os.getloadavg()),
         "falaj": _core.__version__,
     }
-
-
-def _cpu() -> str:
-    try:
-        told = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor() or "unknown"
-    for line in told.splitlines():
-        if line.startswith(("model name", "Model")):
-            return line.partition(":")[2].strip()
-    return platform.processor() or "unknown"

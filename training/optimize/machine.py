@@ -10,13 +10,14 @@ from falaj.training.onnxruntime_library import find_onnxruntime
 def machine() -> dict[str, str]:
     """Return the processor, and the version of ONNX Runtime."""
     return {
-        "cpu": _cpu(),
+        "cpu": processor(),
         "architecture": platform.machine(),
         "onnxruntime": _core.onnxruntime_version(find_onnxruntime()),
     }
 
 
-def _cpu() -> str:
+def processor() -> str:
+    """Return the processor's name as the kernel tells it; `unknown` where nothing does."""
     try:
         told = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
