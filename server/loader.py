@@ -15,6 +15,7 @@ from falaj.server.errors import ConfigError
 from falaj.server.give_way import give_way
 from falaj.server.labels import read_labels
 from falaj.server.model_config import InputConfig, ModelConfig, Warmup
+from falaj.server.model_loop import ModelLoop
 from falaj.server.online_features import OnlineFeatures
 from falaj.server.probe import Probe, probe, sample
 from falaj.server.python_model import model_factory
@@ -188,8 +189,9 @@ def _load_onnx(
 
 def _load_python(source: Source, path: Path) -> tuple[_core.Backend, Choice, Probe]:
     config = source.config
+    loop = ModelLoop(source.name)
     cls, make = model_factory(
-        path, source.name, config.python_class, dict(config.parameters), config.decoupled
+        path, source.name, config.python_class, dict(config.parameters), config.decoupled, loop
     )
     inputs = (
         *(_declared(tensor, "input", source) for tensor in config.input),
@@ -202,7 +204,7 @@ def _load_python(source: Source, path: Path) -> tuple[_core.Backend, Choice, Pro
     if not outputs:
         raise ConfigError(f"{source.name}: a python model needs its inputs and outputs in model.toml")
     backend = _core.load_python(
-        [t.as_tuple() for t in inputs], [t.as_tuple() for t in outputs], make, config.decoupled
+        [t.as_tuple() for t in inputs], [t.as_tuple() for t in outputs], make, loop, config.decoupled
     )
     instances = config.instances if isinstance(config.instances, int) else 1
     can_batch = bool(inputs) and all(t.shape and t.shape[0] == -1 for t in (*inputs, *outputs))

@@ -1,6 +1,7 @@
-"""Models written in Python: `<version>/model.py` with a class that has `load` and `infer`."""
+"""Models written in Python: `<version>/model.py` with a class that has `infer` or `stream`, and `load`."""
 
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from falaj._core import InvalidInput
+from falaj.server.model_loop import ModelLoop
 
 
 def import_model(path: Path, name: str) -> ModuleType:
@@ -28,13 +30,13 @@ def import_model(path: Path, name: str) -> ModuleType:
 
 
 def model_factory(
-    path: Path, name: str, class_name: str, parameters: dict[str, Any], decoupled: bool
+    path: Path, name: str, class_name: str, parameters: dict[str, Any], decoupled: bool, loop: ModelLoop
 ) -> tuple[type[Any], Callable[[], Any]]:
     """The user's class, and a callable that makes one loaded model, for one instance.
 
     The class needs `infer(batch: dict[str, ndarray]) -> dict[str, ndarray]`, or, of a decoupled model,
     `stream(batch)`, which returns an iterator of such dicts; `load(parameters, folder)` is called once before
-    where it is there. Raises InvalidInput.
+    where it is there. Each may be `async def`, and then runs on `loop`. Raises InvalidInput.
     """
     module = import_model(path, name)
     cls = getattr(module, class_name, None)
@@ -47,7 +49,9 @@ def model_factory(
     def make() -> Any:
         model = cls()
         if hasattr(model, "load"):
-            model.load(dict(parameters), path.parent)
+            loading = model.load(dict(parameters), path.parent)
+            if inspect.isawaitable(loading):
+                loop.wait(loading)
         return model
 
     return cls, make

@@ -1,4 +1,4 @@
-"""A model that answers as often as it is told, and tells what became of its generators."""
+"""Models that answer as often as they are told, and tell what became of their generators."""
 
 DECOUPLED = "decoupled = true\n"
 
@@ -25,6 +25,38 @@ class Model:
             if count < 0:
                 raise ValueError("three is enough")
         finally:
+            closed += 1
+            ended.set()
+
+sys.modules["falaj_test_counting"] = sys.modules[__name__]
+"""
+
+# The same on an event loop.
+ASYNC_COUNTING = """
+import asyncio
+import sys
+import threading
+
+import numpy as np
+
+made, closed, ended = 0, 0, threading.Event()
+
+class Model:
+    async def stream(self, batch):
+        global made, closed
+        made = 0
+        count = int(batch["x"][0, 0])
+        try:
+            for i in range(abs(count)):
+                await asyncio.sleep(0)
+                made += 1
+                if count == -1:
+                    yield 7
+                yield {"y": np.full((1, 1), i, dtype=np.float32)}
+            if count < 0:
+                raise ValueError("three is enough")
+        finally:
+            await asyncio.sleep(0)
             closed += 1
             ended.set()
 

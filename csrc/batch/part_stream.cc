@@ -1,5 +1,8 @@
 #include "batch/part_stream.h"
 
+#include <unistd.h>
+
+#include <cstdint>
 #include <utility>
 
 #include "batch/batcher.h"
@@ -19,22 +22,43 @@ bool PartStream::Put(std::span<const TensorView> outputs, std::vector<std::share
   return true;
 }
 
+AnswerStream::Room PartStream::LookForRoom() {
+  MutexLock lock(mu_);
+  if (ended_) return Room::kEnded;
+  return waiting_ < kMost ? Room::kSome : Room::kFull;
+}
+
+void PartStream::Watch(int event_fd) {
+  MutexLock lock(mu_);
+  watcher_ = event_fd;
+  if (ended_) TellWatcher();
+}
+
 void PartStream::Taken() {
   MutexLock lock(mu_);
-  --waiting_;
+  if (waiting_-- == kMost) TellWatcher();
   changed_.NotifyOne();
 }
 
 void PartStream::End() {
   MutexLock lock(mu_);
   ended_ = true;
+  TellWatcher();
   changed_.NotifyOne();
+}
+
+void PartStream::TellWatcher() {
+  if (watcher_ < 0) return;
+  const uint64_t one = 1;
+  // Fails only when the counter is full, and then the watcher is awake already.
+  [[maybe_unused]] const ssize_t written = write(watcher_, &one, sizeof(one));
 }
 
 void PartStream::Reset() {
   MutexLock lock(mu_);
   waiting_ = 0;
   ended_ = false;
+  watcher_ = -1;
 }
 
 RefPtr<Request> Request::MakePart(std::span<const TensorView> outputs,

@@ -14,6 +14,7 @@ class Request;
 // sink of the whole, and counts as not taken until its last reference is dropped. Invariants:
 // 1. Parts are delivered in order, and none after End: what is delivered then is the whole, without outputs.
 // 2. At most kMost parts are not taken: then the backend waits. So memory is bounded by who takes least.
+// 3. Whoever watches is told of each change from kFull, and of the end, so it needs not look by itself.
 // Thread-safe. mu_ is held while a part is delivered, which is what invariant 1 needs; it comes before every
 // lock of the batcher and of sinks.
 class PartStream final : public AnswerStream {
@@ -24,6 +25,8 @@ class PartStream final : public AnswerStream {
 
   bool Put(std::span<const TensorView> outputs, std::vector<std::shared_ptr<void>> owners) override
       EXCLUDES(mu_);
+  Room LookForRoom() override EXCLUDES(mu_);
+  void Watch(int event_fd) override EXCLUDES(mu_);
   // A part's last reference was dropped.
   void Taken() EXCLUDES(mu_);
   // Nothing more is delivered; the backend does not wait any longer.
@@ -32,11 +35,14 @@ class PartStream final : public AnswerStream {
   void Reset() EXCLUDES(mu_);
 
  private:
+  void TellWatcher() REQUIRES(mu_);
+
   Request* const whole_;  // owns this
   Mutex mu_;
   CondVar changed_;
   size_t waiting_ GUARDED_BY(mu_) = 0;
   bool ended_ GUARDED_BY(mu_) = false;
+  int watcher_ GUARDED_BY(mu_) = -1;  // an eventfd of the backend's
 };
 
 }  // namespace falaj

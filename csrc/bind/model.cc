@@ -341,11 +341,11 @@ void BindModel(py::module_& module) {
              py::arg("custom_operators") = "");
   module.def(
       "load_python",
-      [](const py::list& inputs, const py::list& outputs, py::object factory, bool streams) {
-        return PyBackend(
-            NewPythonBackend({FromPython(inputs), FromPython(outputs)}, std::move(factory), streams));
+      [](const py::list& inputs, const py::list& outputs, py::object factory, py::object loop, bool streams) {
+        return PyBackend(NewPythonBackend({FromPython(inputs), FromPython(outputs)}, std::move(factory),
+                                          std::move(loop), streams));
       },
-      py::arg("inputs"), py::arg("outputs"), py::arg("factory"), py::arg("streams"));
+      py::arg("inputs"), py::arg("outputs"), py::arg("factory"), py::arg("loop"), py::arg("streams"));
   module.def(
       "onnxruntime_version",
       [](const std::string& library) { return ValueOrThrow(OrtLibrary::Open(library))->version(); },

@@ -2,6 +2,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "bind/answer_writer.h"
 #include "bind/async_sink.h"
 #include "bind/errors.h"
 #include "bind/http_calls.h"
@@ -26,6 +27,7 @@ PYBIND11_MODULE(_core, module) {
   falaj::BindErrors(module);
   falaj::BindRuntime(module);
   falaj::BindModel(module);
+  falaj::BindAnswerWriter(module);
   falaj::BindStreamed(module);
   falaj::BindAsyncSink(module);
   falaj::BindSharedMemory(module);

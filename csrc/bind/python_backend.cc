@@ -1,57 +1,28 @@
 #include "bind/python_backend.h"
 
-#include <cstring>
-#include <string_view>
+#include <sys/eventfd.h>
 
+#include "bind/answer_writer.h"
 #include "bind/arrays.h"
 #include "bind/errors.h"
+#include "bind/python_answer.h"
+#include "core/file_descriptor.h"
 
 namespace falaj {
 namespace {
 
-// An output's bytes, copied out of Python so that they can be dropped on any thread.
-struct OutputMemory {
-  Buffer buffer;
-  std::vector<std::string_view> elements;
-};
-
-// Copies what the model returned for `spec` into the batch's row block, or into memory of its own.
-Status TakeOutput(const py::handle& value, const TensorSpec& spec, TensorView& view,
-                  std::vector<std::shared_ptr<void>>& owners) {
-  const InputTensor output =
-      ReadInput(value, spec, py::module_::import("numpy").attr("asarray"), "output '" + spec.name + "': ");
-  bool declared = spec.shape.size() == output.shape.rank();
-  for (size_t i = 0; declared && i < spec.shape.size(); ++i) {
-    declared = spec.shape[i] < 0 || spec.shape[i] == output.shape[i];
-  }
-  if (!declared) {
-    return Internal("output '" + spec.name + "': expected " + spec.ToString() + ", the model gave " +
-                    output.shape.ToString());
-  }
-  if (view.data != nullptr && !(view.shape == output.shape)) {
-    return Internal("output '" + spec.name + "': expected shape " + view.shape.ToString() +
-                    ", the model gave " + output.shape.ToString());
-  }
-  std::byte* payload = nullptr;
-  if (view.data == nullptr) {
-    auto memory = std::make_shared<OutputMemory>();
-    view.shape = output.shape;
-    FALAJ_RETURN_IF_ERROR(memory->buffer.Reserve(view.bytes() + output.payload_bytes));
-    view.data = memory->buffer.data();
-    payload = memory->buffer.data() + view.bytes();
-    owners.push_back(std::move(memory));
-  }
-  CopyInput(output, view, payload);
-  return Status::Ok();
-}
+// Whether `value` is what an `async def` gives: a coroutine or the like, or an asynchronous generator.
+bool IsAwaitable(const py::object& value) { return py::hasattr(value, "__await__"); }
+bool IsAsyncIterable(const py::object& value) { return py::hasattr(value, "__aiter__"); }
 
 class PythonInstance final : public Instance {
  public:
-  PythonInstance(const ModelSignature* signature, bool streams, py::object model)
-      : signature_(signature), streams_(streams), model_(std::move(model)) {}
+  PythonInstance(const ModelSignature* signature, bool streams, py::object loop, py::object model)
+      : signature_(signature), streams_(streams), loop_(std::move(loop)), model_(std::move(model)) {}
   ~PythonInstance() override {
     const py::gil_scoped_acquire gil;
     model_ = py::object();
+    loop_ = py::object();
   }
 
   Status Run(const BatchIo& io) override {
@@ -76,78 +47,77 @@ class PythonInstance final : public Instance {
   }
 
   Status RunUnderGil(const BatchIo& io) {
-    const py::object answer = model_.attr("infer")(BatchOf(io));
-    return Take(answer, "infer returned ", io.outputs, *io.owners);
+    py::object answer = model_.attr("infer")(BatchOf(io));
+    if (!py::isinstance<py::dict>(answer) && IsAwaitable(answer)) answer = loop_.attr("wait")(answer);
+    return TakeAnswer(answer, "infer returned ", signature_->outputs, io.outputs, *io.owners);
   }
 
   // Each thing that the model yields is an answer. However it ends, the generator is closed, so that what its
   // `finally` does is done now.
   Status StreamUnderGil(const BatchIo& io) {
-    const py::object answers = py::iter(model_.attr("stream")(BatchOf(io)));
+    AnswerStream& stream = *io.members[0].answers;
+    const py::object given = model_.attr("stream")(BatchOf(io));
+    if (IsAsyncIterable(given) || IsAwaitable(given)) return StreamOnLoop(given, stream);
+    const py::object answers = py::iter(given);
     Status status;
-    bool wanted = true;
-    while (wanted && status.ok()) {
+    while (status.ok()) {
       const auto answer = py::reinterpret_steal<py::object>(PyIter_Next(answers.ptr()));
       if (!answer) break;
-      std::vector<TensorView> outputs;
-      for (const TensorSpec& spec : signature_->outputs) outputs.push_back({spec.type, {}, nullptr});
-      std::vector<std::shared_ptr<void>> owners;
-      status = Take(answer, "stream yielded ", outputs, owners);
-      if (!status.ok()) break;
-      const py::gil_scoped_release release;
-      wanted = io.members[0].answers->Put(outputs, std::move(owners));
+      status = PutAnswer(answer, signature_->outputs, stream);
     }
     if (PyErr_Occurred() != nullptr) throw py::error_already_set();
     if (py::hasattr(answers, "close")) answers.attr("close")();
-    if (!wanted) return Cancelled("nobody wants more answers");
     return status;
   }
 
-  // `answer` is what the model gave for `outputs`.
-  Status Take(const py::object& answer, const char* how, std::span<TensorView> outputs,
-              std::vector<std::shared_ptr<void>>& owners) const {
-    if (!py::isinstance<py::dict>(answer)) {
-      return Internal(std::string("the Python model's ") + how +
-                      py::str(py::type::of(answer)).cast<std::string>() + ", expected a dict of arrays");
-    }
+  // The same on the model's event loop, for which this thread waits.
+  Status StreamOnLoop(const py::object& given, AnswerStream& stream) {
+    if (!changes_.valid()) changes_ = FileDescriptor(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+    if (!changes_.valid()) return Unavailable("no file descriptor is left for a stream's wake-ups");
+    const py::object writer = py::cast(std::make_unique<AnswerWriter>(signature_, &stream, changes_.get()));
+    auto& written = writer.cast<AnswerWriter&>();
+    bool to_its_end = false;
     try {
-      return TakeOutputs(py::reinterpret_borrow<py::dict>(answer), outputs, owners);
-    } catch (py::error_already_set& error) {
-      // A wrong answer is the model's fault, never the request's.
-      return Internal("the Python model's answer: " + py::str(error.value()).cast<std::string>());
+      to_its_end = loop_.attr("stream")(given, writer).cast<bool>();
+    } catch (...) {
+      written.Close();
+      throw;
     }
-  }
-
-  Status TakeOutputs(const py::dict& answer, std::span<TensorView> outputs,
-                     std::vector<std::shared_ptr<void>>& owners) const {
-    for (size_t i = 0; i < outputs.size(); ++i) {
-      const TensorSpec& spec = signature_->outputs[i];
-      PyObject* value = PyDict_GetItemString(answer.ptr(), spec.name.c_str());
-      if (value == nullptr) return Internal("the Python model's answer has no output '" + spec.name + "'");
-      FALAJ_RETURN_IF_ERROR(TakeOutput(value, spec, outputs[i], owners));
-    }
-    return Status::Ok();
+    written.Close();
+    if (!to_its_end && written.status().ok()) return Cancelled("nobody wants more answers");
+    return written.status();
   }
 
   const ModelSignature* const signature_;
   const bool streams_;
-  py::object model_;
+  py::object loop_, model_;
+  FileDescriptor changes_;  // an eventfd, of the answers to the request that is run
 };
 
 class PythonBackend final : public Backend {
  public:
-  PythonBackend(ModelSignature signature, py::object factory, bool streams)
-      : signature_(std::move(signature)), streams_(streams), factory_(std::move(factory)) {}
+  PythonBackend(ModelSignature signature, py::object factory, py::object loop, bool streams)
+      : signature_(std::move(signature)),
+        streams_(streams),
+        factory_(std::move(factory)),
+        loop_(std::move(loop)) {}
   ~PythonBackend() override {
     const py::gil_scoped_acquire gil;
+    try {
+      loop_.attr("close")();
+    } catch (py::error_already_set& error) {
+      error.discard_as_unraisable("the end of a Python model's event loop");
+    }
     factory_ = py::object();
+    loop_ = py::object();
   }
 
   const ModelSignature& Describe() const override { return signature_; }
   Result<std::unique_ptr<Instance>> NewInstance() override {
     const py::gil_scoped_acquire gil;
     try {
-      return std::unique_ptr<Instance>(std::make_unique<PythonInstance>(&signature_, streams_, factory_()));
+      return std::unique_ptr<Instance>(
+          std::make_unique<PythonInstance>(&signature_, streams_, loop_, factory_()));
     } catch (py::error_already_set& error) {
       return Status(CodeOf(error), std::string("the Python model could not be loaded: ") + error.what());
     }
@@ -158,13 +128,14 @@ class PythonBackend final : public Backend {
  private:
   const ModelSignature signature_;
   const bool streams_;
-  py::object factory_;
+  py::object factory_, loop_;
 };
 
 }  // namespace
 
-std::unique_ptr<Backend> NewPythonBackend(ModelSignature signature, py::object factory, bool streams) {
-  return std::make_unique<PythonBackend>(std::move(signature), std::move(factory), streams);
+std::unique_ptr<Backend> NewPythonBackend(ModelSignature signature, py::object factory, py::object loop,
+                                          bool streams) {
+  return std::make_unique<PythonBackend>(std::move(signature), std::move(factory), std::move(loop), streams);
 }
 
 }  // namespace falaj

@@ -16,14 +16,20 @@ from falaj.server.model_config import CacheConfig, ModelConfig
 from tests import zoo
 from tests.server.serving_process import until
 from tests.serving import QUICK, add_model, add_python, x_of
-from tests.streaming import COUNTING, DECOUPLED
+from tests.streaming import ASYNC_COUNTING, COUNTING, DECOUPLED
 
 pytestmark = pytest.mark.core
 
 
+@pytest.fixture(params=[COUNTING, ASYNC_COUNTING], ids=["generator", "async"])
+def code(request: pytest.FixtureRequest) -> str:
+    code: str = request.param
+    return code
+
+
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[falaj.Engine]:
-    add_python(tmp_path, "count", COUNTING, head=DECOUPLED)
+def engine(tmp_path: Path, code: str) -> Iterator[falaj.Engine]:
+    add_python(tmp_path, "count", code, head=DECOUPLED)
     with falaj.Engine(tmp_path, cores=2, strict=True) as engine:
         yield engine
 
@@ -135,8 +141,8 @@ def test_infer_stream_gives_one_answer_when_the_model_answers_once(tmp_path: Pat
         np.testing.assert_array_equal(answer["y"], expected["y"])
 
 
-def test_streams_share_the_instances_when_they_are_many(tmp_path: Path) -> None:
-    add_python(tmp_path, "count", COUNTING, head=DECOUPLED + "instances = 4\n")
+def test_streams_share_the_instances_when_they_are_many(tmp_path: Path, code: str) -> None:
+    add_python(tmp_path, "count", code, head=DECOUPLED + "instances = 4\n")
     with falaj.Engine(tmp_path, cores=2, strict=True) as engine:
 
         async def ask() -> list[list[float]]:
@@ -146,8 +152,10 @@ def test_streams_share_the_instances_when_they_are_many(tmp_path: Path) -> None:
         assert engine.stats("count")[0]["requests_ok"] == 200
 
 
-def test_slow_reader_holds_back_its_own_stream_only_when_there_are_instances(tmp_path: Path) -> None:
-    add_python(tmp_path, "count", COUNTING, head=DECOUPLED + "instances = 2\n")
+def test_slow_reader_holds_back_its_own_stream_only_when_there_are_instances(
+    tmp_path: Path, code: str
+) -> None:
+    add_python(tmp_path, "count", code, head=DECOUPLED + "instances = 2\n")
     with falaj.Engine(tmp_path, cores=2, strict=True) as engine:
         slow = engine.infer_stream("count", x_of(1000))
         next(slow)
@@ -156,8 +164,8 @@ def test_slow_reader_holds_back_its_own_stream_only_when_there_are_instances(tmp
         assert len(_values(slow)) == 999
 
 
-def test_reload_lets_a_stream_end_when_it_is_under_way(tmp_path: Path) -> None:
-    add_python(tmp_path, "count", COUNTING, head=DECOUPLED)
+def test_reload_lets_a_stream_end_when_it_is_under_way(tmp_path: Path, code: str) -> None:
+    add_python(tmp_path, "count", code, head=DECOUPLED)
     with falaj.Engine(tmp_path, cores=2, strict=True) as engine:
         answers = engine.infer_stream("count", x_of(30))
         got = [next(answers)]
@@ -169,8 +177,8 @@ def test_reload_lets_a_stream_end_when_it_is_under_way(tmp_path: Path) -> None:
         assert _values(engine.infer_stream("count", x_of(1))) == [0]
 
 
-def test_unload_cuts_a_stream_when_its_time_to_drain_has_passed(tmp_path: Path) -> None:
-    add_python(tmp_path, "count", COUNTING, head=DECOUPLED + "drain_seconds = 0.05\n")
+def test_unload_cuts_a_stream_when_its_time_to_drain_has_passed(tmp_path: Path, code: str) -> None:
+    add_python(tmp_path, "count", code, head=DECOUPLED + "drain_seconds = 0.05\n")
     with falaj.Engine(tmp_path, cores=2, strict=True) as engine:
         answers = engine.infer_stream("count", x_of(10_000))
         next(answers)

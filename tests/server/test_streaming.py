@@ -20,7 +20,7 @@ import falaj
 from tests.server.serving_process import until
 from tests.server.wire_serving import WireServing
 from tests.serving import add_python
-from tests.streaming import COUNTING, DECOUPLED
+from tests.streaming import ASYNC_COUNTING, COUNTING, DECOUPLED
 
 pytestmark = pytest.mark.core
 
@@ -65,11 +65,15 @@ sys.modules["falaj_test_large"] = sys.modules[__name__]
 """
 
 
-@pytest.fixture
-def serving(models: Path) -> Iterator[tuple[falaj.Engine, WireServing]]:
-    add_python(models, "count", COUNTING, head=DECOUPLED + "instances = 4\n")
+_ASYNC_LARGE = _LARGE.replace("def stream", "async def stream")
+
+
+@pytest.fixture(params=[(COUNTING, _LARGE), (ASYNC_COUNTING, _ASYNC_LARGE)], ids=["generator", "async"])
+def serving(models: Path, request: pytest.FixtureRequest) -> Iterator[tuple[falaj.Engine, WireServing]]:
+    counting, large = request.param
+    add_python(models, "count", counting, head=DECOUPLED + "instances = 4\n")
     add_python(models, "words", _TEXT, head=DECOUPLED + "max_batch_size = 0\n", tensors=_TEXT_TENSORS)
-    add_python(models, "large", _LARGE, head=DECOUPLED)
+    add_python(models, "large", large, head=DECOUPLED)
     add_python(models, "echo")
     with falaj.Engine(models, cores=2, strict=True) as engine, WireServing(engine) as wire:
         yield engine, wire

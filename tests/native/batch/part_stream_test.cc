@@ -2,42 +2,66 @@
 #include "batch/part_stream.h"
 
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/eventfd.h>
 
 #include <deque>
 #include <random>
 #include <thread>
 
+#include "core/file_descriptor.h"
 #include "fakes/model_fixture.h"
 
 namespace falaj::test {
 namespace {
 
+// How an instance waits for room: in Put, or as an event loop does.
+enum class Waits { kInPut, kWatching };
+
 // Gives x[0] answers, each its number, and then fails where x[1] is not 0. Stops when nobody wants more.
 class CountingInstance final : public Instance {
  public:
-  explicit CountingInstance(std::atomic<int64_t>* given) : given_(given) {}
+  CountingInstance(std::atomic<int64_t>* given, Waits waits)
+      : given_(given), changes_(waits == Waits::kWatching ? eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) : -1) {}
   Status Run(const BatchIo& io) override {
-    const auto* x = static_cast<const float*>(io.inputs[0].data);
+    AnswerStream& answers = *io.members[0].answers;
+    if (changes_.valid()) answers.Watch(changes_.get());
+    const Status status = Give(static_cast<const float*>(io.inputs[0].data), answers);
+    if (changes_.valid()) answers.Watch(-1);
+    return status;
+  }
+
+ private:
+  Status Give(const float* x, AnswerStream& answers) {
     for (int i = 0; i < static_cast<int>(x[0]); ++i) {
       auto memory = std::make_shared<float>(static_cast<float>(i));
       const TensorView answer{DataType::kFp32, Shape{1, 1}, memory.get()};
-      if (!io.members[0].answers->Put(std::span(&answer, 1), {memory})) return Cancelled("nobody listens");
+      if (changes_.valid()) AwaitRoom(answers);
+      if (!answers.Put(std::span(&answer, 1), {memory})) return Cancelled("nobody listens");
       given_->fetch_add(1);
     }
     return x[1] == 0 ? Status::Ok() : Internal("broke");
   }
+  void AwaitRoom(AnswerStream& answers) {
+    while (answers.LookForRoom() == AnswerStream::Room::kFull) {
+      pollfd wait{changes_.get(), POLLIN, 0};
+      ASSERT_EQ(poll(&wait, 1, 60'000), 1) << "nobody told of room";
+      uint64_t count = 0;
+      ASSERT_EQ(read(changes_.get(), &count, sizeof(count)), 8);
+    }
+  }
 
- private:
   std::atomic<int64_t>* const given_;
+  const FileDescriptor changes_;
 };
 
 class CountingBackend final : public Backend {
  public:
-  CountingBackend(ModelSignature signature, std::atomic<int64_t>* given)
-      : signature_(std::move(signature)), given_(given) {}
+  CountingBackend(ModelSignature signature, std::atomic<int64_t>* given, Waits waits)
+      : signature_(std::move(signature)), given_(given), waits_(waits) {}
   const ModelSignature& Describe() const override { return signature_; }
   Result<std::unique_ptr<Instance>> NewInstance() override {
-    return std::unique_ptr<Instance>(std::make_unique<CountingInstance>(given_));
+    return std::unique_ptr<Instance>(std::make_unique<CountingInstance>(given_, waits_));
   }
   size_t MemoryUsed() const override { return 0; }
   std::string Placement() const override { return "counting"; }
@@ -45,6 +69,7 @@ class CountingBackend final : public Backend {
  private:
   const ModelSignature signature_;
   std::atomic<int64_t>* const given_;
+  const Waits waits_;
 };
 
 // Keeps what is delivered until it is taken.
@@ -85,12 +110,12 @@ float ValueOf(const Request& part) { return *static_cast<const float*>(part.outp
 
 class Streaming {
  public:
-  explicit Streaming(int instances = 1) : pool(2, &clock), timer(&clock) {
+  explicit Streaming(Waits waits = Waits::kInPut, int instances = 1) : pool(2, &clock), timer(&clock) {
     BatcherOptions options = DefaultOptions({Spec("x", {-1, 2})}, {Spec("y", {-1, 1})});
     options.decoupled = options.tells_members = true;
     options.instances = instances;
     options.cores_per_batch = 0;
-    auto backend = std::make_unique<CountingBackend>(options.signature, &given);
+    auto backend = std::make_unique<CountingBackend>(options.signature, &given, waits);
     auto made = Batcher::Make(std::move(options), std::move(backend), &pool, &timer, &clock);
     EXPECT_TRUE(made.ok()) << made.status().message();
     batcher = std::move(made).value();
@@ -117,6 +142,23 @@ class Streaming {
   std::shared_ptr<Batcher> batcher;
 };
 
+class PartStreamOfEither : public testing::TestWithParam<Waits> {};
+INSTANTIATE_TEST_SUITE_P(Waits, PartStreamOfEither, testing::Values(Waits::kInPut, Waits::kWatching));
+
+TEST(PartStream, TellsOfTheEndAtOnceWhenWatchedBehindIt) {
+  PartStream stream(nullptr);
+  const FileDescriptor changes(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  EXPECT_EQ(stream.LookForRoom(), AnswerStream::Room::kSome);
+  stream.End();
+  EXPECT_EQ(stream.LookForRoom(), AnswerStream::Room::kEnded);
+  stream.Watch(changes.get());
+  uint64_t count = 0;
+  EXPECT_EQ(read(changes.get(), &count, sizeof(count)), 8);
+  stream.Watch(-1);
+  stream.End();
+  EXPECT_EQ(read(changes.get(), &count, sizeof(count)), -1);  // nothing to read
+}
+
 TEST(PartStream, DeliversEachAnswerInOrderAndThenTheRequest) {
   Streaming model;
   for (const int count : {0, 1, 3, 100}) {
@@ -134,8 +176,8 @@ TEST(PartStream, DeliversEachAnswerInOrderAndThenTheRequest) {
   }
 }
 
-TEST(PartStream, HoldsTheModelBackWhileAnswersAreNotTaken) {
-  Streaming model;
+TEST_P(PartStreamOfEither, HoldsTheModelBackWhileAnswersAreNotTaken) {
+  Streaming model(GetParam());
   const auto sink = std::make_shared<KeepingSink>();
   model.Ask(sink, 1000);
   sink->WaitFor(PartStream::kMost);
@@ -158,8 +200,8 @@ TEST(PartStream, TellsTheFailureBehindTheAnswersBeforeIt) {
   EXPECT_EQ(last->status().code(), Code::kInternal);
 }
 
-TEST(PartStream, EndsTheRunWhenTheRequestIsWithdrawn) {
-  Streaming model;
+TEST_P(PartStreamOfEither, EndsTheRunWhenTheRequestIsWithdrawn) {
+  Streaming model(GetParam());
   const auto sink = std::make_shared<KeepingSink>();
   const RefPtr<Request> request = model.Ask(sink, 1'000'000);
   sink->WaitFor(PartStream::kMost);
@@ -170,8 +212,8 @@ TEST(PartStream, EndsTheRunWhenTheRequestIsWithdrawn) {
   EXPECT_LT(model.given.load(), 20);
 }
 
-TEST(PartStream, EndsTheRunAtTheDeadline) {
-  Streaming model;
+TEST_P(PartStreamOfEither, EndsTheRunAtTheDeadline) {
+  Streaming model(GetParam());
   const auto sink = std::make_shared<KeepingSink>();
   model.Ask(sink, 1'000'000, 0, model.clock.Now() + std::chrono::milliseconds(20));
   RefPtr<Request> last = sink->Next();
@@ -179,8 +221,8 @@ TEST(PartStream, EndsTheRunAtTheDeadline) {
   EXPECT_EQ(last->status().code(), Code::kDeadlineExceeded);
 }
 
-TEST(PartStream, IsCutWhenTheModelIsClosed) {
-  Streaming model;
+TEST_P(PartStreamOfEither, IsCutWhenTheModelIsClosed) {
+  Streaming model(GetParam());
   const auto sink = std::make_shared<KeepingSink>();
   model.Ask(sink, 1'000'000);
   sink->WaitFor(PartStream::kMost);
@@ -189,8 +231,8 @@ TEST(PartStream, IsCutWhenTheModelIsClosed) {
   EXPECT_EQ(sink->Next()->status().code(), Code::kUnavailable);
 }
 
-TEST(PartStream, GivesNoAnswerBehindTheEndUnderRandomCancels) {
-  Streaming model(4);
+TEST_P(PartStreamOfEither, GivesNoAnswerBehindTheEndUnderRandomCancels) {
+  Streaming model(GetParam(), 4);
   std::vector<std::jthread> threads;
   for (unsigned t = 0; t < 4; ++t) {
     threads.emplace_back([&model, t] {
