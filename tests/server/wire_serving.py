@@ -42,6 +42,10 @@ class WireServing:
     def url(self, kind: str = "http") -> str:
         return f"127.0.0.1:{self.ports[kind]}"
 
+    def stats(self) -> dict[str, Any]:
+        """What the front end counts."""
+        return self._wire.stats()
+
     def on_loop(self, run: Any) -> Any:
         """Run a coroutine on the bridge's loop; return what it does."""
         return asyncio.run_coroutine_threadsafe(run, self.loop).result(60)
