@@ -9,6 +9,7 @@ from falaj._core import InvalidInput, NotFound, Unsupported
 from falaj.features.binding import BUNDLE, read_binding
 from falaj.server.folder import folder_at, read_config, wanted_versions
 from falaj.server.model_config import ModelConfig
+from falaj.server.pipeline_config import PipelineModel
 from falaj.training.next_version import is_version
 
 _TOML, _PBTXT = "model.toml", "config.pbtxt"
@@ -77,7 +78,8 @@ def subject_at(path: Path) -> Subject:
     Raises:
         NotFound: There is none.
         InvalidInput: It is configured by config.pbtxt, beside which a model.toml would be read alone.
-        Unsupported: It looks features up, which needs the server's own stores.
+        Unsupported: It is a pipeline, keeps state, answers several times, or looks features up, which needs
+            the server's own stores.
         ConfigError: Its configuration is wrong.
     """
     path = path.absolute()
@@ -85,12 +87,13 @@ def subject_at(path: Path) -> Subject:
     if not folder.is_dir():
         raise NotFound(f"'{path}': expected a model's folder in a repository, or one of its versions")
     found = folder_at(folder, folder.name)
+    config, _ = read_config(found)
+    _refuse_what_no_load_asks(folder, config)
     if (folder / _PBTXT).is_file() and not (folder / _TOML).is_file():
         raise InvalidInput(
             f"'{folder}': is configured by {_PBTXT}, in place of which the {_TOML} that is written would be "
             f"read; write a {_TOML} that says the same first"
         )
-    config, _ = read_config(found)
     version = asked if asked is not None else max(wanted_versions(found.versions, config.versions))
     subject = Subject(folder, version, config)
     if not subject.version_folder().is_dir():
@@ -101,6 +104,27 @@ def subject_at(path: Path) -> Subject:
             "and measure with `falaj bench`"
         )
     return subject
+
+
+def _refuse_what_no_load_asks(folder: Path, config: ModelConfig) -> None:
+    """Raise Unsupported for models of which the rate of independent requests says nothing."""
+    if isinstance(config, PipelineModel):
+        steps = config.pipeline.step if config.pipeline is not None else ()
+        models = ", ".join(f"'{folder.parent / name}'" for name in sorted({step.model for step in steps}))
+        raise Unsupported(
+            f"'{folder}': is a pipeline, which has no instances, threads or batches of its own: tune its "
+            f"models: {models}"
+        )
+    if config.sequence is not None:
+        raise Unsupported(
+            f"'{folder}': keeps state ([sequence]), and the requests of a load belong to no sequence: set "
+            f"`instances` and `max_batch_size` in its {_TOML} by hand"
+        )
+    if config.decoupled:
+        raise Unsupported(
+            f"'{folder}': answers a request any number of times (`decoupled`), so that requests a second say "
+            f"nothing of it: set `instances` in its {_TOML}, which is how many streams run at a time"
+        )
 
 
 def _link(source: str, target: str) -> None:
