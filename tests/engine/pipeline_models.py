@@ -1,34 +1,28 @@
-"""Small ONNX models to be put together, and the text of a pipeline."""
+"""Small ONNX models to be put together, the text of pipelines, and the same graphs merged offline."""
 
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import compose, helper
 
 from tests.serving import QUICK
-
-OPSET, IR = 17, 9
-FLOAT, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
+from tests.zoo.model import build, value
 
 
 def dense(inputs: int, outputs: int, seed: int) -> onnx.ModelProto:
     """`x` FP32 [rows, inputs] -> `y` FP32 [rows, outputs]: one layer and a tanh."""
     generator = np.random.default_rng(seed)
     weights = (generator.standard_normal((inputs, outputs)) / np.sqrt(inputs)).astype(np.float32)
-    return _model(
-        [helper.make_node("MatMul", ["x", "w"], ["z"]), helper.make_node("Tanh", ["z"], ["y"])],
-        [helper.make_tensor_value_info("x", FLOAT, ["rows", inputs])],
-        [helper.make_tensor_value_info("y", FLOAT, ["rows", outputs])],
-        {"w": weights},
-    )
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["z"]), helper.make_node("Tanh", ["z"], ["y"])]
+    x, y = value("x", "FP32", ["rows", inputs]), value("y", "FP32", ["rows", outputs])
+    return build("dense", nodes, [x], [y], {"w": weights})
 
 
 def add(columns: int) -> onnx.ModelProto:
     """`left`, `right` FP32 [rows, columns] -> `sum`."""
-    pair = [helper.make_tensor_value_info(name, FLOAT, ["rows", columns]) for name in ("left", "right")]
-    sum_of = helper.make_tensor_value_info("sum", FLOAT, ["rows", columns])
-    return _model([helper.make_node("Add", ["left", "right"], ["sum"])], pair, [sum_of], {})
+    left, right, sum_of = (value(name, "FP32", ["rows", columns]) for name in ("left", "right", "sum"))
+    return build("add", [helper.make_node("Add", ["left", "right"], ["sum"])], [left, right], [sum_of])
 
 
 def sign(columns: int) -> onnx.ModelProto:
@@ -36,15 +30,32 @@ def sign(columns: int) -> onnx.ModelProto:
     nodes = [
         helper.make_node("Slice", ["x", "from", "to", "axis"], ["first"]),
         helper.make_node("Sign", ["first"], ["signed"]),
-        helper.make_node("Cast", ["signed"], ["route"], to=INT64),
+        helper.make_node("Cast", ["signed"], ["route"], to=onnx.TensorProto.INT64),
     ]
     one = {"from": 0, "to": 1, "axis": 1}
-    return _model(
+    return build(
+        "sign",
         nodes,
-        [helper.make_tensor_value_info("x", FLOAT, ["rows", columns])],
-        [helper.make_tensor_value_info("route", INT64, ["rows", 1])],
-        {name: np.array([value], np.int64) for name, value in one.items()},
+        [value("x", "FP32", ["rows", columns])],
+        [value("route", "INT64", ["rows", 1])],
+        {name: np.array([number], np.int64) for name, number in one.items()},
     )
+
+
+def merged_chain(first: onnx.ModelProto, second: onnx.ModelProto) -> onnx.ModelProto:
+    """CHAIN as one graph of models that are `x` -> `y`: it is `a_x` -> `b_y`."""
+    return compose.merge_models(first, second, [("y", "x")], prefix1="a_", prefix2="b_")
+
+
+def merged_diamond(
+    first: onnx.ModelProto, second: onnx.ModelProto, other: onnx.ModelProto, both: onnx.ModelProto
+) -> onnx.ModelProto:
+    """DIAMOND as one graph of three models that are `x` -> `y`, and an `add`: it is `a_x` -> `d_sum`."""
+    two = compose.merge_models(
+        first, second, [("y", "x")], prefix1="a_", prefix2="b_", outputs=["a_y", "b_y"]
+    )
+    three = compose.merge_models(two, other, [("a_y", "x")], prefix2="c_")
+    return compose.merge_models(three, both, [("b_y", "left"), ("c_y", "right")], prefix2="d_")
 
 
 def save(repository: Path, name: str, model: onnx.ModelProto, version: int = 1) -> None:
@@ -146,14 +157,3 @@ def add_models(repository: Path) -> None:
     save(repository, "widened", dense(8, 16, 3))
     save(repository, "add", add(4))
     save(repository, "sign", sign(8))
-
-
-def _model(
-    nodes: list[onnx.NodeProto],
-    inputs: list[onnx.ValueInfoProto],
-    outputs: list[onnx.ValueInfoProto],
-    constants: dict[str, np.ndarray],
-) -> onnx.ModelProto:
-    weights = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    graph = helper.make_graph(nodes, "graph", inputs, outputs, weights)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import compose
 
 import falaj
 from tests.engine.pipeline_models import (
@@ -21,31 +19,13 @@ from tests.engine.pipeline_models import (
     add_models,
     add_pipeline,
     dense,
+    merged_chain,
+    merged_diamond,
     save,
 )
 from tests.serving import QUICK, add_python
 
 pytestmark = pytest.mark.core
-
-
-def _merged_chain() -> onnx.ModelProto:
-    return compose.merge_models(
-        dense(8, 16, 0), dense(16, 4, 1), io_map=[("y", "x")], prefix1="a_", prefix2="b_"
-    )
-
-
-def _merged_diamond() -> onnx.ModelProto:
-    """The diamond as one graph: first -> (second, other) -> add."""
-    both = compose.merge_models(
-        dense(8, 16, 0),
-        dense(16, 4, 1),
-        io_map=[("y", "x")],
-        prefix1="a_",
-        prefix2="b_",
-        outputs=["a_y", "b_y"],
-    )
-    three = compose.merge_models(both, dense(16, 4, 2), io_map=[("a_y", "x")], prefix2="c_")
-    return compose.merge_models(three, add(4), io_map=[("b_y", "left"), ("c_y", "right")], prefix2="d_")
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +35,9 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[falaj.Engine]:
     add_pipeline(folder, "chain", CHAIN)
     add_pipeline(folder, "diamond", DIAMOND)
     add_pipeline(folder, "branches", BRANCHES)
-    save(folder, "merged_chain", _merged_chain())
-    save(folder, "merged_diamond", _merged_diamond())
+    first, second, other = dense(8, 16, 0), dense(16, 4, 1), dense(16, 4, 2)
+    save(folder, "merged_chain", merged_chain(first, second))
+    save(folder, "merged_diamond", merged_diamond(first, second, other, add(4)))
     with falaj.Engine(folder, cores=2, strict=True) as engine:
         yield engine
 
