@@ -1,18 +1,22 @@
-"""Classifiers of images whose graphs begin with their decoder, and the same with Pillow and NumPy."""
+"""Classifiers of images whose graphs begin with their decoder, and the same with Pillow and NumPy.
+
+Pillow is imported where it is used: what needs it is not run under sanitizers.
+"""
 
 import io
 import struct
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from PIL import Image
 
 DOMAIN = "com.microsoft.extensions"
 SIDE = 8
 MEAN = np.array([120, 110, 100], dtype=np.float32)
 LABELS = (b"sea", b"sand", b"palm")
+SAMPLES = Path(__file__).parent / "samples"
 
 
 def weights() -> npt.NDArray[np.float32]:
@@ -90,6 +94,8 @@ def batch_classifier() -> onnx.ModelProto:
 
 def scores_of(image: bytes) -> npt.NDArray[np.float32]:
     """The score of each label, decoded by Pillow."""
+    from PIL import Image
+
     pixels = np.asarray(Image.open(io.BytesIO(image)).convert("RGB"), dtype=np.float32)
     height, width, _ = pixels.shape
     rows, columns = np.arange(SIDE) * height // SIDE, np.arange(SIDE) * width // SIDE
@@ -98,12 +104,19 @@ def scores_of(image: bytes) -> npt.NDArray[np.float32]:
 
 def picture(seed: int, form: str = "JPEG", **options: object) -> bytes:
     """An image of soft blobs, of a size of its own."""
+    from PIL import Image
+
     generator = np.random.default_rng(seed)
     coarse = generator.integers(0, 256, (5, 6, 3), dtype=np.uint8)
     size = (int(generator.integers(40, 90)), int(generator.integers(40, 90)))
     written = io.BytesIO()
     Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(written, form, **options)
     return written.getvalue()
+
+
+def sample(name: str) -> bytes:
+    """A small image: `blobs.jpg`, `progressive.jpg` or `squares.png`."""
+    return (SAMPLES / name).read_bytes()
 
 
 def as_array(image: bytes) -> npt.NDArray[np.uint8]:
@@ -121,7 +134,7 @@ def with_size(jpeg: bytes, width: int, height: int) -> bytes:
 
 def hostile() -> dict[str, bytes]:
     """Bytes that are no image that could be answered, by what is wrong with them."""
-    jpeg, png = picture(1, quality=95), picture(1, "PNG")
+    jpeg, png = sample("blobs.jpg"), sample("squares.png")
     return {
         "cut in its head": jpeg[:20],
         "cut before its pixels": jpeg[: len(jpeg) // 2],
@@ -131,7 +144,7 @@ def hostile() -> dict[str, bytes]:
         "another format": b"GIF89a" + b"\0" * 50,
         "no pixels": with_size(jpeg, 0, 0),
         "huge": with_size(jpeg, 65500, 65500),
-        "huge and progressive": with_size(picture(1, progressive=True), 65500, 65500),
+        "huge and progressive": with_size(sample("progressive.jpg"), 65500, 65500),
         "a cut PNG": png[:60],
         "a PNG of one wrong byte": png[:50] + b"\xaa" + png[51:],
     }

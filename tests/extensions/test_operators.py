@@ -21,6 +21,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[falaj.Engine]:
         yield engine
 
 
+@pytest.mark.core
 def test_texts_are_scored_as_by_numpy_when_the_tokeniser_is_in_the_graph(engine: falaj.Engine) -> None:
     rows = np.array([text.encode() for text in TEXTS], dtype=object)
     answer = engine.infer("text", {"text": rows})
@@ -29,6 +30,7 @@ def test_texts_are_scored_as_by_numpy_when_the_tokeniser_is_in_the_graph(engine:
     assert answer["label"].tolist() == [texts.LABELS[place] for place in expected.argmax(axis=1)]
 
 
+@pytest.mark.core
 def test_texts_of_several_requests_share_a_batch_when_they_wait_together(engine: falaj.Engine) -> None:
     before = engine.stats("text")[0]
     requests = [{"text": np.array([text.encode()], dtype=object)} for text in TEXTS * 5]
@@ -38,6 +40,7 @@ def test_texts_of_several_requests_share_a_batch_when_they_wait_together(engine:
     assert after["batches"] - before["batches"] < after["rows"] - before["rows"] == len(requests)
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("text", NOT_UTF8)
 def test_text_is_answered_or_refused_when_it_is_not_utf8(engine: falaj.Engine, text: bytes) -> None:
     rows = [{"text": np.array([each], dtype=object)} for each in (b"a good day", text, b"bad")]
@@ -75,12 +78,13 @@ def test_images_share_a_batch_when_their_bytes_are_padded(engine: falaj.Engine) 
     assert after["batches"] - before["batches"] < len(pictures)
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("model", ["image", "images"])
 @pytest.mark.parametrize("what", sorted(images.hostile()))
 def test_only_its_own_request_is_refused_when_an_image_is_hostile(
     engine: falaj.Engine, model: str, what: str
 ) -> None:
-    good = images.picture(5)
+    good = images.sample("blobs.jpg")
     expected = engine.infer("image", {"image": images.as_array(good)})["score"]
     arrays = [images.as_array(each) for each in (good, images.hostile()[what], good)]
     requests = [{"image": each[None] if model == "images" else each} for each in arrays]
@@ -90,6 +94,7 @@ def test_only_its_own_request_is_refused_when_an_image_is_hostile(
     np.testing.assert_allclose(last["score"], expected, rtol=1e-4, atol=1e-2)
 
 
+@pytest.mark.core
 def test_reason_is_told_when_an_image_is_refused(engine: falaj.Engine) -> None:
     told = {
         "cut in its pixels": r"model 'image' version 1: .* a JPEG of \d+ bytes is cut short in its pixels",
@@ -102,6 +107,7 @@ def test_reason_is_told_when_an_image_is_refused(engine: falaj.Engine) -> None:
             engine.infer("image", {"image": images.as_array(images.hostile()[what])})
 
 
+@pytest.mark.core
 def test_nothing_is_written_and_the_process_lives_when_images_are_damaged_at_random(tmp_path: Path) -> None:
     add_models(tmp_path)
     done = run_script(
@@ -112,13 +118,12 @@ def test_nothing_is_written_and_the_process_lives_when_images_are_damaged_at_ran
         import numpy as np
 
         import falaj
-        from tests.extensions import images
 
         generator, told = np.random.default_rng(11), Counter()
-        bases = [images.picture(1), images.picture(2, progressive=True), images.picture(3, "PNG")]
+        bases = [np.fromfile(path, np.uint8) for path in sys.argv[2:]]
         with falaj.Engine(sys.argv[1], cores=1, strict=True) as engine:
             for turn in range(600):
-                damaged = images.as_array(bases[turn % 3]).copy()
+                damaged = bases[turn % 3].copy()
                 places = generator.integers(0, min(len(damaged), 700), size=turn % 7 + 1)
                 damaged[places] = generator.choice([0, 1, 0xFF, 0xD9, 0xDA, 0xC4], size=len(places))
                 cut = len(damaged) if turn % 2 else int(generator.integers(1, len(damaged)))
@@ -130,6 +135,7 @@ def test_nothing_is_written_and_the_process_lives_when_images_are_damaged_at_ran
         assert told["answered"] > 20 and told["refused"] > 200, told
         """,
         tmp_path,
+        *(images.SAMPLES / name for name in ("blobs.jpg", "progressive.jpg", "squares.png")),
     )
     assert_clean(done)
 
