@@ -62,3 +62,48 @@ class Model:
 
 sys.modules["falaj_test_counting"] = sys.modules[__name__]
 """
+
+# On an event loop too, and it tells how it was ended.
+# x: 0 waits for ever before its first answer, 1 behind it; 2 never ends; 3 is cancelled and goes on.
+ENDING = """
+import asyncio
+import sys
+import threading
+
+import numpy as np
+
+ends, waiting, ended = [], threading.Event(), threading.Event()
+
+class Connection:
+    async def __aenter__(self):
+        ends.append("opened")
+    async def __aexit__(self, kind, error, trace):
+        await asyncio.sleep(0.001)
+        ends.append(f"closed by {kind.__name__}")
+
+async def for_ever():
+    waiting.set()
+    await asyncio.Event().wait()
+
+class Model:
+    async def stream(self, batch):
+        what = batch["x"][0, 0]
+        try:
+            async with Connection():
+                if what == 0:
+                    await for_ever()
+                yield {"y": batch["x"]}
+                if what == 1:
+                    await for_ever()
+                while what == 2:
+                    yield {"y": batch["x"]}
+                try:
+                    await for_ever()
+                except asyncio.CancelledError:
+                    ends.append("went on")
+                    yield {"y": batch["x"]}
+        finally:
+            ended.set()
+
+sys.modules["falaj_test_ending"] = sys.modules[__name__]
+"""
