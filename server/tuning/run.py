@@ -143,4 +143,5 @@ def _settings(goal: Goal, defaults: Resolved, variants: Mapping[str, bool]) -> l
     )
     # What was not found to be batchable is not batched, unless its configuration said so.
     rows = batches(defaults.max_batch_size, batchable=defaults.max_batch_size > 0)
-    return [DEFAULTS, *space(goal.cores, variants, rows=rows, like_defaults=same)]
+    has_threads = defaults.threads is not None
+    return [DEFAULTS, *space(goal.cores, variants, rows=rows, has_threads=has_threads, like_defaults=same)]

@@ -36,8 +36,9 @@ class Setting:
     def text(self) -> str:
         """Return `int8-static, 2 instances x 1 thread, 32 rows`; `defaults` where it sets nothing."""
         told = [] if self.variant == ORIGINAL else [self.variant]
-        if self.instances is not None and self.threads is not None:
-            told.append(f"{_count(self.instances, 'instance')} x {_count(self.threads, 'thread')}")
+        if self.instances is not None:
+            threads = "" if self.threads is None else f" x {_count(self.threads, 'thread')}"
+            told.append(f"{_count(self.instances, 'instance')}{threads}")
         if self.max_batch_size is not None:
             told.append("never batch" if self.max_batch_size == 0 else _count(self.max_batch_size, "row"))
         return ", ".join(told) or "defaults"
@@ -51,6 +52,7 @@ def space(
     variants: Mapping[str, bool],
     *,
     rows: Sequence[int],
+    has_threads: bool = True,
     like_defaults: Setting | None = None,
 ) -> list[Setting]:
     """Return the settings worth trying, the likeliest first, so that a short search tries those.
@@ -63,16 +65,12 @@ def space(
         variants: Names beside the original's, and whether each is batched: rows of one whose answers change
             with the rest of a batch run alone.
         rows: Bounds of a batch, as `batches` has them.
+        has_threads: Whether a run's threads are set; where they are not, it is code that mostly waits, of
+            which more instances than cores may pay.
         like_defaults: What the defaults turned out to be; is left out, since the defaults are tried anyway.
     """
     sizes = sorted({*(2**power for power in range(cores.bit_length())), cores}, reverse=True)
-    pairs = [
-        (instances, threads)
-        for instances, threads in product(sizes, reversed(sizes))
-        if instances * threads <= cores
-    ]
-    # All cores busy first: fewer pay where memory is what bounds.
-    pairs.sort(key=lambda pair: -pair[0] * pair[1])
+    pairs = _pairs(sizes, cores) if has_threads else [(size, None) for size in (*sizes, 2 * cores, 4 * cores)]
     settings = [
         Setting(variant, instances, threads, bound)
         for bound in sorted(rows, key=_how_unlikely)
@@ -85,6 +83,12 @@ def space(
     alone = [name for name, batched in variants.items() if not batched]
     settings = [replace(each, max_batch_size=0) if each.variant in alone else each for each in settings]
     return [setting for setting in settings if setting != like_defaults]
+
+
+def _pairs(sizes: Sequence[int], cores: int) -> list[tuple[int, int | None]]:
+    """Instances and threads. All cores busy first: fewer pay where memory is what bounds."""
+    pairs = [pair for pair in product(sizes, reversed(sizes)) if pair[0] * pair[1] <= cores]
+    return [*sorted(pairs, key=lambda pair: -pair[0] * pair[1])]
 
 
 def batches(defaults: int, *, batchable: bool) -> tuple[int, ...]:

@@ -46,6 +46,13 @@ class Subject:
         """The folder of the version that is measured."""
         return self.folder / str(self.version)
 
+    def is_onnx(self) -> bool:
+        """Whether it is a graph, rather than a python model. Raises NotFound where it is neither."""
+        from falaj.server.loader import Source, model_file
+
+        source = Source(self.name, self.version, self.version_folder(), self.config)
+        return model_file(source).suffix != ".py"
+
     def in_copy(self, root: Path) -> Path:
         """Where its `model.toml` is in a repository that `copy_to` made."""
         return root / self.name / _TOML

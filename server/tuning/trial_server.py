@@ -58,10 +58,10 @@ class Asking:
 
 @dataclass(frozen=True)
 class Resolved:
-    """What a loaded model is served by."""
+    """What a loaded model is served by. `threads` is None of code that has its own, as a python model."""
 
     instances: int
-    threads: int
+    threads: int | None
     max_batch_size: int
 
 
@@ -136,9 +136,11 @@ class TrialServer:
                 told: dict[str, Any] = json.load(answer)
         except OSError as error:
             raise Unavailable(f"{url}: {error}") from error
-        threads = told["parameters"].get("intra_op_thread_count", {"string_value": "1"})["string_value"]
+        threads = told["parameters"].get("intra_op_thread_count")
         return Resolved(
-            int(told["instance_group"][0]["count"]), int(threads), int(told.get("max_batch_size", 0))
+            int(told["instance_group"][0]["count"]),
+            None if threads is None else int(threads["string_value"]),
+            int(told.get("max_batch_size", 0)),
         )
 
     def ask_once(self) -> None:

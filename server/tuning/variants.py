@@ -81,6 +81,8 @@ def prepared(
 def _prepare(
     subject: Subject, sources: Sources, folder: Path, tell: Callable[[float], None] | None
 ) -> Prepared:
+    if not subject.is_onnx():
+        return Prepared(_of_code(sources))
     if sources.data is None or sources.data.suffix == ".json":
         if sources.variants or sources.labels or sources.calibration:
             raise InvalidInput(
@@ -103,6 +105,15 @@ def _prepare(
     made = folder / "variants"
     made.mkdir()
     return Prepared(inputs, _sound(target.file, rows, sources, names, made, learn, tell))
+
+
+def _of_code(sources: Sources) -> Path | None:
+    """The file of inputs of a model that is code, and has no variants."""
+    if sources.variants or sources.labels or sources.calibration:
+        raise InvalidInput("variants: expected none of a python model, which has no graph to make them of")
+    if sources.data is not None and sources.data.suffix not in (".json", ".npz"):
+        raise InvalidInput(f"data: expected .npz or .json for a python model, got '{sources.data}'")
+    return sources.data
 
 
 def _sound(

@@ -172,6 +172,17 @@ def test_space_leaves_out_what_the_defaults_are_when_told() -> None:
     same = Setting("original", 2, 1, 32)
     assert same not in space(2, {}, rows=(32,), like_defaults=same)
     assert same in space(2, {}, rows=(32,))
+
+
+def test_more_instances_than_cores_are_tried_when_a_model_has_no_threads() -> None:
+    every = space(
+        2, {}, rows=(32, 8), has_threads=False, like_defaults=Setting(instances=1, max_batch_size=32)
+    )
+    assert [(each.instances, each.threads, each.max_batch_size) for each in every] == [
+        (2, None, 32), (4, None, 32), (8, None, 32), (2, None, 8), (1, None, 8), (4, None, 8), (8, None, 8)
+    ]  # fmt: skip
+    assert every[0].text() == "2 instances, 32 rows"
+    assert every[0].keys() == {"instances": 2, "max_batch_size": 32}
     assert batches(64, batchable=True) == (64, 8, 32, 128)
     assert batches(0, batchable=False) == (0,)
 

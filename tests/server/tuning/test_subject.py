@@ -11,7 +11,8 @@ import falaj
 from falaj.server.errors import ConfigError
 from falaj.server.tuning.setting import DEFAULTS, Setting
 from falaj.server.tuning.subject import subject_at
-from falaj.server.tuning.trial_server import Asking, TrialServer
+from falaj.server.tuning.trial_server import Asking, Resolved, TrialServer
+from falaj.server.tuning.variants import Sources, prepared
 from falaj.server.tuning.written import toml_of
 from tests.engine.pipeline_models import CHAIN, add_models, add_pipeline
 from tests.engine.sequence_models import add_sum
@@ -95,6 +96,19 @@ def test_versions_that_are_not_there_are_told_when_none_is_served(tmp_path: Path
         subject_at(tmp_path / "empty")
 
 
+def test_rows_are_taken_and_variants_are_not_when_the_model_is_python(tmp_path: Path) -> None:
+    subject = subject_at(add_python(tmp_path, "echo").parent)
+    for data in (None, tmp_path / "rows.npz", tmp_path / "requests.json"):
+        with prepared(subject, Sources(data)) as made:
+            assert (made.inputs, made.variants()) == (data, {})
+    for sources, message in (
+        (Sources(tmp_path / "rows.csv"), r"expected \.npz or \.json for a python model, got .*rows\.csv"),
+        (Sources(tmp_path / "rows.npz", ("fp16",)), "expected none of a python model, which has no graph"),
+    ):
+        with pytest.raises(falaj.InvalidInput, match=message), prepared(subject, sources):
+            pass
+
+
 def test_each_request_runs_the_model_when_its_answers_would_be_kept(tmp_path: Path) -> None:
     log = tmp_path / "runs"
     toml = f"parameters = {{ log = '{log}' }}\n\n[cache]\nmax_bytes = 1000000\n"
@@ -103,8 +117,10 @@ def test_each_request_runs_the_model_when_its_answers_would_be_kept(tmp_path: Pa
     np.savez(inputs, x=np.ones((1, 1), np.float32))  # the same request again and again
     subject = subject_at(folder)
     with TrialServer(subject, Asking(concurrency=4, data=inputs), 2000, {}, cores=1) as server:
-        for setting in (DEFAULTS, Setting(instances=1, threads=1, max_batch_size=8)):
+        for setting in (DEFAULTS, Setting(instances=2, max_batch_size=8)):
             server.serve(setting)
+            # Of a python model there are no threads to be set.
+            assert server.resolved() == Resolved(setting.instances or 1, None, setting.max_batch_size or 32)
             before = log.stat().st_size
             seen = server(setting, None, 0.3)
             assert (seen.errors, seen.answered > 10) == (0, True)
