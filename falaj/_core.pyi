@@ -376,10 +376,13 @@ class LatencyHistogram:
     def max_us(self) -> float: ...
 
 # `target`: protocol ("http" or "grpc"), host, port, tls, ca_file ("": this machine's), method, path, headers,
-# and requests, each its own headers and a body or gRPC message. `options`: pace ("closed", "poisson" or
-# "constant"), rate, concurrency, streams, threads, and in seconds warm_up, window, timeout. A window:
-# seconds, cpu_seconds, unsent, answered, reconnects, errors (kind -> count, text), latency and late. `stop`
-# waits up to `grace` seconds for what is under way and returns it as a window of no length.
+# and requests, each its own headers, a body or gRPC message, and places in it that are written anew each
+# time: what ("sequence", "start", "end" or "slot"), as text (else as protobuf), at, base and each
+# (csrc/load/place.h). `options`: pace ("closed", "poisson" or "constant"), rate, concurrency, streams,
+# threads, and in seconds warm_up, window, timeout; where requests are of sequences, `sequences`: live,
+# least_length, most_length, first_id and ids. A window: seconds, cpu_seconds, unsent, answered, reconnects,
+# sequences, errors (kind -> count, text), latency and late. `stop` waits up to `grace` seconds for what is
+# under way, ends sequences in that time, and returns it as a window of no length, with sequences_left.
 class LoadRun:
     def __init__(self, target: Mapping[str, Any], options: Mapping[str, Any]) -> None: ...
     def next(self, timeout: float) -> dict[str, Any] | None: ...

@@ -36,6 +36,38 @@ load::Fields ReadFields(const py::handle& from) {
   return fields;
 }
 
+load::Place::What WhatOf(const std::string& name) {
+  if (name == "sequence") return load::Place::What::kSequence;
+  if (name == "start") return load::Place::What::kStart;
+  if (name == "end") return load::Place::What::kEnd;
+  if (name != "slot")
+    ThrowIfError(InvalidInput("place '" + name + "': expected sequence, start, end or slot"));
+  return load::Place::What::kSlot;
+}
+
+// The third of a request's parts, which may be missing.
+std::vector<load::Place> ReadPlaces(const py::tuple& request) {
+  std::vector<load::Place> places;
+  if (request.size() < 3) return places;
+  for (const py::handle item : request[2]) {
+    const auto [what, as_text, at, base, each] =
+        item.cast<std::tuple<std::string, bool, size_t, uint64_t, uint64_t>>();
+    places.push_back({WhatOf(what), as_text, at, base, each});
+  }
+  return places;
+}
+
+std::optional<load::SequenceOptions> ReadSequences(const py::dict& from) {
+  if (!from.contains("sequences") || from["sequences"].is_none()) return std::nullopt;
+  const auto given = from["sequences"].cast<py::dict>();
+  const auto number = [&](const char* key) { return given[key].cast<uint64_t>(); };
+  return load::SequenceOptions{.live = CountIn(given, "live"),
+                               .least_length = number("least_length"),
+                               .most_length = number("most_length"),
+                               .first_id = number("first_id"),
+                               .ids = number("ids")};
+}
+
 load::TargetOptions ReadTarget(const py::dict& from) {
   load::TargetOptions target;
   const auto protocol = from["protocol"].cast<std::string>();
@@ -51,8 +83,8 @@ load::TargetOptions ReadTarget(const py::dict& from) {
   target.path = from["path"].cast<std::string>();
   target.headers = ReadFields(from["headers"]);
   for (const py::handle item : from["requests"]) {
-    const auto pair = item.cast<py::tuple>();
-    target.payloads.push_back({ReadFields(pair[0]), pair[1].cast<std::string>()});
+    const auto request = item.cast<py::tuple>();
+    target.payloads.push_back({ReadFields(request[0]), request[1].cast<std::string>(), ReadPlaces(request)});
   }
   return target;
 }
@@ -75,6 +107,7 @@ load::RunOptions ReadOptions(const py::dict& from) {
   options.warm_up = SecondsIn("warm_up", from["warm_up"].cast<double>());
   options.window = SecondsIn("window", from["window"].cast<double>());
   options.timeout = SecondsIn("timeout", from["timeout"].cast<double>());
+  options.sequences = ReadSequences(from);
   return options;
 }
 
@@ -95,6 +128,7 @@ py::dict ToPython(load::Window window) {
   }
   return py::dict("seconds"_a = window.seconds, "cpu_seconds"_a = window.cpu_seconds,
                   "unsent"_a = window.unsent, "answered"_a = window.tally.answered,
+                  "sequences"_a = window.tally.sequences, "sequences_left"_a = window.sequences_left,
                   "reconnects"_a = window.tally.reconnects, "errors"_a = errors,
                   "latency"_a = py::cast(std::move(window.tally.latency)),
                   "late"_a = py::cast(std::move(window.tally.late)));

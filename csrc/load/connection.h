@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/mutex.h"
 #include "load/error_counts.h"
@@ -23,6 +24,7 @@ struct Answer {
   std::optional<ErrorKind> failure = {};  // none: its status is good
   std::string_view text = {};             // what failed, in our words
   std::string_view body = {};             // what was kept of it; of gRPC's failures the server's message
+  size_t sequence = 0;                    // the index of the mark that it was asked with
 };
 
 class AnswerSink {
@@ -49,13 +51,15 @@ class Connection {
   // Whether it is open and has a place for one more request.
   virtual bool HasRoom() const = 0;
   // Asks once more. Nothing is written before Flush. REQUIRES: HasRoom()
-  virtual void Send(TimePoint since, TimePoint now) = 0;
+  virtual void Send(TimePoint since, TimePoint now, const Mark& mark) = 0;
   // These return false where the connection is of no more use, and end() says why.
   virtual bool Flush() = 0;
   virtual bool OnEvents(uint32_t events) = 0;
   // Gives up the requests that were sent before.
   virtual bool Expire(TimePoint sent_before) = 0;
   virtual const End& end() const = 0;
+  // Adds the indices of the marks of what is under way and was not told of.
+  virtual void AddUnderWay(std::vector<size_t>& indices) const = 0;
 };
 
 // `streams` requests at a time on the connection; 1 with HTTP. `first` is the first request that it asks.

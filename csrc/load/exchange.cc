@@ -68,7 +68,7 @@ Result<Reply> Ask(const std::shared_ptr<const Target>& target, TimePoint end) {
       bool alive = connection->OnEvents(event.events);
       if (alive && !asked && connection->HasRoom()) {
         asked = true;
-        connection->Send(now, now);
+        connection->Send(now, now, {});
         alive = connection->Flush();
       }
       if (answer.done()) return std::move(answer).Taken(target->options().keep);

@@ -19,8 +19,10 @@ constexpr uint32_t kMostHttp2Error = NGHTTP2_HTTP_1_1_REQUIRED;
 // One call at a time of a connection's.
 struct Slot {
   TimePoint since;
-  TimePoint begun;                       // when it was sent
-  int32_t stream = 0;                    // 0: the slot is free
+  TimePoint begun;      // when it was sent
+  int32_t stream = 0;   // 0: the slot is free
+  size_t sequence = 0;  // index of its mark
+  OwnRequest own;
   const std::string* message = nullptr;  // framed
   size_t sent = 0;                       // of the message
   size_t received = 0;                   // bytes of DATA
@@ -56,7 +58,8 @@ class GrpcConnection final : public Connection {
   bool HasRoom() const override { return !free_.empty() && is_open() && !goes_away_; }
   const End& end() const override { return end_; }
 
-  void Send(TimePoint since, TimePoint now) override;
+  void Send(TimePoint since, TimePoint now, const Mark& mark) override;
+  void AddUnderWay(std::vector<size_t>& indices) const override;
   bool Flush() override;
   bool OnEvents(uint32_t events) override;
   bool Expire(TimePoint sent_before) override;
@@ -88,12 +91,13 @@ class GrpcConnection final : public Connection {
   Http2Connection http2_;  // the last to be made: it calls back
 };
 
-void GrpcConnection::Send(TimePoint since, TimePoint now) {
+void GrpcConnection::Send(TimePoint since, TimePoint now, const Mark& mark) {
   Slot* const slot = free_.back();
   free_.pop_back();
   slot->since = since;
   slot->begun = now;
-  slot->message = &requests_.Next();
+  slot->sequence = mark.index;
+  slot->message = &requests_.Next(mark, static_cast<size_t>(slot - slots_.data()), slot->own);
   slot->sent = slot->received = 0;
   slot->http_status = 0;
   slot->grpc_status = -1;
@@ -139,9 +143,16 @@ bool GrpcConnection::Expire(TimePoint sent_before) {
     nghttp2_submit_rst_stream(http2_.session(), NGHTTP2_FLAG_NONE, slot.stream, NGHTTP2_CANCEL);
     sink_.OnAnswer({.since = slot.since,
                     .failure = ErrorKind{Failure::kTimeout},
-                    .text = "a request was not answered in time"});
+                    .text = "a request was not answered in time",
+                    .sequence = slot.sequence});
   }
   return !is_open() || Flush();
+}
+
+void GrpcConnection::AddUnderWay(std::vector<size_t>& indices) const {
+  for (const Slot& slot : slots_) {
+    if (slot.stream != 0 && !slot.told) indices.push_back(slot.sequence);
+  }
 }
 
 bool GrpcConnection::Broken() {
@@ -225,7 +236,8 @@ void GrpcConnection::OnClose(Slot& slot, uint32_t error) {
   slot.stream = 0;
   free_.push_back(&slot);
   if (slot.told) return;
-  Answer answer{.since = slot.since, .status = slot.grpc_status, .body = slot.body};
+  Answer answer{
+      .since = slot.since, .status = slot.grpc_status, .body = slot.body, .sequence = slot.sequence};
   Judge(slot, error, answer);
   sink_.OnAnswer(answer);
 }

@@ -27,11 +27,16 @@ class HttpConnection final : public Connection {
   bool HasRoom() const override { return !waiting_ && stream_.is_open(); }
   const End& end() const override { return end_; }
 
-  void Send(TimePoint since, TimePoint now) override {
+  void AddUnderWay(std::vector<size_t>& indices) const override {
+    if (waiting_) indices.push_back(sequence_);
+  }
+
+  void Send(TimePoint since, TimePoint now, const Mark& mark) override {
     since_ = since;
     sent_ = now;
     waiting_ = true;
-    request_ = requests_.Next();
+    sequence_ = mark.index;
+    request_ = requests_.Next(mark, 0, own_);
   }
 
   bool Flush() override {
@@ -58,7 +63,8 @@ class HttpConnection final : public Connection {
     if (!waiting_ || sent_ >= sent_before) return true;
     Tell({.since = since_,
           .failure = ErrorKind{Failure::kTimeout},
-          .text = "a request was not answered in time"});
+          .text = "a request was not answered in time",
+          .sequence = sequence_});
     return false;  // its answer may still come
   }
 
@@ -93,8 +99,11 @@ class HttpConnection final : public Connection {
     const bool closes = response_.closes();
     const int status = response_.status();
     if (!sent && status == kOk) return Malformed("an answer came before the request was sent");
-    Answer answer{
-        .since = since_, .status = status, .bytes = response_.body_bytes(), .body = response_.body()};
+    Answer answer{.since = since_,
+                  .status = status,
+                  .bytes = response_.body_bytes(),
+                  .body = response_.body(),
+                  .sequence = sequence_};
     std::string text;
     if (status != kOk) {
       answer.failure = ErrorKind{Failure::kHttpStatus, status};
@@ -114,10 +123,12 @@ class HttpConnection final : public Connection {
   Stream stream_;
   RequestSource requests_;
   AnswerSink& sink_;
+  OwnRequest own_;
   std::string_view request_;  // what is not yet written of it
   bool waiting_ = false;
   TimePoint since_;
   TimePoint sent_;
+  size_t sequence_ = 0;
   HttpResponse response_;
   std::vector<char> input_;
   End end_;

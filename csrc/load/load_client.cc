@@ -14,7 +14,43 @@ constexpr auto kChores = std::chrono::milliseconds(20);
 // A server that takes no connections, or ends them at once, is not asked for them all the time.
 constexpr auto kPause = std::chrono::milliseconds(100);
 
+// Where no connection has been open for so long, the server is taken to be gone.
+constexpr auto kGone = 3 * kPause;
+
 Nanos Seconds(double seconds) { return Nanos(static_cast<int64_t>(seconds * 1e9)); }
+
+Sequences::Outcome OutcomeOfHttp(int status) {
+  using Outcome = Sequences::Outcome;
+  if (status == 400 || status == 404) return Outcome::kUnknown;
+  const bool was_run = status >= 500 && status != 503 && status != 504;
+  return was_run ? Outcome::kFailed : Outcome::kRefused;
+}
+
+Sequences::Outcome OutcomeOfGrpc(int status) {
+  using Outcome = Sequences::Outcome;
+  switch (status) {
+    case 3:  // INVALID_ARGUMENT
+    case 5:  // NOT_FOUND
+    case 9:  // FAILED_PRECONDITION
+      return Outcome::kUnknown;
+    case 4:   // DEADLINE_EXCEEDED
+    case 7:   // PERMISSION_DENIED
+    case 8:   // RESOURCE_EXHAUSTED
+    case 12:  // UNIMPLEMENTED
+    case 14:  // UNAVAILABLE
+    case 16:  // UNAUTHENTICATED
+      return Outcome::kRefused;
+    default:
+      return Outcome::kFailed;
+  }
+}
+
+Sequences::Outcome OutcomeOf(const Answer& answer) {
+  if (!answer.failure) return Sequences::Outcome::kAnswered;
+  if (answer.failure->failure == Failure::kHttpStatus) return OutcomeOfHttp(answer.failure->code);
+  if (answer.failure->failure == Failure::kGrpcStatus) return OutcomeOfGrpc(answer.failure->code);
+  return Sequences::Outcome::kFailed;
+}
 
 }  // namespace
 
@@ -24,27 +60,31 @@ void Tally::Merge(const Tally& other) {
   errors.Merge(other.errors);
   answered += other.answered;
   reconnects += other.reconnects;
+  sequences += other.sequences;
 }
 
 void Tally::Clear() {
   latency.Clear();
   late.Clear();
   errors.Clear();
-  answered = reconnects = 0;
+  answered = reconnects = sequences = 0;
 }
 
 LoadClient::LoadClient(std::shared_ptr<const Target> target, ClientOptions options)
-    : target_(std::move(target)), options_(std::move(options)), places_(options_.streams.size()) {}
+    : target_(std::move(target)), options_(std::move(options)), places_(options_.streams.size()) {
+  if (options_.sequences) sequences_.emplace(*options_.sequences, options_.in_turn, options_.seed);
+}
 
 LoadClient::~LoadClient() = default;
+
+bool LoadClient::IsOpen(const Place& place) {
+  return place.connection != nullptr && place.connection->is_open();
+}
 
 Status LoadClient::Connect(TimePoint end) {
   if (!poller_.valid()) return Unavailable(std::string("cannot wait for sockets: ") + std::strerror(errno));
   for (size_t i = 0; i < places_.size(); ++i) Open(i);
-  const auto is_open = [](const Place& place) {
-    return place.connection != nullptr && place.connection->is_open();
-  };
-  while (tally_.errors.total() == 0 && !std::all_of(places_.begin(), places_.end(), is_open)) {
+  while (tally_.errors.total() == 0 && !std::all_of(places_.begin(), places_.end(), IsOpen)) {
     const TimePoint now = steady_clock::now();
     if (now >= end) return Unavailable("cannot connect to " + target_->authority() + ": no answer in time");
     Turn(end, false);
@@ -73,12 +113,14 @@ void LoadClient::RunOpen(Arrivals& noticed, Arrivals& sent, TimePoint begin, dou
 }
 
 void LoadClient::Drain(TimePoint end) {
+  if (sequences_) return EndSequences(end);
   while (under_way() > 0 && steady_clock::now() < end) Turn(end, false);
 }
 
 void LoadClient::Take(Tally& into) {
   into.Clear();
   std::swap(into, tally_);
+  if (sequences_) into.sequences = sequences_->TakeCompleted();
 }
 
 size_t LoadClient::under_way() const {
@@ -87,7 +129,10 @@ size_t LoadClient::under_way() const {
   return sum;
 }
 
+size_t LoadClient::unanswered() const { return under_way() - (sequences_ ? sequences_->closing() : 0); }
+
 void LoadClient::OnAnswer(const Answer& answer) {
+  if (sequences_ && !sequences_->OnAnswer(answer.sequence, OutcomeOf(answer))) return;
   if (answer.failure) {
     tally_.errors.Add(*answer.failure, answer.text, answer.body);
     return;
@@ -117,7 +162,8 @@ void LoadClient::Open(size_t index) {
     return;
   }
   Stream stream(std::move(socket), std::move(tls));
-  RequestSource requests(target_, options_.first_request + index);
+  const size_t slot = options_.slots.empty() ? 0 : options_.slots[index];
+  RequestSource requests(target_, options_.first_request + index, slot);
   place.connection =
       target_->options().protocol == Protocol::kHttp
           ? MakeHttpConnection(std::move(stream), std::move(requests), *this)
@@ -127,7 +173,7 @@ void LoadClient::Open(size_t index) {
 void LoadClient::Reopen(size_t index) {
   Connection& connection = *places_[index].connection;
   const Connection::End& end = connection.end();
-  const size_t lost = connection.under_way();
+  const size_t lost = Lose(connection);
   const Failure failure = end.failure ? end.failure->failure : Failure::kClosed;
   const bool is_end = failure == Failure::kClosed || failure == Failure::kReset;
   if (lost == 0 && is_end) {
@@ -142,6 +188,30 @@ void LoadClient::Reopen(size_t index) {
   if (!end.failure || !soon) return Open(index);
   places_[index].connection.reset();
   places_[index].again = now + kPause;
+}
+
+size_t LoadClient::Lose(const Connection& connection) {
+  if (!sequences_) return connection.under_way();
+  lost_.clear();
+  connection.AddUnderWay(lost_);
+  return static_cast<size_t>(std::count_if(lost_.begin(), lost_.end(), [&](size_t index) {
+    return sequences_->OnAnswer(index, Sequences::Outcome::kFailed);
+  }));
+}
+
+void LoadClient::EndSequences(TimePoint end) {
+  sequences_->EndAll();
+  TimePoint open = steady_clock::now();
+  for (TimePoint now = open; now < end; now = steady_clock::now()) {
+    if (std::any_of(places_.begin(), places_.end(), IsOpen)) {
+      open = now;
+    } else if (now - open > kGone) {
+      return;
+    }
+    for (size_t i = 0; i < places_.size() && sequences_->HasFree(); ++i) Fill(i);
+    if (under_way() == 0 && !sequences_->HasFree()) return;
+    Turn(end, false);
+  }
 }
 
 void LoadClient::Turn(TimePoint end, bool ask_again) {
@@ -171,19 +241,19 @@ void LoadClient::DoChores(TimePoint now) {
 
 void LoadClient::Fill(size_t index) {
   Connection* const connection = places_[index].connection.get();
-  if (connection == nullptr || !connection->HasRoom()) return;
+  if (connection == nullptr || !connection->HasRoom() || !HasNext()) return;
   const TimePoint now = steady_clock::now();
-  while (connection->HasRoom()) connection->Send(now, now);
+  while (connection->HasRoom() && HasNext()) connection->Send(now, now, NextMark());
   if (!connection->Flush()) Reopen(index);
 }
 
 void LoadClient::SendArrived(Arrivals& noticed, Arrivals& sent, TimePoint begin) {
-  for (size_t i = 0; i < places_.size() && sent.passed() < noticed.passed(); ++i) {
+  for (size_t i = 0; i < places_.size() && sent.passed() < noticed.passed() && HasNext(); ++i) {
     Connection* const connection = places_[i].connection.get();
     if (connection == nullptr || !connection->HasRoom()) continue;
     const TimePoint now = steady_clock::now();
-    for (; connection->HasRoom() && sent.passed() < noticed.passed(); sent.Advance()) {
-      connection->Send(begin + Seconds(sent.next()), now);
+    for (; connection->HasRoom() && sent.passed() < noticed.passed() && HasNext(); sent.Advance()) {
+      connection->Send(begin + Seconds(sent.next()), now, NextMark());
     }
     if (!connection->Flush()) Reopen(i);
   }

@@ -12,6 +12,7 @@
 #include "load/connection.h"
 #include "load/latency_histogram.h"
 #include "load/poller.h"
+#include "load/sequences.h"
 
 namespace falaj::load {
 
@@ -22,6 +23,7 @@ struct Tally {
   ErrorCounts errors;
   uint64_t answered = 0;    // well
   uint64_t reconnects = 0;  // connections that ended with nothing under way
+  uint64_t sequences = 0;   // that were answered whole
 
   void Merge(const Tally& other);
   void Clear();
@@ -29,10 +31,14 @@ struct Tally {
 
 struct ClientOptions {
   std::vector<size_t> streams;  // of each connection: how many requests may be under way on it
+  std::vector<size_t> slots;    // of each: the number of its first; empty: all 0
   Nanos timeout = std::chrono::seconds(10);
   size_t first_request = 0;  // of the first connection; the others begin behind it
   std::optional<size_t>
       length_slack;  // bytes that an answer's length may be off the first's; none: any length
+  std::optional<SequenceOptions> sequences;  // of which the requests are; none: of none
+  bool in_turn = false;                      // sequences are asked in turn: open loops
+  uint64_t seed = 1;                         // of their lengths
 };
 
 // Belongs to one thread, which has SIGPIPE blocked or ignored where there is TLS. A connection that ends is
@@ -51,13 +57,18 @@ class LoadClient final : public AnswerSink {
   // Open loop: asks for each of `arrivals`, which count from `begin`, before the last; until `end`, or
   // earlier where all were asked for and answered. `unsent` arrivals are left.
   void RunOpen(Arrivals& noticed, Arrivals& sent, TimePoint begin, double last, TimePoint end);
-  // Waits until `end` for what is under way, without asking anything.
+  // Waits until `end` for what is under way, without asking anything; sequences are then ended, as far as a
+  // connection is there and the time suffices.
   void Drain(TimePoint end);
 
   // Moves out what there is since the last time.
   void Take(Tally& into);
   const Tally& tally() const { return tally_; }
   size_t under_way() const;
+  // Of them, those that are part of the load: not those by which Drain ends sequences.
+  size_t unanswered() const;
+  // After Drain: sequences that the server may keep.
+  uint64_t sequences_left() const { return sequences_ ? sequences_->left() : 0; }
   // The length of the first answer that was good; 0 before.
   size_t first_length() const { return first_length_.value_or(0); }
 
@@ -70,12 +81,18 @@ class LoadClient final : public AnswerSink {
     TimePoint again;                         // when it is to be
   };
 
+  static bool IsOpen(const Place& place);
   void Open(size_t index);
   void Reopen(size_t index);
   // Waits once for events, at most until `end`, and does what is to be done now and then.
   void Turn(TimePoint end, bool ask_again);
   void DoChores(TimePoint now);
   void Fill(size_t index);
+  bool HasNext() const { return !sequences_ || sequences_->HasFree(); }
+  Mark NextMark() { return sequences_ ? sequences_->Take() : Mark(); }
+  // Gives up what a connection that ended had under way; returns how many requests of the load that were.
+  size_t Lose(const Connection& connection);
+  void EndSequences(TimePoint end);
   void SendArrived(Arrivals& noticed, Arrivals& sent, TimePoint begin);
 
   const std::shared_ptr<const Target> target_;
@@ -85,6 +102,8 @@ class LoadClient final : public AnswerSink {
   TimePoint now_;     // when what is being read was woken for
   TimePoint chores_;  // when they are due
   std::optional<size_t> first_length_;
+  std::optional<Sequences> sequences_;
+  std::vector<size_t> lost_;  // scratch
   Tally tally_;
 };
 

@@ -29,6 +29,21 @@ double ThreadCpuSeconds() {
 
 double SecondsOf(Nanos time) { return std::chrono::duration<double>(time).count(); }
 
+Status CheckSequences(const SequenceOptions& sequences) {
+  if (sequences.live < 1) return InvalidInput("sequences: expected at least 1");
+  if (sequences.least_length < 1 || sequences.most_length < sequences.least_length) {
+    return InvalidInput("length of sequences: expected at least 1, and no range that ends before it begins");
+  }
+  if (sequences.first_id < 1 || sequences.ids > UINT64_MAX - sequences.first_id + 1) {
+    return InvalidInput("ids of sequences: expected 1 to 2^64 - 1");
+  }
+  if (sequences.ids < sequences.live) {
+    return InvalidInput("ids of sequences: expected at least " + std::to_string(sequences.live) +
+                        ", as many as are live at a time, got " + std::to_string(sequences.ids));
+  }
+  return Status::Ok();
+}
+
 Status Check(const Target& target, const RunOptions& options) {
   constexpr size_t kMost = 65'536;
   const auto range = [](const char* what, size_t got) {
@@ -47,7 +62,20 @@ Status Check(const Target& target, const RunOptions& options) {
   if (options.window <= Nanos(0) || options.warm_up < Nanos(0) || options.timeout <= Nanos(0)) {
     return InvalidInput("window and timeout: expected more than 0 seconds");
   }
-  return Status::Ok();
+  if (options.sequences && options.sequences->live > kMost)
+    return range("sequences", options.sequences->live);
+  return options.sequences ? CheckSequences(*options.sequences) : Status::Ok();
+}
+
+// With as many live sequences as there will be.
+RunOptions Completed(RunOptions options) {
+  if (options.sequences && options.pace == Pace::kClosed) options.sequences->live = options.concurrency;
+  return options;
+}
+
+// Each worker has a connection, and a sequence.
+size_t WorkersOf(const RunOptions& options, size_t connections) {
+  return std::min({options.threads, connections, options.sequences ? options.sequences->live : connections});
 }
 
 }  // namespace
@@ -101,11 +129,44 @@ class LoadRun::Worker {
     options.timeout = run.options_.timeout;
     options.first_request = index * (run.connections_ / run.workers_ + 1);
     for (size_t i = index; i < run.connections_; i += run.workers_) {
-      // The remainder is spread over the first connections.
-      const size_t least = run.options_.concurrency / run.connections_;
-      options.streams.push_back(least + (i < run.options_.concurrency % run.connections_ ? 1 : 0));
+      options.streams.push_back(SlotsBefore(run, i + 1) - SlotsBefore(run, i));
+      options.slots.push_back(SlotsBefore(run, i));
     }
+    options.in_turn = run.options_.pace != Pace::kClosed;
+    options.seed = index + 1;
+    if (run.options_.sequences) options.sequences = ShareOf(run, index);
     return options;
+  }
+  // The remainder is spread over the first connections.
+  static size_t SlotsBefore(const LoadRun& run, size_t connection) {
+    const size_t least = run.options_.concurrency / run.connections_;
+    return connection * least + std::min(connection, run.options_.concurrency % run.connections_);
+  }
+  // Each worker has ids of its own, as many as it needs or more: a range for each live sequence, one longer
+  // for the first ones where they do not come out even.
+  static SequenceOptions ShareOf(const LoadRun& run, size_t index) {
+    SequenceOptions share = *run.options_.sequences;
+    size_t before = 0;
+    for (size_t i = 0; i < index; ++i) before += LiveOf(run, i);
+    const uint64_t each = share.ids / share.live;
+    const uint64_t more = share.ids % share.live;
+    const auto begin = [&](size_t live) { return each * live + std::min<uint64_t>(live, more); };
+    share.live = LiveOf(run, index);
+    share.first_id += begin(before);
+    share.ids = begin(before + share.live) - begin(before);
+    return share;
+  }
+  static size_t LiveOf(const LoadRun& run, size_t index) {
+    const RunOptions& options = run.options_;
+    if (options.pace != Pace::kClosed) {
+      const size_t live = options.sequences->live;
+      return live / run.workers_ + (index < live % run.workers_ ? 1 : 0);
+    }
+    size_t sum = 0;
+    for (size_t i = index; i < run.connections_; i += run.workers_) {
+      sum += SlotsBefore(run, i + 1) - SlotsBefore(run, i);
+    }
+    return sum;
   }
   double Rate() const { return rate_ > 0 ? rate_ : 1; }
   // Constant arrivals of several threads lie between each other.
@@ -125,8 +186,9 @@ class LoadRun::Worker {
 
 Result<std::unique_ptr<LoadRun>> LoadRun::Start(std::shared_ptr<const Target> target,
                                                 const RunOptions& options) {
-  FALAJ_RETURN_IF_ERROR(Check(*target, options));
-  std::unique_ptr<LoadRun> run(new LoadRun(std::move(target), options));
+  const RunOptions completed = Completed(options);
+  FALAJ_RETURN_IF_ERROR(Check(*target, completed));
+  std::unique_ptr<LoadRun> run(new LoadRun(std::move(target), completed));
   for (size_t i = 0; i < run->workers_; ++i) {
     run->threads_.emplace_back([self = run.get(), i] { self->Main(i); });
   }
@@ -146,7 +208,7 @@ LoadRun::LoadRun(std::shared_ptr<const Target> target, const RunOptions& options
     : target_(std::move(target)),
       options_(options),
       connections_((options.concurrency + options.streams - 1) / options.streams),
-      workers_(std::min(options.threads, connections_)) {}
+      workers_(WorkersOf(options, connections_)) {}
 
 LoadRun::~LoadRun() { Stop(Nanos(0)); }
 
@@ -211,7 +273,8 @@ void LoadRun::Main(size_t index) {
   }
   worker.client().Drain(drain_end);
   Window rest = worker.Take();
-  if (const size_t missing = worker.client().under_way(); missing > 0) {
+  rest.sequences_left = worker.client().sequences_left();
+  if (const size_t missing = worker.client().unanswered(); missing > 0) {
     rest.tally.errors.Add({Failure::kTimeout}, "a request was not answered by the end", {}, missing);
   }
   TellRest(std::move(rest));
@@ -248,6 +311,7 @@ void LoadRun::TellRest(Window&& part) {
   const MutexLock lock(mu_);
   rest_.cpu_seconds += part.cpu_seconds;
   rest_.unsent += part.unsent;
+  rest_.sequences_left += part.sequences_left;
   rest_.tally.Merge(part.tally);
 }
 

@@ -23,12 +23,16 @@ struct RunOptions {
   Nanos warm_up = std::chrono::seconds(1);
   Nanos window = std::chrono::seconds(1);
   Nanos timeout = std::chrono::seconds(10);
+  // Of which the requests are; none: of none. A closed loop has as many live as requests under way, whatever
+  // `live` says.
+  std::optional<SequenceOptions> sequences = {};
 };
 
 struct Window {
-  double seconds = 0;      // its length, the mean of the threads'
-  double cpu_seconds = 0;  // of the threads
-  uint64_t unsent = 0;     // at its end: requests whose time had come and that found no connection
+  double seconds = 0;           // its length, the mean of the threads'
+  double cpu_seconds = 0;       // of the threads
+  uint64_t unsent = 0;          // at its end: requests whose time had come and that found no connection
+  uint64_t sequences_left = 0;  // of the one that Stop returns: those that the server may keep
   Tally tally;
 };
 
@@ -50,7 +54,8 @@ class LoadRun {
   // The next window, in their order; nothing where none ended until `end`. Called from one thread at a time.
   std::optional<Window> Next(TimePoint end) EXCLUDES(mu_);
   // Asks no more, waits up to `grace` for what is under way, and returns that: latencies of requests that
-  // took so long belong to the others', throughput to none. Nothing where it was stopped before.
+  // took so long belong to the others', throughput to none. Sequences are ended in the same time. Nothing
+  // where it was stopped before.
   Window Stop(Nanos grace) EXCLUDES(mu_);
 
  private:

@@ -77,6 +77,13 @@ Status Target::Render() {
       const auto prefix = GrpcPrefix(payload.body.size());
       request.bytes.assign(prefix.begin(), prefix.end());
     }
+    for (const Place& place : payload.places) {
+      const size_t width = place.width();
+      if (payload.body.size() < width || place.at > payload.body.size() - width) {
+        return InvalidInput("a place at " + std::to_string(place.at) + " is not in the request's body");
+      }
+    }
+    request.places = std::move(payload.places);
     request.body_at = request.bytes.size();
     request.bytes += payload.body;
     payload.body = std::string();

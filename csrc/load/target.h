@@ -10,6 +10,7 @@
 #include "core/status.h"
 #include "load/address.h"
 #include "load/number_writer.h"
+#include "load/place.h"
 #include "load/tls_client.h"
 
 namespace falaj::load {
@@ -21,6 +22,7 @@ using Fields = std::vector<std::pair<std::string, std::string>>;
 struct Payload {
   Fields headers;
   std::string body;
+  std::vector<Place> places = {};  // in the body
 };
 
 struct TargetOptions {
@@ -53,6 +55,7 @@ class Target {
   struct Request {
     std::string bytes;
     size_t body_at = 0;
+    std::vector<Place> places;
   };
   const std::vector<Request>& requests() const { return requests_; }
 

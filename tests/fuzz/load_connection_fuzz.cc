@@ -69,7 +69,7 @@ void Talk(Protocol protocol, std::string_view bytes, size_t piece, size_t stream
   bool alive = connection->OnEvents(EPOLLOUT);
   const TimePoint now{};
   while (alive) {
-    for (; connection->HasRoom(); ++sent) connection->Send(now, now);
+    for (; connection->HasRoom(); ++sent) connection->Send(now, now, {});
     alive = connection->Flush();
     ReadAway(peer.get());
     if (!alive || bytes.empty()) break;

@@ -117,6 +117,52 @@ TEST_P(LoadRuns, CountEachAnswerOnce_WhenWindowsAreTaken) {
 
 INSTANTIATE_TEST_SUITE_P(All, LoadRuns, testing::Values(Pace::kClosed, Pace::kPoisson, Pace::kConstant));
 
+class SequenceRuns : public testing::TestWithParam<Pace> {};
+
+TEST_P(SequenceRuns, EndWhatTheyBegan_WhenTheyAreStopped) {
+  LoopbackServer server;
+  using What = Place::What;
+  TargetOptions asked;
+  asked.host = "127.0.0.1";
+  asked.port = server.port();
+  asked.path = "/";
+  asked.payloads = {{{},
+                     "false,false,                   0 body",
+                     {{.what = What::kStart, .as_text = true},
+                      {.what = What::kEnd, .as_text = true, .at = 6},
+                      {.what = What::kSequence, .as_text = true, .at = 12}}}};
+  auto target = Target::Make(std::move(asked));
+  ASSERT_TRUE(target.ok()) << target.status().message();
+  RunOptions options = Quick(GetParam());
+  options.sequences = {.live = 3, .least_length = 2, .most_length = 4, .first_id = 1, .ids = 20};
+  auto run = LoadRun::Start(*target, options);
+  ASSERT_TRUE(run.ok()) << run.status().message();
+  const auto window = (*run)->Next(steady_clock::now() + std::chrono::seconds(10));
+  ASSERT_TRUE(window.has_value());
+  EXPECT_GT(window->tally.sequences, 0U);
+  EXPECT_GE(window->tally.answered, window->tally.sequences * 2 - 5);  // those that began before it
+  const Window rest = (*run)->Stop(std::chrono::seconds(10));
+  EXPECT_EQ(rest.tally.errors.total(), 0U);
+  EXPECT_EQ(rest.sequences_left, 0U);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, SequenceRuns, testing::Values(Pace::kClosed, Pace::kPoisson));
+
+TEST(LoadRun, IsRefused_WhenItsSequencesMakeNoSense) {
+  const auto message = [](const SequenceOptions& sequences) {
+    RunOptions options = Quick(Pace::kPoisson);
+    options.sequences = sequences;
+    const auto run = LoadRun::Start(TargetAt(1), options);
+    return run.ok() ? "" : run.status().message();
+  };
+  EXPECT_EQ(message({.live = 0}), "sequences: expected at least 1");
+  EXPECT_NE(message({.live = 3, .ids = 2}).find("expected at least 3"), std::string::npos);
+  EXPECT_NE(message({.live = 70'000, .ids = 70'000}).find("expected 1 to 65536"), std::string::npos);
+  EXPECT_NE(message({.first_id = 0}).find("expected 1 to 2^64 - 1"), std::string::npos);
+  EXPECT_NE(message({.first_id = 2, .ids = UINT64_MAX}).find("expected 1 to 2^64 - 1"), std::string::npos);
+  EXPECT_NE(message({.least_length = 3, .most_length = 2}).find("length of sequences"), std::string::npos);
+}
+
 TEST(LoadRun, EndsAtOnce_WhenItIsDestroyedWhileItRuns) {
   LoopbackServer server;
   auto run = LoadRun::Start(TargetAt(server.port()), Quick(Pace::kClosed));
