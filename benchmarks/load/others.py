@@ -52,7 +52,7 @@ def others() -> tuple[Other, ...]:
 
 
 def _wrk(asked: Asked, concurrency: int, seconds: float, folder: Path) -> Seen:
-    headers, body = asked.native["requests"][0]
+    headers, body, *_ = asked.native["requests"][0]
     (folder / "body").write_bytes(body)
     script = ['wrk.method = "POST"', f'wrk.body = io.open("{folder / "body"}", "rb"):read("*a")']
     script += [f'wrk.headers["{name}"] = "{value}"' for name, value in headers]
@@ -71,7 +71,7 @@ def _wrk(asked: Asked, concurrency: int, seconds: float, folder: Path) -> Seen:
 
 
 def _h2load(asked: Asked, concurrency: int, seconds: float, folder: Path) -> Seen:
-    headers, body = asked.native["requests"][0]
+    headers, body, *_ = asked.native["requests"][0]
     if asked.native["protocol"] == "grpc":
         headers = [("content-type", "application/grpc"), ("te", "trailers")]
         body = bytes(1) + len(body).to_bytes(4, "big") + body

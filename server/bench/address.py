@@ -1,10 +1,12 @@
 """Where a V2 server listens, from its URL."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from falaj._core import InvalidInput
+from falaj.server.bench.marked import Place
 
 _SCHEMES = {
     "http": ("http", False),
@@ -46,7 +48,7 @@ class Address:
         self,
         method: str,
         path: str,
-        requests: list[tuple[list[tuple[str, str]], bytes]],
+        requests: Sequence[tuple[list[tuple[str, str]], bytes, tuple[Place, ...]]],
         *,
         headers: tuple[tuple[str, str], ...] = (),
         ca_file: str | None = None,
@@ -62,5 +64,5 @@ class Address:
             "method": method,
             "path": self.path + path,
             "headers": [(name.lower() if lower else name, value) for name, value in headers],
-            "requests": requests,
+            "requests": list(requests),
         }

@@ -50,6 +50,19 @@ def bench(
     data: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Inputs: V2 requests in .json, or arrays in .npz.")
     ] = None,
+    sequence_length: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Requests are of sequences, of N in the mean: of stateful models."),
+    ] = None,
+    sequence_length_variation: Annotated[
+        float | None, typer.Option(metavar="PERCENT", help="What a length may be off, at random; 20.")
+    ] = None,
+    sequence_ids: Annotated[
+        str | None, typer.Option(metavar="START[:END]", help="Taken in turn; 1:4294967295.")
+    ] = None,
+    sequences: Annotated[
+        int | None, typer.Option(metavar="N", help="Live at a time, with --rate; 4. Else --concurrency.")
+    ] = None,
     parameter: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Of each request.")
     ] = None,
@@ -107,6 +120,9 @@ def bench(
         timeout_s=timeout,
         ca_file=ca_file,
         name=name,
+        sequences=options.sequences_of(
+            sequence_length, sequence_length_variation, sequence_ids, sequences, rate=rate
+        ),
     )
     loads = options.loads_of(
         concurrency, rate, arrivals=arrivals, connections=connections, streams=streams, threads=threads
@@ -121,6 +137,7 @@ def bench(
         "max_windows": max_windows,
         "stability": windows.stability,
         "timeout_s": timeout,
+        **_settings_of(first, rate is not None),
     }
     report = Report(ran.points, settings, machine(), ran.problem)
     _write(report, csv, html, as_json)
@@ -134,6 +151,18 @@ def _others(first: "Target", against: list[str] | tuple[()]) -> "Iterator[Target
         name, url, model = against_of(text, first.model)
         version = first.version if model == first.model else None
         yield replace(first, url=url, model=model, version=version, name=name)
+
+
+def _settings_of(target: "Target", is_open: bool) -> dict[str, Any]:
+    """What a report says of sequences; nothing where there are none."""
+    settings: dict[str, Any] = {}
+    told = target.sequences
+    if told is not None:
+        settings["sequence_length"] = told.length
+        settings["sequence_length_variation"] = told.variation
+        settings["sequence_ids"] = f"{told.first_id}:{told.last_id}"
+        settings["sequences"] = told.live if is_open else "concurrency"
+    return settings
 
 
 def _write(report: Any, csv: Path | None, html: Path | None, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from falaj.server.bench.report import Point, Report
 
 _FIGURES = (
     "throughput", "p50_us", "p90_us", "p99_us", "p999_us", "mean_us", "max_us", "answered",
-    "client_cpu_us_per_request", "stable", "late_p99_us", "unsent",
+    "client_cpu_us_per_request", "stable", "late_p99_us", "unsent", "sequences_per_s", "sequences_left",
 )  # fmt: skip
 _SERVER = (
     "requests", "failed", "executions", "mean_batch", "queue_us", "compute_input_us", "compute_infer_us",
@@ -43,6 +43,8 @@ def _row(point: Point) -> Iterator[object]:
 
 
 def _rounded(value: object) -> object:
+    if value is None:
+        return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return round(value, 3) if isinstance(value, float) else value

@@ -5,7 +5,7 @@ from html import escape
 
 from falaj.server.bench.chart import COLOURS, Curve, chart
 from falaj.server.bench.report import Point, Report
-from falaj.server.bench.table import notes
+from falaj.server.bench.table import columns_of, notes
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1000px; margin: 2em auto; padding: 0 1em; }
@@ -71,7 +71,8 @@ def _tables(report: Report) -> Iterator[str]:
     for target in report.targets:
         points = report.of(target)
         yield f"<h2>{escape(target)}, {escape(points[0].form)}</h2><table><tr>"
-        yield "".join(f"<th>{escape(head)}</th>" for head in _HEAD) + "</tr>"
+        heads = columns_of(_HEAD, points, "sequences/s")
+        yield "".join(f"<th>{escape(head)}</th>" for head in heads) + "</tr>"
         for point in points:
             cells = "".join(f"<td>{escape(cell)}</td>" for cell in _cells(point))
             yield f"<tr{' class=failed' if point.failed else ''}>{cells}</tr>"
@@ -85,6 +86,8 @@ def _cells(point: Point) -> list[str]:
     measured, server = point.measured, point.measured.server
     latencies = ("p50_us", "p90_us", "p99_us", "p999_us", "mean_us", "max_us")
     cells = [point.load_text, f"{measured.throughput:,.0f}"]
+    if measured.sequences_per_s is not None:
+        cells.append(f"{measured.sequences_per_s:,.0f}")
     cells += [f"{getattr(measured, name):,.0f}" for name in latencies]
     cells += [f"{measured.answered:,}", f"{point.failed:,}", f"{measured.client_cpu_us_per_request:.1f}"]
     cells.append(f"{len(measured.windows)}{'' if measured.stable else ' ~'}")

@@ -17,6 +17,8 @@ from falaj.server.bench.v2_client import Counts
 _POLL_SECONDS = 0.1
 # What is under way at the end is waited for so long at most, though a request's timeout may be longer.
 _MOST_GRACE = 10.0
+# Sequences are ended in so many seconds where a measurement is broken off.
+_BROKEN_OFF_GRACE = 2.0
 _QUANTILES = (0.5, 0.9, 0.99, 0.999)
 
 
@@ -88,6 +90,7 @@ def measure_asked(
     """Measure a target that was prepared; as `measure`."""
     if max_windows < 1:
         raise InvalidInput(f"windows: expected at least 1, got {max_windows}")
+    sequences = asked.target.sequences
     options = {
         "pace": load.arrivals,
         "rate": float(load.rate),
@@ -97,6 +100,7 @@ def measure_asked(
         "warm_up": warm_up_s,
         "window": window_s,
         "timeout": asked.target.timeout_s,
+        "sequences": None if sequences is None else sequences.native(),
     }
     run = LoadRun(asked.native, options)
     rest: dict[str, Any] | None = None
@@ -105,8 +109,8 @@ def measure_asked(
         rest = run.stop(min(asked.target.timeout_s, _MOST_GRACE))
     finally:
         if rest is None:
-            run.stop(0)
-    return _measured(parts, before, rest, stability)
+            run.stop(0 if sequences is None else _BROKEN_OFF_GRACE)
+    return _measured(parts, before, rest, stability, sequences is not None)
 
 
 def _windows(
@@ -162,7 +166,9 @@ def _window(told: dict[str, Any]) -> Window:
     )
 
 
-def _measured(parts: list[_Part], before: Counts | None, rest: dict[str, Any], stability: float) -> Measured:
+def _measured(
+    parts: list[_Part], before: Counts | None, rest: dict[str, Any], stability: float, of_sequences: bool
+) -> Measured:
     taken = parts[-ALIKE:]
     if len(parts) > ALIKE:
         before = parts[-ALIKE - 1].counts
@@ -198,6 +204,8 @@ def _measured(parts: list[_Part], before: Counts | None, rest: dict[str, Any], s
         late_p99_us=late.quantile_us(0.99),
         unsent=rest["unsent"],
         server=_breakdown(before, parts[-1].counts),
+        sequences_per_s=sum(part.told["sequences"] for part in taken) / seconds if of_sequences else None,
+        sequences_left=rest["sequences_left"],
     )
 
 

@@ -59,8 +59,11 @@ class Measured:
         windows: All of them, those that do not count too.
         stable: Whether the last three windows were as close together as was asked.
         late_p99_us: Open loop: how late the load generator itself was; 0 where closed.
-        unsent: Open loop: requests whose time had come at the end, and for which no connection was free.
+        unsent: Open loop: requests whose time had come at the end, and for which no connection, or no
+            sequence, was free.
         server: What the server says; None where it does not.
+        sequences_per_s: Sequences that were answered whole, a second; None where requests are of none.
+        sequences_left: Those that could not be ended, so that the server keeps them until they are idle.
     """
 
     throughput: float
@@ -79,3 +82,5 @@ class Measured:
     late_p99_us: float
     unsent: int
     server: Breakdown | None
+    sequences_per_s: float | None = None
+    sequences_left: int = 0

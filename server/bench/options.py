@@ -5,6 +5,7 @@ from pathlib import Path
 
 from falaj._core import InvalidInput
 from falaj.server.bench.load import Arrivals, Load
+from falaj.server.bench.sequences import DEFAULT_LAST_ID, DEFAULT_LIVE, MOST_ID, Sequences
 from falaj.server.bench.sweep import sweep
 from falaj.server.bench.target import Parameter
 
@@ -83,6 +84,44 @@ def share_of(text: str) -> float:
     if not 0 < value <= 10:
         raise InvalidInput(f"--stability: expected a share such as 10%, got '{text}'")
     return value
+
+
+def sequences_of(
+    length: int | None, variation: float | None, ids: str | None, live: int | None, *, rate: str | None
+) -> Sequences | None:
+    """Return the sequences that requests are of; None where no length is told."""
+    if length is None:
+        others = {"--sequence-length-variation": variation, "--sequence-ids": ids, "--sequences": live}
+        for option, value in others.items():
+            if value is not None:
+                raise InvalidInput(f"{option} {value}: expected --sequence-length N too")
+        return None
+    if live is not None and rate is None:
+        raise InvalidInput(
+            f"--sequences {live}: expected --rate; as many are live in a closed loop as --concurrency says"
+        )
+    if length < 1:
+        raise InvalidInput(f"--sequence-length: expected at least 1, got {length}")
+    if live is not None and live < 1:
+        raise InvalidInput(f"--sequences: expected at least 1, got {live}")
+    percent = 20.0 if variation is None else variation
+    if not 0 <= percent <= 100:
+        raise InvalidInput(f"--sequence-length-variation: expected 0 to 100 percent, got {variation}")
+    first, last = (1, DEFAULT_LAST_ID) if ids is None else _ids(ids)
+    return Sequences(length, percent / 100, first, last, DEFAULT_LIVE if live is None else live)
+
+
+def _ids(text: str) -> tuple[int, int]:
+    first, colon, last = text.partition(":")
+    begin = _whole(first)
+    end = _whole(last) if colon else max(begin, DEFAULT_LAST_ID)
+    if not 1 <= begin <= end <= MOST_ID:
+        raise InvalidInput(f"--sequence-ids: expected START or START:END of 1 to 2^64 - 1, got '{text}'")
+    return begin, end
+
+
+def _whole(text: str) -> int:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 20 else 0
 
 
 def against_of(text: str, model: str) -> tuple[str, str, str]:

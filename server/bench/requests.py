@@ -1,7 +1,6 @@
 """Requests as they go over the wire: JSON, JSON with binary tensors, or protobuf with raw ones."""
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,52 +8,87 @@ import numpy.typing as npt
 
 from falaj._core import InvalidInput
 from falaj.server.bench.inputs import Inputs
+from falaj.server.bench.marked import (
+    Marked,
+    joined,
+    json_flag,
+    json_number,
+    proto_flag,
+    proto_number,
+    proto_parameter,
+)
+from falaj.server.bench.sequences import Sequences
 from falaj.server.bench.target import Parameter, Target
 from falaj.server.bench.v2_client import Request
 
 _MOST_INT64 = 2**63 - 1
+_PARAMETERS = 4  # the field of a ModelInferRequest
+# Tags of an InferParameter's fields.
+_BOOL, _INT64, _UINT64 = b"\x08", b"\x10", b"\x28"
 
 
 def http_json(inputs: Inputs, target: Target) -> Request:
     """Write every number out, each with the fewest digits that tell it from its neighbours."""
     tensors = [
-        f'{_head(name, datatype, array)},"data":{_data(datatype, array)}}}'
+        f'{json_head(name, datatype, array)},"data":{_data(datatype, array)}}}'
         for name, (datatype, array) in inputs.items()
     ]
-    content = f'{{{_parameters(target.parameters)}"inputs":[{",".join(tensors)}]}}'
-    return [("Content-Type", "application/json")], content.encode()
+    body = joined(b"{", json_parameters(target), f'"inputs":[{",".join(tensors)}]}}'.encode())
+    return Request([("Content-Type", "application/json")], body.content, body.places)
 
 
 def http_binary(inputs: Inputs, target: Target) -> Request:
     """Put the tensors behind the JSON, and ask for answers of that form."""
     blobs = [raw(datatype, array) for datatype, array in inputs.values()]
     tensors = [
-        f'{_head(name, datatype, array)},"parameters":{{"binary_data_size":{len(blob)}}}}}'
+        f'{json_head(name, datatype, array)},"parameters":{{"binary_data_size":{len(blob)}}}}}'
         for (name, (datatype, array)), blob in zip(inputs.items(), blobs, strict=True)
     ]
-    parameters = _parameters({**target.parameters, "binary_data_output": True})
-    head = f'{{{parameters}"inputs":[{",".join(tensors)}]}}'.encode()
+    parameters = json_parameters(target, binary_data_output=True)
+    head = joined(b"{", parameters, f'"inputs":[{",".join(tensors)}]}}'.encode())
     headers = [
         ("Content-Type", "application/octet-stream"),
-        ("Inference-Header-Content-Length", str(len(head))),
+        ("Inference-Header-Content-Length", str(len(head.content))),
     ]
-    return headers, head + b"".join(blobs)
+    return Request(headers, head.content + b"".join(blobs), head.places)
 
 
 def grpc_raw(inputs: Inputs, target: Target) -> Request:
     """Make a ModelInferRequest with raw_input_contents."""
+    request = grpc_begin(target)
+    for name, (datatype, array) in inputs.items():
+        tensor = request.inputs.add(name=name, datatype=datatype)
+        tensor.shape.extend(array.shape)
+        request.raw_input_contents.append(raw(datatype, array))
+    body = joined(grpc_sequence(target), request.SerializeToString())
+    return Request([], body.content, body.places)
+
+
+def grpc_begin(target: Target) -> Any:
+    """Make a ModelInferRequest without tensors."""
     from falaj.server.grpc.schema import message
 
     request: Any = message("inference.ModelInferRequest")()
     request.model_name, request.model_version = target.model, target.version or ""
     for key, value in target.parameters.items():
         _set_parameter(request.parameters[key], key, value)
-    for name, (datatype, array) in inputs.items():
-        tensor = request.inputs.add(name=name, datatype=datatype)
-        tensor.shape.extend(array.shape)
-        request.raw_input_contents.append(raw(datatype, array))
-    content: bytes = request.SerializeToString()
-    return [], content
+    return request
+
+
+def grpc_sequence(target: Target) -> Marked:
+    """Return the fields of a request that say which sequence it is of: the first, and that it is all of it.
+
+    Ids are of INT64, as Triton takes them, where all of them are.
+    """
+    of = target.sequences
+    if of is None:
+        return Marked(b"")
+    kind = _UINT64 if of.last_id > _MOST_INT64 else _INT64
+    return joined(
+        proto_parameter(_PARAMETERS, "sequence_id", joined(kind, proto_number("sequence", of.first_id))),
+        proto_parameter(_PARAMETERS, "sequence_start", joined(_BOOL, proto_flag("start", True))),
+        proto_parameter(_PARAMETERS, "sequence_end", joined(_BOOL, proto_flag("end", True))),
+    )
 
 
 def raw(datatype: str, array: npt.NDArray[Any]) -> bytes:
@@ -68,7 +102,8 @@ def raw(datatype: str, array: npt.NDArray[Any]) -> bytes:
     return b"".join(parts)
 
 
-def _head(name: str, datatype: str, array: npt.NDArray[Any]) -> str:
+def json_head(name: str, datatype: str, array: npt.NDArray[Any]) -> str:
+    """Return the beginning of an input: its name, shape and datatype."""
     shape = json.dumps(list(array.shape), separators=(",", ":"))
     return f'{{"name":{json.dumps(name)},"shape":{shape},"datatype":"{datatype}"'
 
@@ -90,8 +125,24 @@ def _data(datatype: str, array: npt.NDArray[Any]) -> str:
     return f"[{','.join(map(str, flat))}]"
 
 
-def _parameters(parameters: Mapping[str, Parameter]) -> str:
-    return f'"parameters":{json.dumps(dict(parameters))},' if parameters else ""
+def json_parameters(target: Target, **more: Parameter) -> Marked:
+    """Return the request's parameters and a comma; nothing where there are none."""
+    plain = json.dumps({**target.parameters, **more})[1:-1].encode()
+    own = () if target.sequences is None else _json_sequence(target.sequences)
+    if not plain and not own:
+        return Marked(b"")
+    return joined(b'"parameters":{', *own, b"," if plain and own else b"", plain, b"},")
+
+
+def _json_sequence(of: Sequences) -> tuple[Marked | bytes, ...]:
+    return (
+        b'"sequence_id":',
+        json_number("sequence", of.first_id),
+        b',"sequence_start":',
+        json_flag("start", True),
+        b',"sequence_end":',
+        json_flag("end", True),
+    )
 
 
 def _set_parameter(to: Any, key: str, value: Parameter) -> None:

@@ -29,7 +29,8 @@ def print_report(report: Report, file: IO[str] | None = None) -> None:
         points = report.of(target)
         console.print(Text(f"{printable(target)}, {points[0].form}: µs", style="bold" if terminal else ""))
         table = Table(box=None, pad_edge=False, header_style="bold" if terminal else "")
-        for column in _COLUMNS:
+        columns = columns_of(_COLUMNS, points, "seq/s")
+        for column in columns:
             table.add_column(column, justify="left" if column == "load" else "right", no_wrap=True)
         for point in points:
             style = "red" if terminal and point.failed else ""
@@ -39,6 +40,12 @@ def print_report(report: Report, file: IO[str] | None = None) -> None:
             console.print(Text(printable(line)))
     if report.problem:
         console.print(Text(printable(report.problem), style="red" if terminal else ""))
+
+
+def columns_of(columns: tuple[str, ...], points: list[Point], name: str) -> tuple[str, ...]:
+    """Return the columns: behind the requests a second, where they are of sequences, those a second."""
+    of_sequences = any(point.measured.sequences_per_s is not None for point in points)
+    return (*columns[:2], name, *columns[2:]) if of_sequences else columns
 
 
 def notes(points: list[Point]) -> list[str]:
@@ -52,9 +59,11 @@ def notes(points: list[Point]) -> list[str]:
             last = f"{len(measured.windows)} windows"
             lines.append(f"{point.load_text}: throughput or p50 still varied after {last}")
         if measured.unsent:
-            lines.append(
-                f"{point.load_text}: {measured.unsent:,} requests waited for a connection at the end"
-            )
+            what = "a connection" if measured.sequences_per_s is None else "a connection or a sequence"
+            lines.append(f"{point.load_text}: {measured.unsent:,} requests waited for {what} at the end")
+        if measured.sequences_left:
+            left = f"{measured.sequences_left:,} sequences could not be ended"
+            lines.append(f"{point.load_text}: {left}: the server keeps them until they are idle")
         if measured.late_p99_us > max(1000.0, 0.2 * measured.p99_us):
             late = f"{measured.late_p99_us:,.0f} µs"
             lines.append(f"{point.load_text}: the load generator itself was up to {late} late (p99)")
@@ -64,10 +73,12 @@ def notes(points: list[Point]) -> list[str]:
 def _cells(point: Point) -> list[str]:
     measured = point.measured
     mark = "" if measured.stable else " ~"
+    per_s = measured.sequences_per_s
     quantiles = (measured.p50_us, measured.p90_us, measured.p99_us, measured.p999_us)
     return [
         point.load_text,
         f"{measured.throughput:,.0f}{mark}",
+        *(() if per_s is None else (f"{per_s:,.0f}",)),
         *(f"{value:,.0f}" for value in quantiles),
         f"{point.failed:,}",
         f"{measured.client_cpu_us_per_request:.1f}",

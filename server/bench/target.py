@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from falaj.server.bench.sequences import Sequences
+
 Parameter = bool | int | float | str
 Form = Literal["auto", "json", "binary"]
 
@@ -32,6 +34,7 @@ class Target:
         without: Inputs that are left out: V2's metadata does not say which may be, as features that a server
             looks up by itself.
         name: What reports call it; empty: its URL and model.
+        sequences: Of which the requests are, where the model is stateful; None: of none.
     """
 
     url: str
@@ -47,6 +50,7 @@ class Target:
     ca_file: str | None = None
     without: tuple[str, ...] = ()
     name: str = ""
+    sequences: Sequences | None = None
 
     @property
     def label(self) -> str:

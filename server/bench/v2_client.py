@@ -3,12 +3,13 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, unquote
 
 from falaj import _core
 from falaj._core import InvalidInput, NotFound, Unavailable
 from falaj.server.bench.address import Address
+from falaj.server.bench.marked import Place
 from falaj.server.bench.target import Target
 from falaj.server.tensors import Tensor
 
@@ -16,9 +17,16 @@ SERVICE = "/inference.GRPCInferenceService/"
 _MOST_BYTES = 16 << 20
 _TIMEOUT = 10.0
 _NOT_FOUND, _UNIMPLEMENTED, _INVALID = 5, 12, 3
-Request = tuple[list[tuple[str, str]], bytes]  # header fields of its own, and a body or message
 # Of a model's statistics, what a request's time is made of.
 PHASES = ("queue", "compute_input", "compute_infer", "compute_output")
+
+
+class Request(NamedTuple):
+    """Header fields of its own, a body or message, and the places in it that are written anew each time."""
+
+    headers: list[tuple[str, str]]
+    body: bytes
+    places: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,9 @@ class V2Client(Protocol):
 
     def inputs(self) -> tuple[Tensor, ...]:
         """Return the model's inputs; none where the server does not say. Raises NotFound, Unavailable."""
+
+    def stateful(self) -> bool | None:
+        """Whether the model's requests are of sequences; None where the server does not say."""
 
     def counts(self) -> Counts | None:
         """Return the model's statistics; None where the server has none."""
@@ -76,12 +87,20 @@ class HttpClient:
 
     def inputs(self) -> tuple[Tensor, ...]:
         """See V2Client."""
+        return self._tensors("inputs")
+
+    def stateful(self) -> bool | None:
+        """See V2Client."""
+        status, answer = self._get(f"{self._model}/config")
+        return _stateful(answer) if status == 200 and isinstance(answer, dict) else None
+
+    def _tensors(self, which: str) -> tuple[Tensor, ...]:
         status, answer = self._get(self._model)
         if status != 200:
             told = answer.get("error") if isinstance(answer, dict) else None
             kind = NotFound if status in (400, 404) else Unavailable
             raise kind(f"{self._target.label}: {told or f'its metadata has HTTP status {status}'}")
-        rows = answer.get("inputs") if isinstance(answer, dict) else None
+        rows = answer.get(which) if isinstance(answer, dict) else None
         return tuple(_tensor(row, self._target) for row in (rows if isinstance(rows, list) else ()))
 
     def counts(self) -> Counts | None:
@@ -94,7 +113,7 @@ class HttpClient:
 
     def infer_once(self, request: Request) -> None:
         """See V2Client."""
-        native = self.load([request])
+        native = self.load([request._replace(places=())])
         status, body, _ = _core.exchange(native, self._target.timeout_s, _MOST_BYTES)
         if status != 200:
             answer = _json(body)
@@ -107,12 +126,15 @@ class HttpClient:
         return self._address.native("POST", path, requests, headers=target.headers, ca_file=target.ca_file)
 
     def _get(self, path: str) -> tuple[int, Any]:
+        return self._ask("GET", path, b"")
+
+    def _ask(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
         target = self._target
         native = self._address.native(
-            "GET", path, [([], b"")], headers=target.headers, ca_file=target.ca_file
+            method, path, [Request([], body)], headers=target.headers, ca_file=target.ca_file
         )
-        status, body, _ = _core.exchange(native, _TIMEOUT, _MOST_BYTES)
-        return status, _json(body)
+        status, answer, _ = _core.exchange(native, _TIMEOUT, _MOST_BYTES)
+        return status, _json(answer)
 
 
 class GrpcClient:
@@ -127,18 +149,30 @@ class GrpcClient:
 
     def inputs(self) -> tuple[Tensor, ...]:
         """See V2Client."""
-        status, answer, text = self._ask("ModelMetadata")
+        return self._tensors("inputs")
+
+    def stateful(self) -> bool | None:
+        """See V2Client."""
+        from google.protobuf.json_format import MessageToDict
+
+        status, answer, _ = self._ask_named("ModelConfig")
+        if status != 0:
+            return None
+        return _stateful(MessageToDict(answer.config, preserving_proto_field_name=True))
+
+    def _tensors(self, which: str) -> tuple[Tensor, ...]:
+        status, answer, text = self._ask_named("ModelMetadata")
         if status != 0:
             kind = NotFound if status in (_NOT_FOUND, _INVALID) else Unavailable
             raise kind(f"{self._target.label}: {text or f'its metadata has gRPC status {status}'}")
-        rows = [{"name": t.name, "datatype": t.datatype, "shape": [*t.shape]} for t in answer.inputs]
+        rows = [{"name": t.name, "datatype": t.datatype, "shape": [*t.shape]} for t in getattr(answer, which)]
         return tuple(_tensor(row, self._target) for row in rows)
 
     def counts(self) -> Counts | None:
         """See V2Client."""
         from google.protobuf.json_format import MessageToDict
 
-        status, answer, _ = self._ask("ModelStatistics")
+        status, answer, _ = self._ask_named("ModelStatistics")
         if status != 0:
             return None
         told = MessageToDict(answer, preserving_proto_field_name=True)
@@ -146,7 +180,8 @@ class GrpcClient:
 
     def infer_once(self, request: Request) -> None:
         """See V2Client."""
-        status, _, text = _core.exchange(self.load([request]), self._target.timeout_s, _MOST_BYTES)
+        native = self.load([request._replace(places=())])
+        status, _, text = _core.exchange(native, self._target.timeout_s, _MOST_BYTES)
         if status != 0:
             raise Unavailable(f"{self._target.label}: gRPC {status}: {unquote(_text(text))}")
 
@@ -160,14 +195,16 @@ class GrpcClient:
             "POST", SERVICE + method, requests, headers=target.headers, ca_file=target.ca_file
         )
 
-    def _ask(self, method: str) -> tuple[int, Any, str]:
+    def _ask_named(self, method: str) -> tuple[int, Any, str]:
+        return self._ask(method, {"name": self._target.model, "version": self._target.version or ""})
+
+    def _ask(self, method: str, fields: Mapping[str, Any]) -> tuple[int, Any, str]:
         from google.protobuf.message import DecodeError
 
         from falaj.server.grpc.schema import message
 
-        asked: Any = message(f"inference.{method}Request")()
-        asked.name, asked.version = self._target.model, self._target.version or ""
-        native = self._native(method, [([], asked.SerializeToString())])
+        asked: Any = message(f"inference.{method}Request")(**fields)
+        native = self._native(method, [Request([], asked.SerializeToString())])
         status, body, text = _core.exchange(native, _TIMEOUT, _MOST_BYTES)
         answer: Any = message(f"inference.{method}Response")()
         try:
@@ -184,7 +221,15 @@ def _tensor(row: object, target: Target) -> Tensor:
         whole = isinstance(shape, list) and all(isinstance(size, int) and size >= -1 for size in shape)
         if isinstance(name, str) and isinstance(datatype, str) and isinstance(shape, list) and whole:
             return Tensor(name, datatype, tuple(shape))
-    raise InvalidInput(f"{target.label}: its metadata has an input that makes no sense: {_short(row)}")
+    raise InvalidInput(f"{target.label}: its metadata has a tensor that makes no sense: {_short(row)}")
+
+
+def _stateful(config: Mapping[str, Any]) -> bool | None:
+    """Read a ModelConfig. Steps of an ensemble, and what a Python model does by itself, it does not tell."""
+    if "sequence_batching" in config:
+        return True
+    unknown = "ensemble_scheduling" in config or config.get("backend") in (None, "", "python")
+    return None if unknown else False
 
 
 def _counts(rows: list[dict[str, Any]], target: Target) -> Counts | None:

@@ -22,7 +22,7 @@ def good(connection: socket.socket, _number: int) -> bool:
 
 class StallingServer:
     """Each connection on a thread of its own. `requests` counts infer requests, the first of which is the one
-    that a benchmark asks before it begins."""
+    that a benchmark asks before it begins; `bodies` has those of all of them."""
 
     def __init__(self, answer: Answer, metadata: bytes, stats: bytes) -> None:
         self._answer, self._pages = answer, {b"/v2": b"{}", b"/v2/models/m": metadata}
@@ -30,6 +30,7 @@ class StallingServer:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.requests = 0
+        self.bodies: list[bytes] = []
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._threads = [threading.Thread(target=self._accept)]
@@ -68,15 +69,15 @@ class StallingServer:
             try:
                 while line := stream.readline():
                     headers = http.client.parse_headers(stream)
-                    stream.read(int(headers.get("Content-Length", 0)))
-                    if not self._reply(connection, line):
+                    body = stream.read(int(headers.get("Content-Length", 0)))
+                    if not self._reply(connection, line, body):
                         break
             except OSError:
                 pass  # the client went away, as it does after an error
             with self._lock:
                 self._open.discard(connection)
 
-    def _reply(self, connection: socket.socket, line: bytes) -> bool:
+    def _reply(self, connection: socket.socket, line: bytes, asked: bytes) -> bool:
         if not line.startswith(b"POST"):
             body = self._pages.get(line.split()[1], b"")
             status = b"200 OK" if body else b"404 Not Found"
@@ -84,6 +85,7 @@ class StallingServer:
             return True
         with self._lock:
             number, self.requests = self.requests, self.requests + 1
+            self.bodies.append(asked)
         return self._answer(connection, number)
 
 

@@ -3,36 +3,16 @@
 import csv
 import json
 import socket
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from falaj.server.cli import main
-from tests.server.bench.conftest import url_of
+from tests.server.bench.conftest import Run, url_of
 from tests.server.bench.stalling_server import GOOD, good, stalling_server
 from tests.server.wire_serving import WireServing
 
-Run = Callable[..., tuple[int, str, str]]
 _QUICK = ("--warm-up", "0.02", "--window", "0.05", "--max-windows", "2")
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Runs the command in this process; returns its exit status and what it wrote."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["falaj", "bench", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        written = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, written.out, written.err
-
-    return run
 
 
 def test_sweep_of_two_servers_is_reported_when_asked(served: WireServing, run: Run, tmp_path: Path) -> None:

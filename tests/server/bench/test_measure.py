@@ -73,8 +73,9 @@ def test_calls_share_connections_when_streams_are_told(served: WireServing) -> N
     measured = quick(Target(url_of(served, "grpc"), "mlp"), Load.closed(7, streams=3))
     after = served._wire.stats()["grpc"]["connections_opened"]
     assert measured.errors == {}
-    # 3 of the load; each question before and between takes one of its own: metadata, a request, statistics.
-    assert after - before == 3 + 2 + 3
+    # 3 of the load; each question before and between takes one of its own: metadata, the configuration, a
+    # request, statistics.
+    assert after - before == 3 + 3 + 3
 
 
 def test_every_answer_is_counted_once_when_the_server_counts_too(served: WireServing, url: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 from falaj._core import InvalidInput
 from falaj.server.bench import options
 from falaj.server.bench.load import Load
+from falaj.server.bench.sequences import Sequences
 
 
 def test_shapes_parameters_and_headers_are_read_when_well_formed() -> None:
@@ -43,6 +44,46 @@ def test_loads_are_those_of_the_sweep_when_told() -> None:
     assert _loads(None, None) == [Load.closed(1, threads=2)]
 
 
+def _sequences(
+    length: int | None = 5,
+    variation: float | None = None,
+    ids: str | None = None,
+    live: int | None = None,
+    rate: str | None = "1",
+) -> Sequences | None:
+    return options.sequences_of(length, variation, ids, live, rate=rate)
+
+
+def test_sequences_are_perf_analyzers_when_only_a_length_is_told() -> None:
+    assert _sequences() == Sequences(5, 0.2, 1, 2**32 - 1, 4)
+    assert _sequences(None) is None
+
+
+@pytest.mark.parametrize(
+    ("ids", "first", "last"),
+    [
+        ("7", 7, 2**32 - 1),
+        ("7:9", 7, 9),
+        (str(2**40), 2**40, 2**40),
+        (f"1:{2**64 - 1}", 1, 2**64 - 1),
+    ],
+)
+def test_ids_are_a_range_when_told(ids: str, first: int, last: int) -> None:
+    assert _sequences(ids=ids) == Sequences(5, 0.2, first, last, 4)
+
+
+@pytest.mark.parametrize(
+    ("length", "variation", "least", "most"),
+    [(20, 20.0, 16, 24), (1, 100.0, 1, 2), (10, 0.0, 10, 10), (3, 100.0, 1, 6)],
+)
+def test_lengths_lie_around_the_mean_when_varied(
+    length: int, variation: float, least: int, most: int
+) -> None:
+    told = _sequences(length, variation)
+    assert told is not None
+    assert told.lengths() == (least, most)
+
+
 @pytest.mark.parametrize(
     ("call", "complaint"),
     [
@@ -55,6 +96,17 @@ def test_loads_are_those_of_the_sweep_when_told() -> None:
         (lambda: options.share_of("x"), "--stability"),
         (lambda: _loads("1", "1"), "expected --concurrency or --rate, got both"),
         (lambda: _loads(None, "1", "even"), "--arrivals: expected poisson or constant"),
+        (lambda: _sequences(0), "--sequence-length: expected at least 1, got 0"),
+        (lambda: _sequences(None, 5.0), "--sequence-length-variation 5.0: expected --sequence-length N too"),
+        (lambda: _sequences(None, ids="1"), "--sequence-ids 1: expected --sequence-length N too"),
+        (lambda: _sequences(None, live=3), "--sequences 3: expected --sequence-length N too"),
+        (lambda: _sequences(live=3, rate=None), "--sequences 3: expected --rate; as many are live"),
+        (lambda: _sequences(live=0), "--sequences: expected at least 1, got 0"),
+        (lambda: _sequences(5, 101.0), "--sequence-length-variation: expected 0 to 100 percent, got 101"),
+        (lambda: _sequences(ids="0:5"), "--sequence-ids: expected START or START:END of 1 to"),
+        (lambda: _sequences(ids="9:5"), "--sequence-ids: expected START or START:END"),
+        (lambda: _sequences(ids="1:"), "--sequence-ids: expected START or START:END"),
+        (lambda: _sequences(ids=f"1:{2**64}"), "--sequence-ids: expected START or START:END"),
         (lambda: options.check_writable(Path("/none/x.csv"), "--csv"), "its folder does not exist"),
     ],
 )

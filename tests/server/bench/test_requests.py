@@ -25,7 +25,7 @@ _DATATYPES = (
 @pytest.mark.parametrize("datatype", _DATATYPES)
 def test_numbers_come_back_when_json_is_read(datatype: str) -> None:
     array = arrays.random(datatype, (2, 3), np.random.default_rng(1))
-    headers, body = http_json({"x": (datatype, array)}, TARGET)
+    headers, body, _ = http_json({"x": (datatype, array)}, TARGET)
     request = json.loads(body)
     (tensor,) = request["inputs"]
     assert headers == [("Content-Type", "application/json")]
@@ -42,7 +42,7 @@ def test_bytes_are_as_tritonclients_when_tensors_are_raw(datatype: str) -> None:
     array = arrays.random(datatype, (2, 3), np.random.default_rng(2))
     expected = utils.serialize_byte_tensor(array).item() if datatype == "BYTES" else array.tobytes()
     assert raw(datatype, array) == expected
-    headers, body = http_binary({"x": (datatype, array)}, TARGET)
+    headers, body, _ = http_binary({"x": (datatype, array)}, TARGET)
     at = int(dict(headers)["Inference-Header-Content-Length"])
     head = json.loads(body[:at])
     assert body[at:] == expected
@@ -54,7 +54,7 @@ def test_message_is_tritonclients_when_it_reads_it() -> None:
     from tritonclient.grpc import service_pb2
 
     array = np.array([[1.5, -2]], np.float32)
-    _, content = grpc_raw({"x": ("FP32", array)}, TARGET)
+    _, content, _ = grpc_raw({"x": ("FP32", array)}, TARGET)
     read: Any = service_pb2.ModelInferRequest.FromString(content)
     assert (read.model_name, read.inputs[0].name, list(read.inputs[0].shape)) == ("m", "x", [1, 2])
     assert read.raw_input_contents[0] == array.tobytes()
