@@ -1,7 +1,8 @@
 """A target as it is asked: its requests made, and the first of them answered."""
 
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any, Literal
 
 from falaj._core import InvalidInput, Unavailable
@@ -12,17 +13,20 @@ from falaj.server.bench.sequences import PARAMETERS
 from falaj.server.bench.target import Target
 from falaj.server.bench.v2_client import Counts, V2Client, client_of
 
-Form = Literal["json", "binary"]
+Form = Literal["json", "binary", "shared memory"]
 
 
 @dataclass(frozen=True)
 class Asked:
     """What the core is given, and whom the server's counts are asked of.
 
+    Shared memory is given back when the context is left, or `close` is called.
+
     Attributes:
-        form: How tensors are carried; of gRPC always `binary`.
+        form: How tensors are carried; of gRPC `binary`, where they are not in shared memory.
         request_bytes: Of the first request.
         requests: How many different ones there are.
+        slots: Requests under way for which shared memory has room; 0: tensors are not in it.
     """
 
     target: Target
@@ -31,14 +35,31 @@ class Asked:
     form: Form
     request_bytes: int
     requests: int
+    slots: int = 0
+    _closing: ExitStack = field(default_factory=ExitStack, repr=False, compare=False)
 
     def counts(self) -> Counts | None:
         """Return the model's statistics; None where the server has none."""
         return self.client.counts()
 
+    def close(self) -> None:
+        """Give shared memory back."""
+        self._closing.close()
 
-def prepare(target: Target) -> Asked:
+    def __enter__(self) -> "Asked":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def prepare(target: Target, *, slots: int = 1) -> Asked:
     """Make the requests of a target, and ask the first.
+
+    Args:
+        slots: Requests that will be under way at most; for outputs in shared memory.
 
     Raises:
         InvalidInput: The target makes no sense, or its inputs do not fit the model.
@@ -49,18 +70,31 @@ def prepare(target: Target) -> Asked:
     tensors = client.inputs()
     _check_sequences(target, client)
     inputs = inputs_of(target, tensors)
-    form = _form(target, client)
-    make = grpc_raw if _is_grpc(target) else http_binary if form == "binary" else http_json
-    requests = [make(one, target) for one in inputs]
-    client.infer_once(requests[0])
-    return Asked(target, client, client.load(requests), form, len(requests[0].body), len(requests))
+    with ExitStack() as closing:
+        form: Form
+        if target.shared_memory:
+            from falaj.server.bench.shared_memory import shared_tensors
+            from falaj.server.bench.shared_requests import grpc_shared, http_shared
+
+            shared = closing.enter_context(shared_tensors(target, client, inputs, slots))
+            make_shared = grpc_shared if _is_grpc(target) else http_shared
+            requests = [make_shared(one, i, shared, target) for i, one in enumerate(inputs)]
+            form = "shared memory"
+        else:
+            slots = 0
+            form = _form(target, client)
+            make = grpc_raw if _is_grpc(target) else http_binary if form == "binary" else http_json
+            requests = [make(one, target) for one in inputs]
+        client.infer_once(requests[0])
+        native, size = client.load(requests), len(requests[0].body)
+        return Asked(target, client, native, form, size, len(requests), slots, closing.pop_all())
 
 
 def _is_grpc(target: Target) -> bool:
     return Address.of(target.url).protocol == "grpc"
 
 
-def _form(target: Target, client: V2Client) -> Form:
+def _form(target: Target, client: V2Client) -> Literal["json", "binary"]:
     if _is_grpc(target) or target.form == "binary":
         return "binary"
     return "binary" if target.form == "auto" and client.binary() else "json"

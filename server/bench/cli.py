@@ -63,6 +63,16 @@ def bench(
     sequences: Annotated[
         int | None, typer.Option(metavar="N", help="Live at a time, with --rate; 4. Else --concurrency.")
     ] = None,
+    shared_memory: Annotated[
+        str,
+        typer.Option(
+            metavar="none|system", help="Tensors lie in shared memory; the server is on this machine."
+        ),
+    ] = "none",
+    output_shared_memory_size: Annotated[
+        int | None,
+        typer.Option(metavar="BYTES", help="Of each output there; by default as its shape is, or 102400."),
+    ] = None,
     parameter: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Of each request.")
     ] = None,
@@ -123,6 +133,8 @@ def bench(
         sequences=options.sequences_of(
             sequence_length, sequence_length_variation, sequence_ids, sequences, rate=rate
         ),
+        shared_memory=options.shared_of(shared_memory, output_shared_memory_size, form),
+        output_bytes=output_shared_memory_size,
     )
     loads = options.loads_of(
         concurrency, rate, arrivals=arrivals, connections=connections, streams=streams, threads=threads
@@ -154,7 +166,7 @@ def _others(first: "Target", against: list[str] | tuple[()]) -> "Iterator[Target
 
 
 def _settings_of(target: "Target", is_open: bool) -> dict[str, Any]:
-    """What a report says of sequences; nothing where there are none."""
+    """What a report says of sequences and shared memory; nothing where there are none."""
     settings: dict[str, Any] = {}
     told = target.sequences
     if told is not None:
@@ -162,6 +174,8 @@ def _settings_of(target: "Target", is_open: bool) -> dict[str, Any]:
         settings["sequence_length_variation"] = told.variation
         settings["sequence_ids"] = f"{told.first_id}:{told.last_id}"
         settings["sequences"] = told.live if is_open else "concurrency"
+    if target.shared_memory:
+        settings["shared_memory"] = "system"
     return settings
 
 

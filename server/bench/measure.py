@@ -66,15 +66,16 @@ def measure(
         NotFound: The server has no such model or version.
         Unavailable: The server cannot be reached before the measurement, or refuses the first request.
     """
-    return measure_asked(
-        prepare(target),
-        load,
-        warm_up_s=warm_up_s,
-        window_s=window_s,
-        max_windows=max_windows,
-        stability=stability,
-        progress=progress,
-    )
+    with prepare(target, slots=load.concurrency) as asked:
+        return measure_asked(
+            asked,
+            load,
+            warm_up_s=warm_up_s,
+            window_s=window_s,
+            max_windows=max_windows,
+            stability=stability,
+            progress=progress,
+        )
 
 
 def measure_asked(
@@ -90,6 +91,8 @@ def measure_asked(
     """Measure a target that was prepared; as `measure`."""
     if max_windows < 1:
         raise InvalidInput(f"windows: expected at least 1, got {max_windows}")
+    if 0 < asked.slots < load.concurrency:
+        raise InvalidInput(f"shared memory: expected at most {asked.slots} requests under way, as prepared")
     sequences = asked.target.sequences
     options = {
         "pace": load.arrivals,

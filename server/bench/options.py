@@ -124,6 +124,19 @@ def _whole(text: str) -> int:
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 20 else 0
 
 
+def shared_of(kind: str, output_bytes: int | None, form: str) -> bool:
+    """Read the kind of shared memory; return whether there is any."""
+    if kind not in ("none", "system"):
+        raise InvalidInput(f"--shared-memory: expected none or system, got '{kind}'")
+    if kind == "none" and output_bytes is not None:
+        raise InvalidInput("--output-shared-memory-size: expected --shared-memory system too")
+    if kind == "system" and form != "auto":
+        raise InvalidInput(f"--form {form}: expected none with --shared-memory: requests carry no tensors")
+    if output_bytes is not None and output_bytes < 1:
+        raise InvalidInput(f"--output-shared-memory-size: expected at least 1 byte, got {output_bytes}")
+    return kind == "system"
+
+
 def against_of(text: str, model: str) -> tuple[str, str, str]:
     """Read `[NAME=]URL[,MODEL]`; return the name, empty where none is told, the URL and the model."""
     head, equals, rest = text.partition("=")

@@ -1,11 +1,12 @@
 """Every load on every target, in turns."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
 from falaj._core import Error
-from falaj.server.bench.asked import prepare
+from falaj.server.bench.asked import Asked, prepare
 from falaj.server.bench.load import Load
 from falaj.server.bench.measure import Progress, measure_asked
 from falaj.server.bench.report import Point
@@ -52,7 +53,18 @@ def run(
     All targets are asked once before the first is measured. Raises as `measure` does, until there is a point:
     what was measured is not lost where a server is gone after it, or the user has seen enough.
     """
-    every = [prepare(target) for target in targets]
+    slots = max((load.concurrency for load in loads), default=1)
+    with ExitStack() as closing:
+        every = [closing.enter_context(prepare(target, slots=slots)) for target in targets]
+        return _run(every, loads, windows, tell)
+
+
+def _run(
+    every: Sequence[Asked],
+    loads: Sequence[Load],
+    windows: Windows,
+    tell: Callable[[Step], None] | None,
+) -> Ran:
     pairs = [(load, asked) for load in loads for asked in every]
     points: list[Point] = []
     for number, (load, asked) in enumerate(pairs):

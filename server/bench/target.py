@@ -35,6 +35,10 @@ class Target:
             looks up by itself.
         name: What reports call it; empty: its URL and model.
         sequences: Of which the requests are, where the model is stateful; None: of none.
+        shared_memory: Whether tensors lie in shared memory of this machine, on which the server then runs
+            too; they are in no request and no answer, and `form` has no meaning.
+        output_bytes: In shared memory, of each output of a request; None: as large as it is by the metadata,
+            100 KiB where that does not say.
     """
 
     url: str
@@ -51,6 +55,8 @@ class Target:
     without: tuple[str, ...] = ()
     name: str = ""
     sequences: Sequences | None = None
+    shared_memory: bool = False
+    output_bytes: int | None = None
 
     @property
     def label(self) -> str:

@@ -52,11 +52,20 @@ class V2Client(Protocol):
     def inputs(self) -> tuple[Tensor, ...]:
         """Return the model's inputs; none where the server does not say. Raises NotFound, Unavailable."""
 
+    def outputs(self) -> tuple[Tensor, ...]:
+        """Return the model's outputs, as `inputs` does."""
+
     def stateful(self) -> bool | None:
         """Whether the model's requests are of sequences; None where the server does not say."""
 
     def counts(self) -> Counts | None:
         """Return the model's statistics; None where the server has none."""
+
+    def register(self, region: str, key: str, byte_size: int) -> None:
+        """Tell of a region of shared memory. Raises InvalidInput with the server's words where it refuses."""
+
+    def unregister(self, region: str) -> None:
+        """Take that back. Raises Unavailable where the server cannot be reached."""
 
     def infer_once(self, request: Request) -> None:
         """Ask one request. Raises Unavailable with the server's own words where it fails."""
@@ -89,10 +98,26 @@ class HttpClient:
         """See V2Client."""
         return self._tensors("inputs")
 
+    def outputs(self) -> tuple[Tensor, ...]:
+        """See V2Client."""
+        return self._tensors("outputs")
+
     def stateful(self) -> bool | None:
         """See V2Client."""
         status, answer = self._get(f"{self._model}/config")
         return _stateful(answer) if status == 200 and isinstance(answer, dict) else None
+
+    def register(self, region: str, key: str, byte_size: int) -> None:
+        """See V2Client."""
+        asked = json.dumps({"key": key, "offset": 0, "byte_size": byte_size}).encode()
+        status, answer = self._ask("POST", f"{_region(region)}/register", asked)
+        if status != 200:
+            told = answer.get("error") if isinstance(answer, dict) else None
+            raise _refused(self._target, key, str(told or f"HTTP status {status}"))
+
+    def unregister(self, region: str) -> None:
+        """See V2Client."""
+        self._ask("POST", f"{_region(region)}/unregister", b"")
 
     def _tensors(self, which: str) -> tuple[Tensor, ...]:
         status, answer = self._get(self._model)
@@ -151,6 +176,10 @@ class GrpcClient:
         """See V2Client."""
         return self._tensors("inputs")
 
+    def outputs(self) -> tuple[Tensor, ...]:
+        """See V2Client."""
+        return self._tensors("outputs")
+
     def stateful(self) -> bool | None:
         """See V2Client."""
         from google.protobuf.json_format import MessageToDict
@@ -159,6 +188,17 @@ class GrpcClient:
         if status != 0:
             return None
         return _stateful(MessageToDict(answer.config, preserving_proto_field_name=True))
+
+    def register(self, region: str, key: str, byte_size: int) -> None:
+        """See V2Client."""
+        asked = {"name": region, "key": key, "offset": 0, "byte_size": byte_size}
+        status, _, text = self._ask("SystemSharedMemoryRegister", asked)
+        if status != 0:
+            raise _refused(self._target, key, text or f"gRPC status {status}")
+
+    def unregister(self, region: str) -> None:
+        """See V2Client."""
+        self._ask("SystemSharedMemoryUnregister", {"name": region})
 
     def _tensors(self, which: str) -> tuple[Tensor, ...]:
         status, answer, text = self._ask_named("ModelMetadata")
@@ -230,6 +270,17 @@ def _stateful(config: Mapping[str, Any]) -> bool | None:
         return True
     unknown = "ensemble_scheduling" in config or config.get("backend") in (None, "", "python")
     return None if unknown else False
+
+
+def _region(region: str) -> str:
+    return f"/v2/systemsharedmemory/region/{quote(region, safe='')}"
+
+
+def _refused(target: Target, key: str, told: str) -> InvalidInput:
+    return InvalidInput(
+        f"{target.label}: --shared-memory: the server does not take {key}: {told} (it has to run on this "
+        f"machine, `falaj serve` with --allow-shared-memory and a shared_memory.prefix that fits the name)"
+    )
 
 
 def _counts(rows: list[dict[str, Any]], target: Target) -> Counts | None:

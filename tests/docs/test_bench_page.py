@@ -22,6 +22,7 @@ def ports(tmp_path: Path) -> Iterator[dict[str, int]]:
     _make_meter(tmp_path)
     command = [sys.executable, "-m", "falaj.server", "serve", "--repository", str(tmp_path / "models")]
     command += [
+        "--allow-shared-memory",
         "--http-port",
         "0",
         "--grpc-port",
@@ -63,4 +64,4 @@ def test_page_tells_what_really_happens_when_it_is_followed(ports: dict[str, int
     page.write_text(text, encoding="utf-8")
     folder = tmp_path / "followed"
     folder.mkdir()
-    assert follow(page, folder, {"PYTHONPATH": str(ROOT)}) == 9
+    assert follow(page, folder, {"PYTHONPATH": str(ROOT)}) == 11

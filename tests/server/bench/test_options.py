@@ -107,6 +107,16 @@ def test_lengths_lie_around_the_mean_when_varied(
         (lambda: _sequences(ids="9:5"), "--sequence-ids: expected START or START:END"),
         (lambda: _sequences(ids="1:"), "--sequence-ids: expected START or START:END"),
         (lambda: _sequences(ids=f"1:{2**64}"), "--sequence-ids: expected START or START:END"),
+        (
+            lambda: options.shared_of("cuda", None, "auto"),
+            "--shared-memory: expected none or system, got 'cuda'",
+        ),
+        (lambda: options.shared_of("none", 5, "auto"), "expected --shared-memory system too"),
+        (lambda: options.shared_of("system", 0, "auto"), "expected at least 1 byte, got 0"),
+        (
+            lambda: options.shared_of("system", None, "json"),
+            "--form json: expected none with --shared-memory",
+        ),
         (lambda: options.check_writable(Path("/none/x.csv"), "--csv"), "its folder does not exist"),
     ],
 )
