@@ -13,6 +13,7 @@ Spent = Callable[[], float]  # seconds since the search began, with all that is 
 
 _LOADS_FIRST, _LOADS = 4, 3
 _LEAST_LOAD_S = 0.25
+_PATIENCE = 3  # loads more of a setting that has held a rate before: a stall of the machine is no rate of none
 _FEWEST = 2
 _KEPT = 2  # of so many settings one goes on
 
@@ -90,7 +91,8 @@ def search(
             each = max(_LEAST_LOAD_S, left / (len(alive) - place) / loads)
             known = tried[setting].found if number > 0 else None
             ask = partial(probe, setting, seconds=each)
-            found = sustained(ask, slo_ms, loads, known=known)
+            patience = _PATIENCE if known is not None and known.rate > 0 else 0
+            found = sustained(ask, slo_ms, loads, known=known, patience=patience)
             tried[setting] = Tried(setting, found, number)
         alive = [each.setting for each in _ranked(tried[setting] for setting in alive)]
         alive = alive[: max(1, math.ceil(len(alive) / _KEPT))]
@@ -98,8 +100,10 @@ def search(
 
 
 def _ranked(tried: Iterable[Tried]) -> list[Tried]:
-    """The best first: those that went further, then by rate, then by latency."""
-    return sorted(tried, key=lambda each: (-each.round, -each.found.rate, each.found.p99_ms))
+    """The best first: those that held a rate, that went further, then by rate, then by latency."""
+    return sorted(
+        tried, key=lambda each: (each.found.rate <= 0, -each.round, -each.found.rate, each.found.p99_ms)
+    )
 
 
 def _rounds(count: int) -> int:

@@ -1,6 +1,7 @@
 """The search as a function: against surfaces whose best setting and rate are known."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -63,8 +64,19 @@ def test_time_and_loads_are_bounded_when_a_surface_is_any(
     assert len(found.tried) + found.left_out == len(every)
     # A first look at each that was taken, then rounds that end with the load at which the time is over.
     first = len(found.tried) * (4 * max(0.25, seconds / 4) + switch_s)
-    assert surface.clock <= seconds + first + 3 * seconds + switch_s
-    assert surface.loads <= 4 * len(found.tried) + 3 * 2 * len(found.tried)
+    assert surface.clock <= seconds + first + 6 * seconds + switch_s
+    assert surface.loads <= 4 * len(found.tried) + 6 * 2 * len(found.tried)
+
+
+def test_setting_that_held_a_rate_is_first_when_the_machine_stalls_at_the_end() -> None:
+    surface = Surface(lambda setting: 10_000.0 if setting == SPACE[3] else 5_000.0)
+
+    def stalling(setting: Setting, rate: float | None, seconds: float) -> Seen:
+        seen = surface(setting, rate, seconds)
+        return replace(seen, throughput=seen.throughput / 2) if surface.spent() > 450 else seen
+
+    found = search(SPACE, stalling, 5.0, 600, surface.spent)
+    assert found.tried[0].found.rate > 0
 
 
 @given(st.floats(0.2, 20), st.floats(100, 1e6), st.integers(2, 12))
