@@ -1,6 +1,7 @@
 """Other load generators: how they are run, and what they print."""
 
 import re
+import resource
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -15,10 +16,12 @@ _UNITS = {"us": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6}
 
 @dataclass(frozen=True)
 class Seen:
-    """What a load generator says: requests a second, and latencies in microseconds where it tells them."""
+    """What a load generator says: requests a second, and latencies in microseconds where it tells them; and
+    what it cost: microseconds of CPU a request."""
 
     throughput: float
     mean_us: float
+    cpu_us: float
     p50_us: float | None = None
     p99_us: float | None = None
 
@@ -58,13 +61,14 @@ def _wrk(asked: Asked, concurrency: int, seconds: float, folder: Path) -> Seen:
     script += [f'wrk.headers["{name}"] = "{value}"' for name, value in headers]
     (folder / "post.lua").write_text("\n".join(script) + "\n")
     command = ["wrk", "-t1", f"-c{concurrency}", f"-d{max(1, round(seconds))}s", "--latency"]
-    text = _run([*command, "-s", str(folder / "post.lua"), _url(asked)])
+    text, cpu = _run([*command, "-s", str(folder / "post.lua"), _url(asked)])
     if "Non-2xx" in text or "Socket errors" in text:
         raise RuntimeError(f"wrk: not all was answered:\n{text}")
     latency = _found(r"Latency +(\S+)", text)
     return Seen(
         float(_found(r"Requests/sec: +(\S+)", text)),
         _microseconds(latency),
+        cpu / float(_found(r"(\d+) requests in", text)) * 1e6,
         _microseconds(_found(r"\n +50% +(\S+)", text)),
         _microseconds(_found(r"\n +99% +(\S+)", text)),
     )
@@ -79,11 +83,12 @@ def _h2load(asked: Asked, concurrency: int, seconds: float, folder: Path) -> See
     command = ["h2load", *(["--h1"] if asked.native["protocol"] == "http" else []), "-t1", "-m1"]
     command += [f"-c{concurrency}", "-D", str(max(1, round(seconds))), "-d", str(folder / "body")]
     command += [part for name, value in headers for part in ("-H", f"{name}: {value}")]
-    text = _run([*command, _url(asked)])
+    text, cpu = _run([*command, _url(asked)])
     if _found(r", (\d+) failed", text) != "0":
         raise RuntimeError(f"h2load: not all was answered:\n{text}")
     columns = _found(r"time for request: +(.+)", text).split()
-    return Seen(float(_found(r"finished in \S+, (\S+) req/s", text)), _microseconds(columns[2]))
+    throughput = float(_found(r"finished in \S+, (\S+) req/s", text))
+    return Seen(throughput, _microseconds(columns[2]), cpu / float(_found(r", (\d+) succeeded", text)) * 1e6)
 
 
 def _url(asked: Asked) -> str:
@@ -91,11 +96,14 @@ def _url(asked: Asked) -> str:
     return f"http://{native['host']}:{native['port']}{native['path']}"
 
 
-def _run(command: list[str]) -> str:
+def _run(command: list[str]) -> tuple[str, float]:
+    """Return what it printed, and its seconds of CPU."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)}: exit code {done.returncode}: {done.stdout}{done.stderr}")
-    return done.stdout
+    return done.stdout, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def _found(pattern: str, text: str) -> str:
