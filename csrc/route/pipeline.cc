@@ -14,6 +14,8 @@ constexpr size_t kKeepTurns = 16;
 
 }  // namespace
 
+thread_local Pipeline::Turn* Pipeline::enqueuing_ = nullptr;
+
 Result<std::shared_ptr<Pipeline>> Pipeline::Make(PipelinePlan plan, const ModelTable* table) {
   FALAJ_RETURN_IF_ERROR(plan.Check());
   return std::shared_ptr<Pipeline>(new Pipeline(std::move(plan), table));
@@ -63,11 +65,30 @@ std::unique_ptr<Pipeline::Turn> Pipeline::Enter() {
     }
   }
   auto turn = std::make_unique<Turn>();
+  turn->pipeline = this;
   turn->targets.resize(plan_.steps.size());
   return turn;
 }
 
+// Round by round rather than one within another: a chain may be long.
+void Pipeline::EnqueueAsked(Turn& turn) {
+  while (!turn.asked.empty()) {
+    turn.enqueued.swap(turn.asked);
+    for (const Asked& step : turn.enqueued) {
+      enqueuing_ = &turn;
+      step.request->batcher().Enqueue(step.request.get(), step.deadline);
+      enqueuing_ = nullptr;
+      // Whoever withdrew the run in between could not withdraw this.
+      if (step.run->ended()) turn.withdrawn.push_back(step.request);
+    }
+    turn.enqueued.clear();
+    for (Request* request : turn.answered) PipelineRun::StepEnded(turn, request);
+    turn.answered.clear();
+  }
+}
+
 void Pipeline::Leave(std::unique_ptr<Turn> turn) {
+  EnqueueAsked(*turn);
   for (Target& target : turn->targets) {
     if (target.flush) FlushScope::Add(std::move(target.flush));
     target.flush.reset();
@@ -101,6 +122,10 @@ void Pipeline::Start(std::shared_ptr<FlowRun> first) {
 }
 
 void Pipeline::Deliver(std::span<Request* const> done) {
+  if (enqueuing_ != nullptr && enqueuing_->pipeline == this) {
+    enqueuing_->answered.insert(enqueuing_->answered.end(), done.begin(), done.end());
+    return;
+  }
   std::unique_ptr<Turn> turn = Enter();
   for (Request* request : done) PipelineRun::StepEnded(*turn, request);
   Leave(std::move(turn));

@@ -27,9 +27,10 @@ class PipelineRun;
 // can
 //    no longer be.
 // 3. What a step reads lives until the batch that reads it is over, whatever becomes of the request.
-// A whole batch's delivery is worked off in one Turn: next steps are enqueued in its order, then each of
-// their models is flushed once, and what ended is handed out in one call. Lock order: a run's mutex, then
-// those of the table and of the steps' batchers. `mu_` is a leaf.
+// A whole batch's delivery is worked off in one Turn: next steps are enqueued in its order, with no lock
+// held, since a model that keeps answers may deliver one at once; what was delivered so is worked off too;
+// then each of their models is flushed once, and what ended is handed out in one call. Lock order: a run's
+// mutex, then those of the table and of the steps' batchers. `mu_` is a leaf.
 class Pipeline final : public Flow, public CompletionSink, public std::enable_shared_from_this<Pipeline> {
  public:
   // `table` is read until Close. Fails with InvalidInput where the plan is none.
@@ -56,10 +57,19 @@ class Pipeline final : public Flow, public CompletionSink, public std::enable_sh
     std::vector<size_t> inputs;      // tensors, in the order of the model's signature
     std::shared_ptr<Batcher> flush;  // what was enqueued there waits for
   };
+  // A step's request that is admitted and not yet enqueued.
+  struct Asked {
+    RefPtr<Request> request;
+    Batcher::Deadline deadline;
+    PipelineRun* run;  // which its turn holds
+  };
   // One thread's pass through the flow.
   struct Turn {
+    const Pipeline* pipeline = nullptr;
     std::vector<Target> targets;  // by step
     std::vector<TensorView> views;
+    std::vector<Asked> asked, enqueued;
+    std::vector<Request*> answered;  // while they were enqueued, by what a model keeps; a reference each
     std::vector<RefPtr<Request>> withdrawn;          // steps to be cancelled
     std::vector<Request*> finished;                  // claimed: a reference each
     std::vector<std::shared_ptr<PipelineRun>> runs;  // of what is worked on, until the turn is over
@@ -69,10 +79,13 @@ class Pipeline final : public Flow, public CompletionSink, public std::enable_sh
 
   std::unique_ptr<Turn> Enter() EXCLUDES(mu_);
   void Leave(std::unique_ptr<Turn> turn) EXCLUDES(mu_);
+  void EnqueueAsked(Turn& turn);
   Target& TargetOf(Turn& turn, size_t step);
   Status FindTarget(size_t step, Target& target) const;
   void Recycle(PipelineRun* run) EXCLUDES(mu_);
   std::string Where(size_t step) const;  // "pipeline 'p' version 1, step 's': "
+
+  static thread_local Turn* enqueuing_;  // of this thread; null: none
 
   const PipelinePlan plan_;
   const ModelTable* const table_;

@@ -56,6 +56,11 @@ void PipelineRun::Withdraw() {
   pipeline_->Leave(std::move(turn));
 }
 
+bool PipelineRun::ended() {
+  MutexLock lock(mu_);
+  return ended_;
+}
+
 void PipelineRun::Advance(Pipeline::Turn& turn) {
   turn.runs.push_back(shared_from_this());
   MutexLock lock(mu_);
@@ -187,7 +192,8 @@ Status PipelineRun::Ask(Pipeline::Turn& turn, size_t index) {
   const bool is_watched = request->deadline == request_->deadline;
   step.request = request;
   step.state = StepState::kUnderWay;
-  batcher.Enqueue(request.get(), is_watched ? Batcher::Deadline::kBySubmitter : Batcher::Deadline::kByTimer);
+  const auto deadline = is_watched ? Batcher::Deadline::kBySubmitter : Batcher::Deadline::kByTimer;
+  turn.asked.push_back({std::move(request), deadline, this});
   if (!target.flush) target.flush = batcher.shared_from_this();
   return Status::Ok();
 }

@@ -29,6 +29,9 @@ class PipelineRun final : public FlowRun, public std::enable_shared_from_this<Pi
 
   void Withdraw() override EXCLUDES(mu_);
 
+  // Whether it has been answered, failed or withdrawn.
+  bool ended() EXCLUDES(mu_);
+
   // Begins what can be begun. The three of them work on `turn`.
   void Advance(Pipeline::Turn& turn) EXCLUDES(mu_);
   // The same after a step's request has come back, successful or not.

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from falaj.server.errors import ConfigError
 from falaj.server.model_config import CacheConfig, ModelConfig
 from falaj.server.triton_config import parse_config_pbtxt
 from tests import zoo
+from tests.engine.pipeline_models import add_pipeline
+from tests.server.serving_process import until
 from tests.serving import GATED, QUICK, add_model, add_python, x_of
 
 pytestmark = pytest.mark.core
@@ -205,6 +208,45 @@ def test_infer_gives_the_outputs_that_are_asked_for_when_all_are_kept(tmp_path: 
             assert list(only) == [name]
             np.testing.assert_array_equal(only[name], array)
         assert engine.stats(model.name)[0]["cache_misses"] == 1
+
+
+def _chain(steps: int) -> str:
+    """A pipeline of so many steps of the model `m`, one behind the other."""
+    text = '[[input]]\nname = "t0"\n\n'
+    for i in range(steps):
+        text += f'[[step]]\nname = "s{i}"\nmodel = "m"\n'
+        text += f'inputs = {{ x = "t{i}" }}\noutputs = {{ y = "t{i + 1}" }}\n\n'
+    return text + f'[[output]]\nname = "t{steps}"\n'
+
+
+@pytest.mark.parametrize("steps", [1, 2, 256])
+def test_pipeline_is_answered_when_its_steps_answers_were_kept(tmp_path: Path, steps: int) -> None:
+    add_python(tmp_path, "m", head=_CACHE)
+    add_pipeline(tmp_path, "chain", _chain(steps))
+    with falaj.Engine(tmp_path, cores=2, strict=True) as engine:
+        x = x_of(1)["x"]
+        for _ in range(3):
+            assert engine.infer("chain", {"t0": x}, timeout=60)[f"t{steps}"].tolist() == [[1]]
+        many = engine.infer_many("chain", [{"t0": x}] * 5, timeout=60)
+        assert [answer[f"t{steps}"].tolist() for answer in many] == [[[1]]] * 5
+        stats = engine.stats("m")[0]
+        assert (stats["cache_misses"], stats["cache_hits"]) == (1, 8 * steps - 1)
+        assert engine.stats("chain")[0]["requests_ok"] == 8
+
+
+def test_pipeline_fails_when_its_step_is_refused_at_once(tmp_path: Path) -> None:
+    add_python(tmp_path, "m", GATED, head="max_queue_rows = 1\ninstances = 1\n[cache]\n")
+    add_pipeline(tmp_path, "chain", _chain(1))
+    with falaj.Engine(tmp_path, cores=2, strict=True) as engine, ThreadPoolExecutor(2) as pool:
+        gated = sys.modules["falaj_test_gate"]
+        running = pool.submit(engine.infer, "m", x_of(1))
+        assert gated.started.wait(60)
+        waiting = pool.submit(engine.infer, "m", x_of(2))
+        until(lambda: engine.stats("m")[0]["waiting_requests"] == 1, "the queue is full")
+        with pytest.raises(falaj.Unavailable, match=r"step 's0'.*queue is full"):
+            engine.infer("chain", {"t0": x_of(3)["x"]}, timeout=60)
+        gated.gate.set()
+        assert (running.result(60)["y"].tolist(), waiting.result(60)["y"].tolist()) == ([[1]], [[2]])
 
 
 def test_cache_config_is_refused_when_bytes_or_time_are_out_of_range() -> None:
