@@ -152,6 +152,32 @@ def test_streams_share_the_instances_when_they_are_many(tmp_path: Path, code: st
         assert engine.stats("count")[0]["requests_ok"] == 200
 
 
+def test_each_stream_is_in_order_when_others_leave_at_random(tmp_path: Path, code: str) -> None:
+    add_python(tmp_path, "count", code, head=DECOUPLED + "instances = 8\n")
+    random = np.random.default_rng(0)
+    with falaj.Engine(tmp_path, cores=2, strict=True) as engine:
+
+        async def take(count: int, most: int) -> None:
+            answers = engine.infer_stream_async("count", x_of(count))
+            got: list[float] = []
+            while len(got) < most:
+                answer = await anext(answers, None)
+                if answer is None:
+                    break
+                got.append(float(answer["y"][0, 0]))
+            await answers.aclose()
+            assert got == [float(i) for i in range(min(count, most))]
+
+        async def ask() -> None:
+            await asyncio.gather(*(take(*map(int, random.integers((0, 1), 40))) for _ in range(400)))
+
+        asyncio.run(ask())
+        until(lambda: engine.stats("count")[0]["inflight_requests"] == 0, "all are over")
+        stats = engine.stats("count")[0]
+        assert stats["requests_ok"] + stats["cancelled"] == 400
+        assert (stats["requests_failed"], stats["waiting_rows"]) == (0, 0)
+
+
 def test_slow_reader_holds_back_its_own_stream_only_when_there_are_instances(
     tmp_path: Path, code: str
 ) -> None:
