@@ -33,6 +33,7 @@ _ENDS_S = 10
 _CACHE = "cache"  # the table of model.toml that has answers kept
 _ONCE_S = 0.3
 _SAID_BYTES = 2000
+_SETTINGS = "falaj.toml"
 
 
 @dataclass(frozen=True)
@@ -193,8 +194,12 @@ class TrialServer:
         where = ("--repository", str(self._root / "models"), "--data-dir", str(self._root / "data"))
         more = ("--drain-seconds", "0", "--strict", "--cores", str(self._cores), "--log-level", "warning")
         command = [sys.executable, "-m", "falaj.server", "serve", *where, *ports, *more]
+        # Not by the settings of the server that lies around here: its TLS, list of models and files of logs.
+        (self._root / _SETTINGS).touch()
+        env = {name: text for name, text in os.environ.items() if not name.startswith("FALAJ_")}
+        env["FALAJ_CONFIG"] = str(self._root / _SETTINGS)
         # As this process finds its modules, wherever it was started.
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        env["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         log = self._root / "server.log"
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
