@@ -20,11 +20,12 @@ from falaj.server.online_features import OnlineFeatures
 from falaj.server.probe import Probe, probe, sample
 from falaj.server.python_model import model_factory
 from falaj.server.sequences import (
+    SequenceBounds,
     bound_choice,
     declared_inputs,
     declared_outputs,
     keep_sequences,
-    sequence_options,
+    sequence_bounds,
 )
 from falaj.server.tensors import Tensor, check_configured, of_backend
 from falaj.server.tune import Choice, tune
@@ -56,6 +57,7 @@ class LoadedVersion:
     probe: Probe
     notes: tuple[str, ...]  # what fell back, was ignored or could not be tried
     folder: Path  # of the version
+    sequences: SequenceBounds | None = None  # of a stateful one
     load_seconds: float = 0.0  # reading, probing, choosing and warming up
 
 
@@ -277,6 +279,7 @@ def _finish(
         probe=found,
         notes=tuple(notes),
         folder=source.folder,
+        sequences=sequence_bounds(config.sequence, choice),
     )
 
 
@@ -310,6 +313,7 @@ def _batcher_options(
     waits: bool,
 ) -> dict[str, Any]:
     config = source.config
+    bounds = sequence_bounds(config.sequence, choice)
     return {
         "model": source.name,
         "version": source.version,
@@ -335,7 +339,7 @@ def _batcher_options(
             config.sequence is not None or config.decoupled or any(tensor.optional for tensor in outputs)
         ),
         "decoupled": config.decoupled,
-        "sequences": sequence_options(config.sequence, choice),
+        "sequences": bounds and bounds.as_tuple(),
         "cache_bytes": config.cache.max_bytes if config.cache else 0,
         "cache_ttl": config.cache.ttl_ms / 1000 if config.cache and config.cache.ttl_ms else None,
         "needs_elements": platform != "python" and file_has_recurrent_layer(model_file(source)),

@@ -52,6 +52,7 @@ def load_pipeline(runtime: _core.Runtime, source: Source, served: Served) -> Loa
         probe=Probe(batches, why, None, plan.outputs),
         notes=(),
         folder=source.folder,
+        sequences=plan.sequences,
         load_seconds=time.monotonic() - begin,
     )
 
@@ -69,6 +70,8 @@ def why_not_fit(loaded: LoadedVersion, served: Served) -> str | None:
         return f"its models have changed and fit no more: {error}"
     except _core.Error as error:
         return str(error)
+    if (loaded.sequences is None) != (now.sequences is None):
+        return "its models have changed: one keeps sequences now, or none does any more; reload the pipeline"
     for before, after in zip(loaded.outputs, now.outputs, strict=True):
         if before.datatype != after.datatype or not _is_within(after.shape, before.shape):
             return (
@@ -86,7 +89,9 @@ def _models(graph: PipelineConfig, served: Served) -> list[StepModel]:
         except _core.Error as error:
             raise _core.Unavailable(f"step '{step.name}': {error}") from error
         rows = found.choice.max_batch_size
-        models.append(StepModel(found.name, found.version, found.inputs, found.outputs, rows))
+        models.append(
+            StepModel(found.name, found.version, found.inputs, found.outputs, rows, found.sequences)
+        )
     return models
 
 
@@ -124,7 +129,7 @@ def _options(source: Source, plan: PipelinePlan) -> dict[str, Any]:
         "run_on_submitter": config.run_on_submitter,
         "tells_members": False,
         "decoupled": False,
-        "sequences": None,
+        "sequences": plan.sequences and plan.sequences.as_tuple(),
         "cache_bytes": 0,
         "cache_ttl": None,
         "needs_elements": False,

@@ -10,6 +10,7 @@ from falaj.server.arrays import from_python, numpy_type
 from falaj.server.errors import ConfigError
 from falaj.server.pipeline_config import PipelineConfig, PipelineOutput, StepConfig
 from falaj.server.pipeline_graph import order_of
+from falaj.server.sequences import SequenceBounds, bounds_of_all
 from falaj.server.strict_toml import did_you_mean
 from falaj.server.tensors import Tensor
 
@@ -27,6 +28,7 @@ class StepModel:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     max_batch_size: int
+    sequences: SequenceBounds | None = None
 
     def __str__(self) -> str:
         return f"model '{self.name}' version {self.version}"
@@ -41,6 +43,7 @@ class PipelinePlan:
     tensors: tuple[Tensor, ...]
     order: tuple[int, ...]
     max_batch_size: int
+    sequences: SequenceBounds | None
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,8 @@ def plan_pipeline(config: PipelineConfig, models: Sequence[StepModel]) -> Pipeli
             _default_row(one, outputs[index], rows, f"output[{index}].default")
     made = [name for name in known if name not in {tensor.name for tensor in inputs}]
     tensors = (*inputs, *(known[name].tensor for name in made))
-    return PipelinePlan(inputs, outputs, tensors, tuple(order), rows)
+    sequences = bounds_of_all(model.sequences for model in models)
+    return PipelinePlan(inputs, outputs, tensors, tuple(order), rows, sequences)
 
 
 def native_plan(name: str, version: int, config: PipelineConfig, plan: PipelinePlan) -> dict[str, Any]:
@@ -107,6 +111,7 @@ def native_plan(name: str, version: int, config: PipelineConfig, plan: PipelineP
         "tensors": [(tensor.name, tensor.datatype) for tensor in plan.tensors],
         "steps": steps,
         "outputs": outputs,
+        "keeps_sequences": plan.sequences is not None,
     }
 
 

@@ -312,7 +312,7 @@ class Repository:
         with self._table_lock:  # in one step: what is told to be READY answers
             entry.serving, entry.failures = serving, failures
             entry.prints = {version: prints[version] for version in serving}
-            stateful = [old for old in retired if old.config.sequence is not None]
+            stateful = [old for old in retired if old.sequences is not None]
             entry.lingering = [*stateful, *entry.lingering]
             self._publish_locked()
         self._retire([old for old in retired if old not in stateful])

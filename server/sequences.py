@@ -1,6 +1,7 @@
 """A stateful model as it is loaded: behind the states and the control tensors of its sequences."""
 
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,19 @@ from falaj.server.probe import Probe
 from falaj.server.sequence_config import SequenceConfig, SequenceState
 from falaj.server.tensors import Tensor, of_backend
 from falaj.server.tune import Choice
+
+
+@dataclass(frozen=True)
+class SequenceBounds:
+    """How many sequences of a model live at a time, and how long one may be idle."""
+
+    max_live: int
+    slots: int  # so many are served at a time; 0: all
+    idle_seconds: float
+
+    def as_tuple(self) -> tuple[int, int, float]:
+        """As the native core takes it."""
+        return self.max_live, self.slots, self.idle_seconds
 
 
 def declared_inputs(config: SequenceConfig | None, where: str) -> tuple[Tensor, ...]:
@@ -107,12 +121,21 @@ def keep_sequences(
     return wrapped, replace(found, outputs=tuple(t for t in found.outputs if t.name not in names))
 
 
-def sequence_options(config: SequenceConfig | None, choice: Choice) -> tuple[int, int, float] | None:
-    """(most live sequences, slots or 0, seconds until an idle one ends), as the native core takes it."""
+def sequence_bounds(config: SequenceConfig | None, choice: Choice) -> SequenceBounds | None:
+    """The bounds of a model that `config` makes stateful; None of any other."""
     if config is None:
         return None
     slots = choice.max_batch_size if config.strategy == "direct" else config.max_candidates
-    return config.max_sequences, slots, config.idle_timeout_ms / 1000
+    return SequenceBounds(config.max_sequences, slots, config.idle_timeout_ms / 1000)
+
+
+def bounds_of_all(models: Iterable[SequenceBounds | None]) -> SequenceBounds | None:
+    """The bounds of a pipeline: the least of its stateful models'; None where it has none. It has no slots,
+    those are its models'."""
+    found = [bounds for bounds in models if bounds is not None]
+    if not found:
+        return None
+    return SequenceBounds(min(b.max_live for b in found), 0, min(b.idle_seconds for b in found))
 
 
 def _said(datatype: str | None, where: str, kind: str, index: int) -> str:

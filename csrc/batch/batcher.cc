@@ -267,6 +267,7 @@ int Batcher::WantedBatches() const {
 }
 
 void Batcher::OfferMore() {
+  if (flow_) return;  // Flush starts what is queued
   const int more = WantedBatches() - offered_;
   if (more <= 0) return;
   offered_ += more;

@@ -144,6 +144,8 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
  private:
   friend class Request;
 
+  using LiveSequences = std::vector<std::shared_ptr<LiveSequence>>;  // of requests that were run together
+
   // One of the model's instances and the scratch of the batch it runs. Owned by the thread that runs it.
   struct Lane {
     Lane(const BatcherOptions* options, bool is_guest);
@@ -152,8 +154,8 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
     std::vector<Request*> members;   // one reference each
     std::vector<Request*> answered;  // of members: those this batch delivers
     std::vector<Request*> delivery;
-    std::vector<std::shared_ptr<LiveSequence>> sequences;  // of members
-    std::vector<Request*> dropped;                         // withdrawn before this batch could answer them
+    LiveSequences sequences;        // of members
+    std::vector<Request*> dropped;  // withdrawn before this batch could answer them
     BatchAssembly assembly;
     bool on_submitter = false;
     TimePoint started{};
@@ -204,8 +206,8 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   Status JoinSequence(Request& request) REQUIRES(mu_);
   void QueueTurns() REQUIRES(mu_);
   void LeaveSequence(LiveSequence& sequence, SequenceBook::Left left) REQUIRES(mu_);
-  void EndSequences(Lane& lane) EXCLUDES(mu_);
-  void LeaveSequences(Lane& lane) REQUIRES(mu_);
+  void EndSequences(LiveSequences& sequences) REQUIRES(mu_);
+  void LeaveSequences(LiveSequences& sequences) REQUIRES(mu_);
   void EndIdleSequences() EXCLUDES(mu_);  // on sequence_thread_
   // caching.cc
   bool QueueUnlessKept(Request* request, Deadline deadline) EXCLUDES(mu_);

@@ -42,10 +42,8 @@ void Batcher::LeaveSequence(LiveSequence& sequence, SequenceBook::Left left) {
 }
 
 // Those whose last request has run end before its answer is out: a client that has it may begin anew.
-void Batcher::EndSequences(Lane& lane) {
-  if (book_ == nullptr) return;
-  MutexLock lock(mu_);
-  for (std::shared_ptr<LiveSequence>& sequence : lane.sequences) {
+void Batcher::EndSequences(LiveSequences& sequences) {
+  for (std::shared_ptr<LiveSequence>& sequence : sequences) {
     if (!sequence->ended || sequence->requests > 1) continue;
     LeaveSequence(*sequence, SequenceBook::Left::kRan);
     sequence.reset();
@@ -53,11 +51,11 @@ void Batcher::EndSequences(Lane& lane) {
 }
 
 // The next request of the others has its turn when the answer is out: answers keep their order.
-void Batcher::LeaveSequences(Lane& lane) {
-  for (const std::shared_ptr<LiveSequence>& sequence : lane.sequences) {
+void Batcher::LeaveSequences(LiveSequences& sequences) {
+  for (const std::shared_ptr<LiveSequence>& sequence : sequences) {
     if (sequence != nullptr) LeaveSequence(*sequence, SequenceBook::Left::kRan);
   }
-  lane.sequences.clear();
+  sequences.clear();
 }
 
 void Batcher::EndIdleSequences() {

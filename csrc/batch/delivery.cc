@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "batch/batcher.h"
+#include "batch/flush_scope.h"
 
 namespace falaj {
 namespace {
@@ -67,7 +68,10 @@ void Batcher::Answer(Lane& lane, std::span<Request* const> members, const Status
 
 void Batcher::Deliver(Lane& lane) {
   const TimePoint begin = clock_->Now();
-  EndSequences(lane);
+  if (book_) {
+    MutexLock lock(mu_);
+    EndSequences(lane.sequences);
+  }
   for (Request* request : lane.answered) {
     if (request->deadline != TimePoint::max()) timer_->Remove(request);
   }
@@ -92,7 +96,7 @@ void Batcher::Deliver(Lane& lane) {
   lane.on_submitter = false;
   if (lane.learned_rows >= 0) curve_.Add(lane.learned_rows, lane.learned_time);
   if (lane.kept + lane.broken > 0) promise_.Learn(lane.kept, lane.broken);
-  LeaveSequences(lane);
+  LeaveSequences(lane.sequences);
   (lane.guest ? free_guests_ : free_lanes_).push_back(&lane);
   FinishInflight(answered);
   OfferMore();
@@ -116,6 +120,7 @@ void Batcher::EndStreaming(Request* request) {
 void Batcher::Withdraw(Request* request, Status status, uint64_t AdmissionCounters::*counter) {
   if (!request->Claim()) return;
   bool was_queued = false;
+  bool next_turn = false;  // of a flow, which nobody is offered
   std::shared_ptr<FlowRun> run;
   {
     MutexLock lock(mu_);
@@ -126,9 +131,12 @@ void Batcher::Withdraw(Request* request, Status status, uint64_t AdmissionCounte
     if (waited) book_->StopWaiting(*request->live_, request);
     request->waits_for_turn_ = false;
     if (was_queued || waited || flow_) admitted_rows_ -= request->rows_;
-    if (request->live_ && (was_queued || waited)) {
-      LeaveSequence(*request->live_, waited ? SequenceBook::Left::kUnqueued : SequenceBook::Left::kQueued);
+    // One that is in a batch leaves its sequence with the batch; one in a flow, now.
+    if (request->live_ && (was_queued || waited || request->run_)) {
+      using Left = SequenceBook::Left;
+      LeaveSequence(*request->live_, waited ? Left::kUnqueued : was_queued ? Left::kQueued : Left::kRan);
       OfferMore();
+      next_turn = flow_ && !queue_.empty();
     }
     was_queued = was_queued || waited;
     if (request->flight_ != nullptr) was_queued = LeaveFlight(request, was_queued);
@@ -145,6 +153,7 @@ void Batcher::Withdraw(Request* request, Status status, uint64_t AdmissionCounte
   Request* const done[] = {request};
   sink->Deliver(done);
   if (run) run->Withdraw();
+  if (next_turn) FlushScope::Add(shared_from_this());
   MutexLock lock(mu_);
   FinishInflight(1);
 }

@@ -29,8 +29,10 @@ Result<std::shared_ptr<Batcher>> Batcher::MakeFlow(BatcherOptions options, std::
   // Its outputs are memory of the models that make them.
   auto layout = SlabLayout::Make(options.signature.inputs, {}, options.max_batch_rows);
   if (!layout.ok()) return layout.status();
+  if (options.sequences) options.sequences->one_line_an_id = true;
   std::shared_ptr<Batcher> batcher(new Batcher(std::move(options), nullptr, std::move(flow),
                                                std::move(layout.value()), pool, timer, clock));
+  if (batcher->book_) batcher->sequence_thread_ = std::thread(&Batcher::EndIdleSequences, batcher.get());
   auto lane = std::make_unique<Lane>(&batcher->options_, /*is_guest=*/false);
   MutexLock lock(batcher->mu_);
   batcher->free_lanes_.push_back(lane.get());
@@ -81,12 +83,15 @@ bool Batcher::FinishFlow(Request& request, Status status, std::span<const Tensor
 void Batcher::DeliverFlow(std::span<Request* const> finished) {
   if (finished.empty()) return;
   const TimePoint begin = clock_->Now();
+  LiveSequences sequences;
   {
     MutexLock lock(mu_);
     for (const Request* request : finished) {
       admitted_rows_ -= request->rows_;
       CountFlow(*request, begin - request->finished_);
+      if (request->live_) sequences.push_back(request->live_);
     }
+    EndSequences(sequences);
   }
   for (Request* request : finished) {
     if (request->deadline != TimePoint::max()) timer_->Remove(request);
@@ -99,8 +104,14 @@ void Batcher::DeliverFlow(std::span<Request* const> finished) {
   } else {
     DeliverBySink({finished.begin(), finished.end()});
   }
-  MutexLock lock(mu_);
-  FinishInflight(static_cast<int64_t>(finished.size()));
+  bool next_turns = false;
+  {
+    MutexLock lock(mu_);
+    LeaveSequences(sequences);
+    next_turns = book_ && !queue_.empty();
+    FinishInflight(static_cast<int64_t>(finished.size()));
+  }
+  if (next_turns) FlushScope::Add(shared_from_this());
 }
 
 void Batcher::CountFlow(const Request& request, Nanos delivered) {

@@ -45,8 +45,12 @@ Result<std::shared_ptr<LiveSequence>> SequenceBook::Join(const RequestSequence& 
   EndIdle(now, next);
   const auto found = by_id_.find(request.id);
   LiveSequence* const before = found == by_id_.end() ? nullptr : found->second;
-  if (!request.start) {
-    if (before == nullptr || before->ended) return NotUnderWay(request.id, before != nullptr);
+  const bool joins = request.start && before != nullptr && options_.one_line_an_id;
+  if (!request.start && (before == nullptr || before->ended)) {
+    return NotUnderWay(request.id, before != nullptr);
+  }
+  if (!request.start || joins) {
+    begun_ += joins ? 1 : 0;
     if (before->requests++ == 0) idle_.erase(before->idle);
     before->ended = request.end;
     return all_.at(before);

@@ -22,6 +22,9 @@ struct SequenceOptions {
   // So many are served at a time, each with a slot of its own; others wait until one of them ends. 0: all.
   size_t slots = 0;
   Nanos idle_timeout{std::chrono::seconds(60)};  // after which a sequence without requests ends by itself
+  // A start under the id of a live sequence waits for what was admitted of that, as a further request of it.
+  // Of a flow: on the way to the step that keeps the state the two could overtake each other.
+  bool one_line_an_id = false;
 };
 
 // One sequence, from the admission of its first request on. Guarded by the batcher's mutex, but for `state`.
@@ -46,7 +49,8 @@ struct LiveSequence {
 // 2. At most max_sequences are live, at most `slots` of them run. Those whose id another has taken over do
 //    not count; they are live for as long as their requests are.
 // 3. A sequence with requests does not end by time.
-// A start under the id of a live sequence begins another; what was admitted for the first is still answered.
+// A start under the id of a live sequence begins another, but for one_line_an_id; what was admitted for the
+// first is still answered.
 // Not thread-safe: guarded by the mutex of its batcher. What may be queued now that something has ended is
 // appended to `next`.
 class SequenceBook {

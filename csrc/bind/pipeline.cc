@@ -48,6 +48,7 @@ PipelinePlan ReadPlan(const py::dict& from) {
   plan.version = from["version"].cast<int64_t>();
   plan.batches = from["batches"].cast<bool>();
   plan.inputs = from["inputs"].cast<size_t>();
+  plan.keeps_sequences = from["keeps_sequences"].cast<bool>();
   for (const py::handle item : from["tensors"]) {
     const auto row = item.cast<py::tuple>();
     const auto datatype = row[1].cast<std::string>();
@@ -75,7 +76,7 @@ PipelinePlan ReadPlan(const py::dict& from) {
 std::unique_ptr<PyModel> LoadPipeline(const Runtime& runtime, const py::dict& plan, const py::dict& options) {
   const std::shared_ptr<RuntimeCore>& core = runtime.core();
   BatcherOptions read = ReadOptions(options);
-  auto pipeline = ValueOrThrow(Pipeline::Make(ReadPlan(plan), &core->table));
+  auto pipeline = ValueOrThrow(Pipeline::Make(ReadPlan(plan), &core->table, core->tracing));
   Result<std::shared_ptr<Batcher>> made = Status();
   {
     const GilRelease release;

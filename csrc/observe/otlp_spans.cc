@@ -183,6 +183,7 @@ void SpanEncoder::AddRequestAttributes(const TraceRecord& record) {
     if (record.by_port && !server_.address.empty()) AddText("server.address", server_.address);
     if (record.by_port && port != 0) AddInteger("server.port", port);
   }
+  if (record.kind == TraceKind::kStep) AddText("falaj.pipeline.step", record.path());
   if (record.name_bytes > 0) AddText("falaj.model.name", record.name());
   if (record.version > 0) AddInteger("falaj.model.version", record.version);
   if (record.rows > 0) AddInteger("falaj.request.rows", record.rows);
@@ -204,7 +205,8 @@ void SpanEncoder::Append(const TraceRecord& record, RandomIds& ids, std::string&
   const bool step = record.kind == TraceKind::kStep;
   const TraceTimes& times = record.times;
   name_ = step ? "step" : "infer";
-  if (record.name_bytes > 0) name_.append(" ").append(record.name());
+  const std::string_view called = step && record.path_bytes > 0 ? record.path() : record.name();
+  if (!called.empty()) name_.append(" ").append(called);
   BeginSpan(record, record.context.span_id, record.context.parent_id);
   NameSpan(name_, step ? kInternalSpan : kServerSpan, times.began, std::max(times.began, times.ended));
   AddRequestAttributes(record);

@@ -41,9 +41,9 @@ struct TraceRecord {
   int64_t rows = 0;        // of the request
   int64_t batch_rows = 0;  // of the batch that it was in
   TraceTimes times;
-  uint16_t name_bytes = 0;                                         // of `text`: the model's name, then
-  uint16_t path_bytes = 0;                                         // the path that was asked, of HTTP, then
-  uint16_t state_bytes = 0;                                        // the client's tracestate
+  uint16_t name_bytes = 0;   // of `text`: the model's name, then
+  uint16_t path_bytes = 0;   // the path that was asked, of HTTP; a step's name in its pipeline; then
+  uint16_t state_bytes = 0;  // the client's tracestate
   std::array<char, kMostName + kMostPath + kMostTraceState> text;  // only as much as the sizes say is set
 
   // UTF-8, all three.

@@ -16,13 +16,14 @@ constexpr size_t kKeepTurns = 16;
 
 thread_local Pipeline::Turn* Pipeline::enqueuing_ = nullptr;
 
-Result<std::shared_ptr<Pipeline>> Pipeline::Make(PipelinePlan plan, const ModelTable* table) {
+Result<std::shared_ptr<Pipeline>> Pipeline::Make(PipelinePlan plan, const ModelTable* table,
+                                                 std::shared_ptr<Tracing> tracing) {
   FALAJ_RETURN_IF_ERROR(plan.Check());
-  return std::shared_ptr<Pipeline>(new Pipeline(std::move(plan), table));
+  return std::shared_ptr<Pipeline>(new Pipeline(std::move(plan), table, std::move(tracing)));
 }
 
-Pipeline::Pipeline(PipelinePlan plan, const ModelTable* table)
-    : plan_(std::move(plan)), table_(table), makers_(plan_.tensors.size(), 0) {
+Pipeline::Pipeline(PipelinePlan plan, const ModelTable* table, std::shared_ptr<Tracing> tracing)
+    : plan_(std::move(plan)), table_(table), tracing_(std::move(tracing)), makers_(plan_.tensors.size(), 0) {
   for (const PipelineStep& step : plan_.steps) {
     for (const StepTensor& output : step.outputs) ++makers_[output.tensor];
   }
@@ -96,6 +97,10 @@ void Pipeline::Leave(std::unique_ptr<Turn> turn) {
     target.status = Status::Ok();
     target.looked_up = false;
   }
+  for (Target& target : turn->begun) {
+    if (target.flush) FlushScope::Add(std::move(target.flush));
+  }
+  turn->begun.clear();
   // Each ends in a call of Deliver, for a run that has ended.
   for (const RefPtr<Request>& step : turn->withdrawn) step->batcher().Cancel(step.get());
   turn->withdrawn.clear();
@@ -141,25 +146,48 @@ std::string Pipeline::Where(size_t step) const {
          plan_.steps[step].name + "': ";
 }
 
-Pipeline::Target& Pipeline::TargetOf(Turn& turn, size_t step) {
+Pipeline::Target& Pipeline::TargetOf(Turn& turn, size_t step, const RequestSequence& sequence) {
+  const PipelineStep& asked = plan_.steps[step];
   Target& target = turn.targets[step];
   if (!target.looked_up) {
     target.looked_up = true;
-    target.status = FindTarget(step, target);
+    target.status = Fit(step, table_->Find(asked.model, asked.version), target);
   }
-  return target;
+  if (!plan_.keeps_sequences || sequence.start) return target;
+  // It may have begun on a version that has been replaced since, and which finishes it.
+  auto found = table_->Find(asked.model, asked.version, &sequence);
+  if (!found.ok() || (target.lease && &**found == &**target.lease)) return target;
+  Target& begun = turn.begun.emplace_back();
+  begun.status = Fit(step, std::move(found), begun);
+  return begun;
+}
+
+void Pipeline::RecordStep(size_t step, const Request& request) const {
+  const BatcherOptions& model = request.batcher().options();
+  TraceRecord record;
+  record.context = request.trace;
+  record.kind = TraceKind::kStep;
+  record.status = static_cast<int32_t>(request.status().code());
+  record.version = model.version;
+  record.rows = request.rows();
+  record.batch_rows = request.batch_rows();
+  record.times.began = record.times.enqueued = request.arrived;
+  record.times.started = request.started();
+  record.times.finished = record.times.ended = request.finished();
+  record.SetText(model.model, plan_.steps[step].name, {});
+  tracing_->Record(record);
 }
 
 // What was found when the pipeline was loaded may have been replaced since by a version that does not fit.
-Status Pipeline::FindTarget(size_t step, Target& target) const {
+Status Pipeline::Fit(size_t step, Result<ModelLease> found, Target& target) const {
   const PipelineStep& asked = plan_.steps[step];
-  auto found = table_->Find(asked.model, asked.version);
   if (!found.ok()) return Unavailable(Where(step) + found.status().message());
   Batcher& batcher = **found;
   const ModelSignature& signature = batcher.signature();
   const auto misfit = [&](const std::string& what) {
     return Unavailable(Where(step) + batcher.Name() + " does not fit the pipeline any more: " + what);
   };
+  if (batcher.options().sequences && !plan_.keeps_sequences) return misfit("it keeps sequences");
   for (const StepTensor& output : asked.outputs) {
     const int index = signature.OutputIndex(output.name);
     if (index < 0) return misfit("it has no output '" + output.name + "'");

@@ -2,6 +2,7 @@
 // lie.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <optional>
 #include <span>
@@ -10,6 +11,7 @@
 #include "batch/batcher.h"
 #include "batch/flow.h"
 #include "core/mutex.h"
+#include "observe/tracing.h"
 #include "route/model_table.h"
 #include "route/pipeline_plan.h"
 
@@ -33,8 +35,10 @@ class PipelineRun;
 // mutex, then those of the table and of the steps' batchers. `mu_` is a leaf.
 class Pipeline final : public Flow, public CompletionSink, public std::enable_shared_from_this<Pipeline> {
  public:
-  // `table` is read until Close. Fails with InvalidInput where the plan is none.
-  static Result<std::shared_ptr<Pipeline>> Make(PipelinePlan plan, const ModelTable* table);
+  // `table` is read until Close; steps of traced requests are recorded in `tracing`. Fails with InvalidInput
+  // where the plan is none.
+  static Result<std::shared_ptr<Pipeline>> Make(PipelinePlan plan, const ModelTable* table,
+                                                std::shared_ptr<Tracing> tracing);
 
   const PipelinePlan& plan() const { return plan_; }
 
@@ -67,6 +71,7 @@ class Pipeline final : public Flow, public CompletionSink, public std::enable_sh
   struct Turn {
     const Pipeline* pipeline = nullptr;
     std::vector<Target> targets;  // by step
+    std::deque<Target> begun;     // other versions, for sequences that began there; rarely any
     std::vector<TensorView> views;
     std::vector<Asked> asked, enqueued;
     std::vector<Request*> answered;  // while they were enqueued, by what a model keeps; a reference each
@@ -75,13 +80,14 @@ class Pipeline final : public Flow, public CompletionSink, public std::enable_sh
     std::vector<std::shared_ptr<PipelineRun>> runs;  // of what is worked on, until the turn is over
   };
 
-  Pipeline(PipelinePlan plan, const ModelTable* table);
+  Pipeline(PipelinePlan plan, const ModelTable* table, std::shared_ptr<Tracing> tracing);
 
   std::unique_ptr<Turn> Enter() EXCLUDES(mu_);
   void Leave(std::unique_ptr<Turn> turn) EXCLUDES(mu_);
   void EnqueueAsked(Turn& turn);
-  Target& TargetOf(Turn& turn, size_t step);
-  Status FindTarget(size_t step, Target& target) const;
+  Target& TargetOf(Turn& turn, size_t step, const RequestSequence& sequence);
+  Status Fit(size_t step, Result<ModelLease> found, Target& target) const;
+  void RecordStep(size_t step, const Request& request) const;
   void Recycle(PipelineRun* run) EXCLUDES(mu_);
   std::string Where(size_t step) const;  // "pipeline 'p' version 1, step 's': "
 
@@ -89,6 +95,7 @@ class Pipeline final : public Flow, public CompletionSink, public std::enable_sh
 
   const PipelinePlan plan_;
   const ModelTable* const table_;
+  const std::shared_ptr<Tracing> tracing_;
   std::vector<size_t> makers_;  // how many steps make each tensor
 
   Mutex mu_;

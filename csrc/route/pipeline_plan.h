@@ -47,6 +47,7 @@ struct PipelinePlan {
   size_t inputs = 0;
   std::vector<PipelineStep> steps;  // each behind those that make what it needs
   std::vector<PipelineOutput> outputs;
+  bool keeps_sequences = false;  // a step's model does: so does the pipeline, and hands each request's on
 
   // Fails with InvalidInput where an index is out of range, or a step stands before one that it needs.
   Status Check() const;

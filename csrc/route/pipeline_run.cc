@@ -77,7 +77,9 @@ void PipelineRun::StepEnded(Pipeline::Turn& turn, Request* request) {
   RefPtr<Request> held;
   MutexLock lock(run.mu_);
   held = std::exchange(step->request, RefPtr<Request>());
-  run.Take(turn, static_cast<size_t>(step - run.steps_.data()), std::move(ended), kept);
+  const auto index = static_cast<size_t>(step - run.steps_.data());
+  if (request->trace.sampled) run.pipeline_->RecordStep(index, *request);
+  run.Take(turn, index, std::move(ended), kept);
 }
 
 void PipelineRun::Take(Pipeline::Turn& turn, size_t index, RefPtr<Request> request,
@@ -172,7 +174,7 @@ PipelineRun::Presence PipelineRun::InputsOf(size_t index) const {
 }
 
 Status PipelineRun::Ask(Pipeline::Turn& turn, size_t index) {
-  Pipeline::Target& target = pipeline_->TargetOf(turn, index);
+  Pipeline::Target& target = pipeline_->TargetOf(turn, index, request_->sequence);
   FALAJ_RETURN_IF_ERROR(target.status);
   Batcher& batcher = **target.lease;
   Step& step = steps_[index];
@@ -181,7 +183,8 @@ Status PipelineRun::Ask(Pipeline::Turn& turn, size_t index) {
   request->tag = reinterpret_cast<uint64_t>(&step);
   request->priority = std::min(request_->priority, static_cast<int>(batcher.options().levels.size()));
   request->deadline = request_->deadline;
-  request->trace = request_->trace;
+  if (request_->trace.sampled) request->trace = pipeline_->tracing_->Child(request_->trace);
+  if (batcher.options().sequences) request->sequence = request_->sequence;
   if (!request_->features.id.empty()) request->features.id = request_->features.id;
   turn.views.clear();
   for (const size_t tensor : target.inputs) turn.views.push_back(values_[tensor].view);

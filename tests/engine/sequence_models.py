@@ -7,6 +7,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 
+from tests.engine.pipeline_models import add_pipeline
 from tests.serving import add_python
 
 Floats = npt.NDArray[np.float32]
@@ -56,6 +57,33 @@ def add_sum(root: Path, name: str = "sum", *, head: str = "", sequence: str = ""
     """Add the summing model. `head`: keys of the file; `sequence`: of its table; `more`: what follows."""
     toml = f"tune_ms = 0\n{head}\n[sequence]\n{sequence}\n{_SUM_TABLE}{more}"
     return _add(root, name, onnx.parser.parse_model(_SUM), toml)
+
+
+# y = x as integers, which those of the tests are.
+_WHOLE = """
+<ir_version: 8, opset_import: ["" : 17]>
+whole (float[rows, 1] x) => (float[rows, 1] y) { y = Floor(x) }
+"""
+_BEHIND = """
+[[input]]
+name = "x"
+[[step]]
+model = "whole"
+inputs = { x = "x" }
+outputs = { y = "w" }
+[[step]]
+model = "MODEL"
+inputs = { x = "w" }
+outputs = { y = "y" }
+[[output]]
+name = "y"
+"""
+
+
+def add_behind(root: Path, name: str, model: str) -> None:
+    """Add a pipeline that hands x, rounded down, to a stateful model."""
+    _add(root, "whole", onnx.parser.parse_model(_WHOLE), "tune_ms = 0\n")
+    add_pipeline(root, name, _BEHIND.replace("MODEL", model))
 
 
 def lstm_model(size: int = 4, hidden: int = 8) -> onnx.ModelProto:

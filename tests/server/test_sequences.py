@@ -15,7 +15,7 @@ import tritonclient.grpc as grpc_client
 import tritonclient.http as http_client
 
 import falaj
-from tests.engine.sequence_models import add_by_row, add_sum
+from tests.engine.sequence_models import add_behind, add_by_row, add_sum
 from tests.server.wire_serving import WireServing
 
 pytestmark = pytest.mark.core
@@ -29,6 +29,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WireServing]:
     root = tmp_path_factory.mktemp("models")
     add_sum(root, sequence="idle_timeout_ms = 600000")
     add_by_row(root, slots=3)
+    add_behind(root, "piped", "sum")
     with falaj.Engine(root, cores=2, strict=True) as engine, WireServing(engine, io_threads=2) as serving:
         yield serving
 
@@ -107,13 +108,13 @@ def _by_stream(served: WireServing) -> Iterator[Ask]:
 
 
 @pytest.mark.parametrize("transport", [_by_http, _by_http_client, _by_grpc, _by_stream])
-@pytest.mark.parametrize("model", ["sum", "by_row"])
+@pytest.mark.parametrize("model", ["sum", "by_row", "piped"])
 def test_sequences_add_up_when_they_are_interleaved(
     served: WireServing, transport: Callable[[WireServing], AbstractContextManager[Ask]], model: str
 ) -> None:
     def follow_one(ask: Ask, seed: int, i: int, dice: random.Random) -> None:
         # by_row has no control that tells it the id, so texts do as well.
-        id_ = (seed + 1) * 1000 + i if model == "sum" or i % 2 else f"{transport.__name__}/{seed}/{i}"
+        id_ = (seed + 1) * 1000 + i if model != "by_row" or i % 2 else f"{transport.__name__}/{seed}/{i}"
         total, length = 0.0, dice.randint(1, 6)
         for step in range(length):
             x = dice.randint(0, 99)

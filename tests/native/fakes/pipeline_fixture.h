@@ -121,7 +121,8 @@ class PipelineFixture {
     options.cores_per_batch = 0;
     options.max_queue_rows = max_queue_rows;
     options.levels[0].default_timeout = default_timeout;
-    auto pipeline = Pipeline::Make(std::move(plan), &table);
+    if (plan.keeps_sequences) options.sequences.emplace();
+    auto pipeline = Pipeline::Make(std::move(plan), &table, std::make_shared<Tracing>());
     ASSERT_TRUE(pipeline.ok()) << pipeline.status().message();
     pipelines.push_back(*pipeline);
     auto made = Batcher::MakeFlow(std::move(options), std::move(pipeline).value(), &pool, &timer, &clock);
@@ -140,12 +141,13 @@ class PipelineFixture {
   Script& ScriptOf(const std::string& model) { return *scripts.at(model); }
 
   Result<RefPtr<Request>> Prepare(const std::string& model, uint64_t tag, float value, int64_t rows = 1,
-                                  TimePoint deadline = TimePoint::max()) {
+                                  TimePoint deadline = TimePoint::max(), RequestSequence sequence = {}) {
     Batcher& batcher = Of(model);
     RefPtr<Request> request = batcher.NewRequest();
     request->sink = sink;
     request->tag = tag;
     request->deadline = deadline;
+    request->sequence = std::move(sequence);
     std::vector<Shape> shapes;
     for (const TensorSpec& spec : batcher.signature().inputs) shapes.push_back(spec.OfRows(rows));
     FALAJ_RETURN_IF_ERROR(batcher.Reserve(*request, shapes));

@@ -11,6 +11,7 @@ from falaj import _core
 
 KINDS = {Message.SPAN_KIND_SERVER: "server", Message.SPAN_KIND_INTERNAL: "internal"}
 PARTS = ["parse", "queue", "compute", "serialise"]
+_ORDER = {name: i for i, name in enumerate(PARTS)}
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 ALWAYS = (True, 1, -1, True, True)  # a rule that samples every request, and follows clients
 
@@ -44,8 +45,8 @@ class Span:
 
 
 def trees(spans: Iterable[Message]) -> list[Span]:
-    """Return the requests' spans, each with its parts in the order of their times; every part has its
-    request, and no id is there twice."""
+    """Return the requests' spans, each with its parts in the order of their times, as a pipeline's steps have
+    theirs; every part has its whole, and no id is there twice."""
     made = [_span(one) for one in spans]
     by_id = {one.id: one for one in made}
     assert len(by_id) == len(made)
@@ -54,11 +55,11 @@ def trees(spans: Iterable[Message]) -> list[Span]:
         if one.kind == "server":
             roots.append(one)
         else:
-            root = by_id[one.parent]
-            assert root.trace == one.trace
-            root.parts.append(one)
-    for root in roots:
-        root.parts.sort(key=lambda part: (part.begin, PARTS.index(part.name)))
+            whole = by_id[one.parent]
+            assert whole.trace == one.trace
+            whole.parts.append(one)
+    for whole in made:
+        whole.parts.sort(key=lambda part: (part.begin, _ORDER.get(part.name, len(PARTS))))
     return roots
 
 

@@ -17,6 +17,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 import falaj
 from falaj import _core
+from tests.engine.pipeline_models import add_pipeline
 from tests.server.serving_process import until
 from tests.server.tracing.spans import (
     ALWAYS,
@@ -40,6 +41,23 @@ _FAILING = """
 class Model:
     def infer(self, batch):
         raise ValueError("no")
+"""
+# One behind the other, by names of their own.
+_GRAPH = """
+[[input]]
+name = "x"
+[[step]]
+name = "once"
+model = "ONCE"
+inputs = { x = "x" }
+outputs = { y = "h" }
+[[step]]
+name = "again"
+model = "AGAIN"
+inputs = { x = "h" }
+outputs = { y = "y" }
+[[output]]
+name = "y"
 """
 # Longer than names are kept, by characters that must not be cut in two.
 _LONG = "فلج" * 30
@@ -97,6 +115,12 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
     add_python(models, "bad", _FAILING)
     add_python(models, "gated", GATED)
     add_python(models, _LONG)
+    for name, once, again in (
+        ("graph", "echo", "echo"),
+        ("fails", "echo", "bad"),
+        ("outer", "graph", "echo"),
+    ):
+        add_pipeline(models, name, _GRAPH.replace("ONCE", once).replace("AGAIN", again))
     with falaj.Engine(models, cores=2, strict=True) as engine, WireServing(engine) as serving:
         serves = Traced(engine, serving)
         yield serves
@@ -160,6 +184,43 @@ def test_spans_tell_the_request_when_it_came_by_grpc(traced: Traced, stream: boo
         }
         assert [part.name for part in root.parts] == PARTS
         assert_in_order(root, begin, end)
+
+
+def test_steps_are_spans_of_the_request_when_it_asks_a_pipeline(traced: Traced) -> None:
+    begin = time.time_ns()
+    assert traced.ask("outer", {"traceparent": traceparent()}) == 200
+    end = time.time_ns()
+    root = traced.one()
+    names = ["parse", "queue", "compute", "step once", "step again", "serialise"]
+    assert [part.name for part in root.parts] == names
+    nested, last = root.part("step once"), root.part("step again")
+    assert [part.name for part in nested.parts] == ["queue", "compute", "step once", "step again"]
+    for step in (*nested.parts[2:], last):
+        assert step.attributes == {"falaj.pipeline.step": step.name.split()[1], **_OWN}
+        assert [part.name for part in step.parts] == ["queue", "compute"]
+        assert_in_order(step, begin, end)
+    assert nested.attributes["falaj.model.name"] == "graph"
+    # One behind the other, inside of the whole's time of computing.
+    first, second = nested.parts[2:]
+    times = [root.part("compute").begin, first.begin, first.end, second.begin, second.end]
+    assert [*times, last.begin, last.end] == sorted([*times, last.begin, last.end])
+    assert last.end <= root.part("compute").end
+    assert {span.trace for span in (first, second, last)} == {TRACE}
+
+
+def test_step_says_why_when_it_is_the_one_that_failed(traced: Traced) -> None:
+    assert traced.ask("fails") == 500
+    root = traced.one()
+    assert root.is_error
+    once, again = root.part("step once"), root.part("step again")
+    assert (once.is_error, again.is_error) == (False, True)
+    assert again.attributes["error.type"] == "InternalError"
+    assert again.attributes["falaj.model.name"] == "bad"
+
+
+def test_steps_are_not_recorded_when_the_request_is_not_sampled(traced: Traced) -> None:
+    assert traced.ask("graph", {"traceparent": traceparent(sampled=False)}) == 200
+    assert taken(traced.tracing) == []
 
 
 def test_trace_begins_here_when_the_client_has_none(traced: Traced) -> None:
