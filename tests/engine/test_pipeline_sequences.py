@@ -74,15 +74,15 @@ def test_sequence_goes_on_when_its_model_and_the_pipeline_are_reloaded(tmp_path:
     add_sum(tmp_path)
     add_behind(tmp_path, "piped", "sum")
     with falaj.Engine(tmp_path, cores=2, strict=True) as engine:
-        assert _ask(engine, 1, "a", start=True) == 1
+        assert _ask(engine, 1, 1, start=True) == 1
         for n, model in enumerate(("sum", "piped", "whole", "sum")):
             (tmp_path / model / "model.toml").touch()
             engine.reload(model)
-            assert _ask(engine, 1, "a") == n + 2
-            assert _ask(engine, 10, f"b{n}", start=True, end=True) == 10
-        assert _ask(engine, 1, "a", end=True) == 6
-        with pytest.raises(falaj.InvalidInput, match="'a' is not under way"):
-            _ask(engine, 1, "a")
+            assert _ask(engine, 1, 1) == n + 2
+            assert _ask(engine, 10, n + 2, start=True, end=True) == 10
+        assert _ask(engine, 1, 1, end=True) == 6
+        with pytest.raises(falaj.InvalidInput, match="sequence 1 is not under way"):
+            _ask(engine, 1, 1)
 
 
 def test_bounds_are_the_least_of_its_models_when_they_differ(tmp_path: Path) -> None:

@@ -214,7 +214,7 @@ def test_step_says_why_when_it_is_the_one_that_failed(traced: Traced) -> None:
     assert root.is_error
     once, again = root.part("step once"), root.part("step again")
     assert (once.is_error, again.is_error) == (False, True)
-    assert again.attributes["error.type"] == "InternalError"
+    assert again.attributes["error.type"] == "INTERNAL"
     assert again.attributes["falaj.model.name"] == "bad"
 
 
