@@ -58,7 +58,9 @@ Result<std::shared_ptr<Batcher>> Batcher::Make(BatcherOptions options, std::uniq
   if (!layout.ok()) return layout.status();
   std::shared_ptr<Batcher> batcher(new Batcher(std::move(options), std::move(backend), nullptr,
                                                std::move(layout.value()), pool, timer, clock));
-  if (Status status = batcher->MakeLanes(); !status.ok()) {
+  Status status = batcher->MakeInputHash();
+  if (status.ok()) status = batcher->MakeLanes();
+  if (!status.ok()) {
     batcher->Close();
     return status;
   }
@@ -101,6 +103,14 @@ Result<std::unique_ptr<Batcher::Lane>> Batcher::NewLane(bool guest) {
   auto lane = std::make_unique<Lane>(&options_, guest);
   lane->instance = std::move(instance.value());
   return lane;
+}
+
+Status Batcher::MakeInputHash() {
+  if (!caches()) return Status::Ok();
+  auto hash = InputHash::Make();
+  if (!hash.ok()) return Status(hash.status().code(), Name() + ", cache: " + hash.status().message());
+  input_hash_ = std::move(*hash);
+  return Status::Ok();
 }
 
 Status Batcher::MakeLanes() {

@@ -182,6 +182,7 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   Status CheckShapes(Request& request, std::span<const Shape> shapes) const;
   Status Admit(Request& request) REQUIRES(mu_);
   Status CheckRoom(const Request& request) REQUIRES(mu_);
+  Status MakeInputHash();
   Status AdmitToQueue(Request& request) REQUIRES(mu_);
   Status CountInvalid(Status status) EXCLUDES(mu_);
   Status Place(Request& request, std::span<const Shape> shapes, size_t payload_bytes) EXCLUDES(mu_);
@@ -251,6 +252,7 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   std::shared_ptr<Backend> backend_;          // shared with a Stats that is looking
   std::vector<std::unique_ptr<Lane>> lanes_;  // `instances` of them, for executors and submitters
   // Null but for a model that has one; constant. Its one lane has no instance and counts, guarded by mu_.
+  std::unique_ptr<const InputHash> input_hash_;  // of a model with a cache; set by Make
   const std::shared_ptr<Flow> flow_;
 
   std::atomic<int64_t> pins_{0};

@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <memory>
 #include <set>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 namespace falaj::test {
@@ -15,8 +17,13 @@ TensorView View(DataType type, Shape shape, const void* data) {
   return {type, shape, const_cast<void*>(data)};
 }
 
-Digest Of(const std::vector<TensorView>& inputs) {
-  const auto digest = DigestOf(inputs);
+const InputHash& TheHash() {
+  static const std::unique_ptr<const InputHash> hash = InputHash::Make().value();
+  return *hash;
+}
+
+Digest Of(const std::vector<TensorView>& inputs, const InputHash& hash = TheHash()) {
+  const auto digest = hash.Of(inputs);
   EXPECT_TRUE(digest.has_value());
   return digest.value_or(Digest());
 }
@@ -42,7 +49,7 @@ TEST(InputDigest, IsOfTheDataWhereverItLies) {
 
 TEST(InputDigest, DiffersWhenEqualBytesHaveOtherShapes) {
   const std::vector<float> data(6, 1);
-  std::set<std::array<uint64_t, 4>> seen;
+  std::set<std::array<uint64_t, 2>> seen;
   for (const Shape& shape : {Shape{6}, Shape{6, 1}, Shape{1, 6}, Shape{2, 3}, Shape{3, 2}, Shape{2, 3, 1}}) {
     EXPECT_TRUE(seen.insert(Of({View(DataType::kFp32, shape, data.data())}).words).second)
         << shape.ToString();
@@ -82,13 +89,73 @@ TEST(InputDigest, SeesEveryByteOfEverySize) {
   }
 }
 
+TEST(InputDigest, DiffersByEveryBit) {
+  for (const size_t size : {1u, 15u, 16u, 17u, 40u, 600u}) {
+    std::vector<uint8_t> data(size);
+    const std::vector<TensorView> inputs{View(DataType::kUint8, {static_cast<int64_t>(size)}, data.data())};
+    std::set<std::array<uint64_t, 2>> seen{Of(inputs).words};
+    for (size_t bit = 0; bit < 8 * size; ++bit) {
+      data[bit / 8] = static_cast<uint8_t>(1u << bit % 8);
+      EXPECT_TRUE(seen.insert(Of(inputs).words).second) << bit << " of " << size << " bytes";
+      data[bit / 8] = 0;
+    }
+  }
+}
+
+// What is padded with zeros to whole blocks, or cut into pieces, is never taken for something else.
+TEST(InputDigest, DiffersByZerosAtTheEndAndByTheNumberOfElements) {
+  const std::vector<uint8_t> zeros(70);
+  const std::string text(70, '\0');
+  std::set<std::array<uint64_t, 2>> seen;
+  for (int64_t size = 0; size <= 70; ++size) {
+    EXPECT_TRUE(seen.insert(Of({View(DataType::kUint8, {size}, zeros.data())}).words).second) << size;
+  }
+  for (size_t size = 0; size <= 70; ++size) {
+    EXPECT_TRUE(seen.insert(OfTexts({std::string_view(text).substr(0, size)}, {1}).words).second) << size;
+  }
+  EXPECT_TRUE(seen.insert(Of({}).words).second);
+  EXPECT_TRUE(seen.insert(OfTexts({}, {0, 1}).words).second);
+  EXPECT_NE(OfTexts({"ab"}, {1}), OfTexts({"a", "b"}, {2}));
+  EXPECT_NE(OfTexts({"ab", ""}, {2}), OfTexts({"ab"}, {1}));
+  // A size in front of an element that looks like one.
+  const std::string inner("\1\0\0\0\0\0\0\0x", 9);
+  EXPECT_NE(OfTexts({inner, ""}, {2}), OfTexts({"", inner}, {2}));
+}
+
+TEST(InputDigest, DiffersFromThatOfAnotherHash) {
+  const std::unique_ptr<const InputHash> other = InputHash::Make().value();
+  const std::vector<float> data(100, 1);
+  const std::vector<TensorView> inputs{View(DataType::kFp32, {100}, data.data())};
+  EXPECT_NE(Of(inputs), Of(inputs, *other));
+  EXPECT_NE(Of({}), Of({}, *other));
+}
+
+TEST(InputDigest, IsTheSameOnEveryThreadWhateverElseTheThreadHashes) {
+  const std::unique_ptr<const InputHash> other = InputHash::Make().value();
+  const std::vector<float> data(100, 1);
+  const std::vector<TensorView> inputs{View(DataType::kFp32, {100}, data.data())};
+  const Digest digest = Of(inputs);
+  const Digest of_other = Of(inputs, *other);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&, i] {
+      for (int turn = 0; turn < 50; ++turn) {
+        EXPECT_EQ(Of(inputs), digest);
+        if ((turn + i) % 3 == 0) continue;  // so that keys stay as they are too
+        EXPECT_EQ(Of(inputs, *other), of_other);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
 TEST(InputDigest, IsNotTakenOfWhatIsTooLarge) {
   std::vector<uint8_t> data(kMostDigestedBytes + 1);
   const auto bytes = static_cast<int64_t>(kMostDigestedBytes);
-  EXPECT_TRUE(DigestOf({{View(DataType::kUint8, {bytes}, data.data())}}).has_value());
-  EXPECT_FALSE(DigestOf({{View(DataType::kUint8, {bytes + 1}, data.data())}}).has_value());
+  EXPECT_TRUE(TheHash().Of({{View(DataType::kUint8, {bytes}, data.data())}}).has_value());
+  EXPECT_FALSE(TheHash().Of({{View(DataType::kUint8, {bytes + 1}, data.data())}}).has_value());
   const std::string_view text(reinterpret_cast<const char*>(data.data()), data.size());
-  EXPECT_FALSE(DigestOf({{View(DataType::kBytes, {1}, &text)}}).has_value());
+  EXPECT_FALSE(TheHash().Of({{View(DataType::kBytes, {1}, &text)}}).has_value());
 }
 
 }  // namespace

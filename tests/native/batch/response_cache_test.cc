@@ -14,7 +14,7 @@ namespace {
 
 constexpr TimePoint kStart{std::chrono::hours(1)};
 
-Digest Key(uint64_t key) { return Digest{{key, key + 1, 0, 0}}; }
+Digest Key(uint64_t key) { return Digest{{key, key + 1}}; }
 
 // `count` floats, all of them `value`.
 std::shared_ptr<const CachedAnswer> Answer(int64_t count, float value) {
