@@ -61,6 +61,7 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   std::string Placement() const { return placement_; }
   std::string Name() const;  // for messages: "model 'm' version 3"
   bool caches() const { return options_.cache.max_bytes > 0; }
+  bool has_flow() const { return flow_ != nullptr; }
   size_t required_inputs() const { return required_inputs_; }  // those before the optional ones
 
   // --- Submitting. All calls for one request come from one thread at a time.

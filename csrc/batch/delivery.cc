@@ -26,7 +26,8 @@ void Batcher::Answer(Lane& lane, std::span<Request* const> members, const Status
     Request* request = members[i];
     if (options_.decoupled) EndStreaming(request);
     if (!request->Claim()) {  // withdrawn meanwhile: its rows were run for nobody, unless others wait for it
-      request = Successor(lane, request, status.ok());
+      // Whoever attached its inputs may have been told that it is over, and changed them while they were run.
+      request = Successor(lane, request, status.ok() && request->keep_alive_ == nullptr);
       if (request == nullptr) continue;
     }
     request->status_ = status.ok() ? lane.assembly.Extract(i, *request) : status;

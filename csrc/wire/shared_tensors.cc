@@ -64,7 +64,7 @@ Status SharedTensors::AddInput(const Batcher& batcher, const InputHeader& input,
     const Status status =
         CheckBinarySize(std::span<const std::byte>(tensor.data, bytes), input.type, input.shape);
     if (!status.ok()) return InvalidInput(where + "shared_memory_byte_size: " + status.message());
-    tensor.attached = !memory_->rules().copies && MayLieThere(input.type, tensor.data);
+    tensor.attached = !copies_ && MayLieThere(input.type, tensor.data);
   }
   inputs_.push_back(std::move(tensor));
   return Status::Ok();
@@ -81,8 +81,7 @@ Status SharedTensors::AddOutput(const Batcher& batcher, const OutputRequest& out
   auto data = tensor.region->Writable();
   if (!data.ok()) return Status(data.status().code(), where + data.status().message());
   tensor.data = *data + output.shared->offset;
-  tensor.attached =
-      !memory_->rules().copies && output.classification == 0 && MayLieThere(tensor.type, tensor.data);
+  tensor.attached = !copies_ && output.classification == 0 && MayLieThere(tensor.type, tensor.data);
   outputs_.push_back(std::move(tensor));
   return Status::Ok();
 }
@@ -94,6 +93,7 @@ Result<std::shared_ptr<SharedTensors>> SharedTensors::Find(std::shared_ptr<Share
     return Unsupported(batcher.Name() + ": shared memory is not supported here (--allow-shared-memory)");
   }
   auto found = std::make_shared<SharedTensors>(std::move(memory));
+  found->copies_ = found->memory_->rules().copies || batcher.caches() || batcher.has_flow();
   for (size_t i = 0; i < header.inputs.size(); ++i) {
     if (!header.inputs[i].shared) continue;
     FALAJ_RETURN_IF_ERROR(found->AddInput(batcher, header.inputs[i], order[i]));

@@ -20,7 +20,11 @@ namespace falaj::wire {
 // 2. What a kernel may take for an index, a length or a count (integers of 32 and 64 bits, BOOL, BYTES) is
 //    copied before it is looked at, and out when the run is over: checked once, it has to stay. So is all,
 //    where SharedMemoryRules::copies says so.
-// 3. Nothing is written beyond a place's size: an answer that is larger fails.
+// 3. So is all of a model that keeps answers, and of one with a flow, whose steps may keep theirs: what is
+// run
+//    must be what was looked up, and what is kept must be what the model answered, or a client has others
+//    told what it likes.
+// 4. Nothing is written beyond a place's size: an answer that is larger fails.
 // Used by one thread at a time; the batch that runs sees only the memory, which lives as long as this does
 // (Request holds it).
 class SharedTensors {
@@ -75,6 +79,7 @@ class SharedTensors {
   Status CheckAfter() const;
 
   const std::shared_ptr<SharedMemory> memory_;  // it may be the last that uses it
+  bool copies_ = false;                         // all tensors; constant after Find
   uint64_t copied_ = 0;                         // of its room for copies
   std::vector<Tensor> inputs_, outputs_;
   bool attaches_ = false;

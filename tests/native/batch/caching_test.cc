@@ -145,6 +145,30 @@ TEST(Caching, SharesOneRunAmongThoseWhoAskMeanwhile) {
   one.ExpectNothingLeft();
 }
 
+// Its caller may use the memory for something else from then on.
+TEST(Caching, RunsAnewForTheOthersWhenOneThatRunsOnItsCallersMemoryIsCancelled) {
+  ModelFixture model(Cached());
+  model.script.CloseGate();
+  std::vector<float> memory{5, 5};
+  const RefPtr<Request> leaving = model.batcher->NewRequest();
+  leaving->sink = model.sink;
+  leaving->tag = 1;
+  const TensorView view{DataType::kFp32, kRow[0], memory.data()};
+  ASSERT_TRUE(model.batcher->Attach(*leaving, std::span(&view, 1), std::make_shared<int>()).ok());
+  model.batcher->Submit(leaving.get(), Batcher::Deadline::kByTimer, Batcher::RunHere::kNever);
+  model.script.WaitUntilEntered(1);
+  model.Ask(2, kRow, 5);
+  model.batcher->Cancel(leaving.get());
+  memory.assign({9, 9});
+  model.script.OpenGate();
+  model.sink->WaitFor(2);
+  EXPECT_EQ(model.sink->code(1), Code::kCancelled);
+  EXPECT_EQ(model.sink->values(2), (std::vector<float>{11, 11}));
+  model.Ask(3, kRow, 5);
+  EXPECT_EQ(model.sink->values(3), (std::vector<float>{11, 11}));
+  EXPECT_THAT(model.script.rows(), ElementsAre(1, 1));
+}
+
 TEST(Caching, AnswersTheOthersWhenTheOneThatRunsIsCancelled) {
   OneRunning one(5);
   one.model.batcher->Cancel(one.requests[0].get());

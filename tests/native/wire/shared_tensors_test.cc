@@ -90,6 +90,20 @@ TEST_F(SharedTensorsTest, CopiesAllWhereThatIsWantedOrTheyLieAskew) {
   EXPECT_TRUE(places[0].empty());
 }
 
+// What was looked up is what is run, and what is kept is what the model answered.
+TEST_F(SharedTensorsTest, CopiesAllOfAModelThatKeepsAnswers) {
+  BatcherOptions options = DefaultOptions({Spec("x", {-1, kWide}), Spec("n", {-1, 1}, DataType::kInt64)},
+                                          {Spec("y", {-1, kWide}), Spec("m", {-1, 1}, DataType::kInt64)});
+  options.cache.max_bytes = 1 << 20;
+  ModelFixture keeping(std::move(options));
+  auto shared = SharedTensors::Find(memory_, *keeping.batcher, Header(64, kRow + 64), kOrder);
+  ASSERT_TRUE(shared.ok());
+  EXPECT_FALSE((*shared)->attaches());
+  std::vector<std::span<std::byte>> places;
+  (*shared)->Place(places);
+  EXPECT_TRUE(places[0].empty());
+}
+
 TEST_F(SharedTensorsTest, HasFloatsWrittenInPlaceUnlessTheyLieOverAnInput) {
   std::vector<std::span<std::byte>> places;
   const auto apart = Find(Header(64, 64 + kRow, 0));
