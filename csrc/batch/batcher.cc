@@ -84,7 +84,7 @@ Batcher::Batcher(BatcherOptions options, std::unique_ptr<Backend> backend, std::
       flow_(std::move(flow)),
       queue_(options_.levels.size()),
       cache_(options_.cache),
-      kept_counters_(caches() ? std::make_unique<InstanceCounters>() : nullptr),
+      laneless_counters_(std::make_unique<InstanceCounters>()),
       book_(options_.sequences ? std::make_unique<SequenceBook>(*options_.sequences) : nullptr) {
   view_.reserve(RequestQueue::kWindow);
   view_requests_.reserve(RequestQueue::kWindow);
@@ -160,6 +160,8 @@ void Request::OnLastUnref() {
 }
 
 void Batcher::Recycle(Request* request) {
+  const bool finished = request->state_.load(std::memory_order_relaxed) == Request::State::kFinished;
+  if (request->reader_counts && finished && request->status_.ok()) CountAnswer(*request, /*answered=*/true);
   const RefPtr<Request> whole = std::move(request->whole_);  // dropped without the lock
   if (whole) whole->parts_->Taken();
   if (request->parts_ != nullptr) request->parts_->Reset();
@@ -173,6 +175,8 @@ void Batcher::Recycle(Request* request) {
   request->deadline = TimePoint::max();
   request->admitted_ = false;
   request->keyed_ = false;
+  request->reader_counts = false;
+  request->queue_time_ = request->assemble_time_ = request->run_time_ = Nanos(0);
   request->promised_ = Nanos(0);
   request->inputs_.clear();
   request->outputs_.clear();

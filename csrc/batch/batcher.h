@@ -104,6 +104,10 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   void Cancel(Request* request) EXCLUDES(mu_);
   void Expire(Request* request) EXCLUDES(mu_);
 
+  // Counts a delivered request with `reader_counts`, whose status is OK, as answered or as failed; once. One
+  // of which its reader tells nothing is counted as answered when it is dropped.
+  void CountAnswer(Request& request, bool answered) EXCLUDES(mu_);
+
   // --- For its flow.
 
   // Claims a request that the flow has answered, or failed to. False where it was withdrawn: nothing is to be
@@ -178,12 +182,12 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
           SlabLayout layout, ExecutorPool* pool, DeadlineTimer* timer, Clock* clock);
   Result<std::unique_ptr<Lane>> NewLane(bool guest);
   Status MakeLanes();
+  Status MakeInputHash();
 
   // admission.cc
   Status CheckShapes(Request& request, std::span<const Shape> shapes) const;
   Status Admit(Request& request) REQUIRES(mu_);
   Status CheckRoom(const Request& request) REQUIRES(mu_);
-  Status MakeInputHash();
   Status AdmitToQueue(Request& request) REQUIRES(mu_);
   Status CountInvalid(Status status) EXCLUDES(mu_);
   Status Place(Request& request, std::span<const Shape> shapes, size_t payload_bytes) EXCLUDES(mu_);
@@ -233,7 +237,7 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
 
   // flow_requests.cc
   void StartFlow(RunHere run_here) EXCLUDES(mu_);
-  void CountFlow(const Request& request, Nanos delivered) REQUIRES(mu_);
+  void CountFlow(Request& request, Nanos delivered) REQUIRES(mu_);
 
   // batcher_stats.cc
   Nanos OldestBatch(TimePoint now) const REQUIRES(mu_);
@@ -248,12 +252,12 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   const size_t required_inputs_;
   const std::vector<int> padded_axes_;  // of the public inputs; -1: none
   SlabPool slabs_;
+  std::unique_ptr<const InputHash> input_hash_;  // of a model with a cache; set by Make
 
   // Freed by Close, when nothing runs any more.
   std::shared_ptr<Backend> backend_;          // shared with a Stats that is looking
   std::vector<std::unique_ptr<Lane>> lanes_;  // `instances` of them, for executors and submitters
   // Null but for a model that has one; constant. Its one lane has no instance and counts, guarded by mu_.
-  std::unique_ptr<const InputHash> input_hash_;  // of a model with a cache; set by Make
   const std::shared_ptr<Flow> flow_;
 
   std::atomic<int64_t> pins_{0};
@@ -283,10 +287,11 @@ class Batcher final : public PoolClient, public std::enable_shared_from_this<Bat
   ResponseCache cache_ GUARDED_BY(mu_);
   FlightBook flights_ GUARDED_BY(mu_);
   CacheCounters cached_ GUARDED_BY(mu_);
-  const std::unique_ptr<InstanceCounters> kept_counters_;  // of answers that were kept; written under mu_
-  TimePoint last_kept_ GUARDED_BY(mu_){};                  // one of them was given
-  std::vector<Request*> free_requests_ GUARDED_BY(mu_);    // owned here
-  size_t pooled_bytes_ GUARDED_BY(mu_) = 0;                // own memory of free_requests_
+  // Of answers that no lane counts: those that were kept, and those that their readers count.
+  const std::unique_ptr<InstanceCounters> laneless_counters_;  // written under mu_
+  TimePoint last_laneless_ GUARDED_BY(mu_){};                  // one of them was given
+  std::vector<Request*> free_requests_ GUARDED_BY(mu_);        // owned here
+  size_t pooled_bytes_ GUARDED_BY(mu_) = 0;                    // own memory of free_requests_
   std::vector<Waiting> view_ GUARDED_BY(mu_);
   std::vector<Request*> view_requests_ GUARDED_BY(mu_);
   std::vector<uint32_t> picks_ GUARDED_BY(mu_);

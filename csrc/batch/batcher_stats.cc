@@ -26,14 +26,14 @@ ModelStats Batcher::Stats() const {
   stats.buffer_bytes = slabs_.allocated_bytes() + pooled_bytes_;
   merge(guests_);
   stats.admission = admission_;
+  stats.Merge(*laneless_counters_);
+  if (last_laneless_ != TimePoint{}) {
+    last_answer = std::max(last_answer, static_cast<uint64_t>(last_laneless_.time_since_epoch().count()));
+  }
   if (caches()) {
-    stats.Merge(*kept_counters_);
     stats.cache = cached_;
     stats.cache.entries = cache_.entries();
     stats.cache.bytes = cache_.bytes();
-    if (last_kept_ != TimePoint{}) {
-      last_answer = std::max(last_answer, static_cast<uint64_t>(last_kept_.time_since_epoch().count()));
-    }
   }
   stats.waiting_rows =
       queue_.rows() + (book_ ? static_cast<int64_t>(book_->waiting()) : 0);  // of one row each

@@ -40,10 +40,12 @@ bool Batcher::QueueUnlessKept(Request* request, Deadline deadline) {
       const uint64_t taken = Count(end - request->arrived);
       ++cached_.hits;
       cached_.hit_ns += Count(end - begin);
-      kept_counters_->requests_ok.Add(1);
-      kept_counters_->ok_request_ns.Add(taken);
-      kept_counters_->request.Add(taken);
-      last_kept_ = end;
+      if (!request->reader_counts) {
+        laneless_counters_->requests_ok.Add(1);
+        laneless_counters_->ok_request_ns.Add(taken);
+        laneless_counters_->request.Add(taken);
+        last_laneless_ = end;
+      }
     }
   }
   if (kept != nullptr) {
@@ -177,6 +179,10 @@ void Batcher::FinishFlight(Lane& lane, Request& leader, TimePoint now) {
     request->own_outputs_ = leader.own_outputs_;
     request->started_ = std::max(request->arrived, lane.started);
     request->finished_ = now;
+    if (request->reader_counts) {
+      request->queue_time_ = now - request->arrived;
+      continue;
+    }
     const uint64_t taken = Count(now - request->arrived);
     lane.counters.requests_ok.Add(1);
     lane.counters.ok_request_ns.Add(taken);

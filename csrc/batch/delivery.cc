@@ -40,9 +40,13 @@ void Batcher::Answer(Lane& lane, std::span<Request* const> members, const Status
     const auto taken = static_cast<uint64_t>(std::max<int64_t>(0, (now - request->arrived).count()));
     counters.queue_ns.Add(queued);
     counters.queue.Add(queued);
-    if (request->status_.ok()) {
+    if (request->status_.ok() && request->features_stale()) counters.stale_features.Add(1);
+    if (request->status_.ok() && request->reader_counts) {
+      request->queue_time_ = lane.started - request->arrived;
+      request->assemble_time_ = lane.assemble_time;
+      request->run_time_ = lane.run_time;
+    } else if (request->status_.ok()) {
       ++succeeded;
-      if (request->features_stale()) counters.stale_features.Add(1);
       request_ns += taken;
       queue_ns += queued;
       counters.request.Add(taken);
@@ -65,6 +69,29 @@ void Batcher::Answer(Lane& lane, std::span<Request* const> members, const Status
   counters.ok_queue_ns.Add(queue_ns);
   counters.ok_assemble_ns.Add(succeeded * static_cast<uint64_t>(lane.assemble_time.count()));
   counters.ok_run_ns.Add(succeeded * static_cast<uint64_t>(lane.run_time.count()));
+}
+
+void Batcher::CountAnswer(Request& request, bool answered) {
+  const TimePoint now = clock_->Now();
+  const auto nanos = [](Nanos time) { return static_cast<uint64_t>(std::max<int64_t>(0, time.count())); };
+  request.reader_counts = false;
+  MutexLock lock(mu_);
+  InstanceCounters& counters = *laneless_counters_;
+  if (!answered) {
+    counters.requests_failed.Add(1);
+    counters.failed_request_ns.Add(nanos(now - request.arrived));
+    return;
+  }
+  const uint64_t deliver = request.run_time_ > Nanos(0) ? nanos(now - request.finished_) : 0;
+  const uint64_t taken = nanos(request.finished_ - request.arrived);
+  counters.requests_ok.Add(1);
+  counters.request.Add(taken);
+  counters.ok_request_ns.Add(taken + deliver);
+  counters.ok_queue_ns.Add(nanos(request.queue_time_));
+  counters.ok_assemble_ns.Add(nanos(request.assemble_time_));
+  counters.ok_run_ns.Add(nanos(request.run_time_));
+  counters.ok_deliver_ns.Add(deliver);
+  last_laneless_ = now;
 }
 
 void Batcher::Deliver(Lane& lane) {

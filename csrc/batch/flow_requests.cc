@@ -86,7 +86,7 @@ void Batcher::DeliverFlow(std::span<Request* const> finished) {
   LiveSequences sequences;
   {
     MutexLock lock(mu_);
-    for (const Request* request : finished) {
+    for (Request* request : finished) {
       admitted_rows_ -= request->rows_;
       CountFlow(*request, begin - request->finished_);
       if (request->live_) sequences.push_back(request->live_);
@@ -114,7 +114,7 @@ void Batcher::DeliverFlow(std::span<Request* const> finished) {
   if (next_turns) FlushScope::Add(shared_from_this());
 }
 
-void Batcher::CountFlow(const Request& request, Nanos delivered) {
+void Batcher::CountFlow(Request& request, Nanos delivered) {
   const auto nanos = [](Nanos time) { return static_cast<uint64_t>(std::max<int64_t>(0, time.count())); };
   Lane& lane = *lanes_[0];
   InstanceCounters& counters = lane.counters;
@@ -136,10 +136,15 @@ void Batcher::CountFlow(const Request& request, Nanos delivered) {
   counters.run_ns.Add(ran);
   counters.run.Add(ran);
   counters.deliver_ns.Add(deliver);
-  counters.request.Add(taken);
   if (request.features_stale_) counters.stale_features.Add(1);
   lane.sizes.AddRun(rows, 0, ran);
   lane.sizes.AddDelivery(rows, deliver);
+  if (request.reader_counts) {
+    request.queue_time_ = request.started_ - request.arrived;
+    request.run_time_ = request.finished_ - request.started_;
+    return;
+  }
+  counters.request.Add(taken);
   counters.requests_ok.Add(1);
   counters.ok_request_ns.Add(taken + deliver);
   counters.ok_queue_ns.Add(queued);

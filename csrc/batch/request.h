@@ -53,6 +53,9 @@ class Request : public RefCounted<Request> {
   // it is for the reader to copy them. `places_owner` keeps the memory, which lives as long as the request.
   std::vector<std::span<std::byte>> output_places;
   std::shared_ptr<void> places_owner;
+  // Its answer has a way to go where it may still fail: whether it was answered well is for its reader to
+  // tell (Batcher::CountAnswer), and counted then. Of no part of a decoupled model's answers.
+  bool reader_counts = false;
 
   // After Reserve: writable views to fill. Nothing may block between Reserve and Enqueue.
   std::span<TensorView> inputs() { return inputs_; }
@@ -127,6 +130,7 @@ class Request : public RefCounted<Request> {
   int64_t batch_rows_ = 0;
   TimePoint started_{};
   TimePoint finished_{};
+  Nanos queue_time_{0}, assemble_time_{0}, run_time_{0};  // where reader_counts: of an answer that was run
 
   // Guarded by the batcher's mutex.
   bool queued_ = false;

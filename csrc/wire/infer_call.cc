@@ -169,6 +169,7 @@ Status InferCall::Reserve(Batcher& batcher, size_t payload_bytes) {
 
 Status InferCall::ReserveShared(Batcher& batcher, size_t payload_bytes) {
   request_->places_owner = shared_;
+  request_->reader_counts = true;  // its client may have cut a file before it is answered
   shared_->Place(request_->output_places);
   const size_t all = payload_bytes + shared_->payload_bytes();
   if (shared_->attaches()) {
@@ -214,6 +215,12 @@ void InferCall::Cancel() {
 Status InferCall::Take(RefPtr<Request> request) {
   taken_ = std::move(request);
   if (!taken_->status().ok()) return taken_->status();
+  Status status = TakeOutputs();
+  if (taken_->reader_counts) taken_->batcher().CountAnswer(*taken_, status.ok());
+  return status;
+}
+
+Status InferCall::TakeOutputs() {
   const Batcher& batcher = request_->batcher();
   outputs_.clear();
   if (is_last_of_many()) return Status::Ok();

@@ -71,6 +71,7 @@ class InferCall {
   bool IsChosen(int output) const;
   Status Reserve(Batcher& batcher, size_t payload_bytes);
   Status ReserveShared(Batcher& batcher, size_t payload_bytes);
+  Status TakeOutputs();
   void SetShapes(const Batcher& batcher, const InferHeader& header);
   bool IsGiven(size_t input) const;
   void TellFeatures(const Batcher& batcher, const InferHeader& header);

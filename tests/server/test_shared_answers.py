@@ -146,3 +146,56 @@ def test_answer_is_written_where_it_is_wanted_when_it_was_kept(shared: Shared, m
     np.testing.assert_array_equal(shared.engine.infer(model, {"x": _TWOS})["y"], _TWOS)
     assert shared.stats("gated")["cache_hits"] == 2
     assert shared.counts(model) == (3, 0)
+
+
+@both
+def test_request_is_counted_as_failed_when_its_file_was_cut_meanwhile(shared: Shared, model: str) -> None:
+    shared.file.put(_ONES)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(shared.ask, model)
+        assert shared.gated.started.wait(60)
+        shared.file.cut(0)
+        shared.gated.gate.set()
+        status, answer = asked.result(60)
+    assert (status, "was cut shorter" in answer["error"]) == (400, True)
+    assert shared.counts(model) == (0, 1)
+    stats = shared.stats(model)
+    assert stats["inference_stats"]["fail"]["ns"] > 0
+    assert stats["since_answer_ns"] is None
+
+
+@both
+def test_request_is_counted_as_failed_when_its_place_is_too_small(shared: Shared, model: str) -> None:
+    shared.gated.gate.set()
+    status, answer = shared.ask(model, {"name": "y", "parameters": place("r", 8, _BYTES)})
+    assert (status, "should be at least" in answer["error"]) == (400, True)
+    assert shared.counts(model) == (0, 1)
+    assert shared.ask(model)[0] == 200
+    assert shared.counts(model) == (1, 1)
+
+
+@cached
+def test_each_is_counted_by_its_own_answer_when_requests_share_a_run(shared: Shared) -> None:
+    output = {"name": "y", "parameters": place("s", _BYTES)}
+    with SharedFile(_BYTES) as cut, ThreadPoolExecutor(2) as pool:
+        shared.memory.register("s", cut.key, 0, _BYTES)
+        first = pool.submit(shared.ask, "gated")
+        assert shared.gated.started.wait(60)
+        second = pool.submit(shared.ask, "gated", output)
+        until(lambda: shared.engine.stats("gated")[0]["cache_joined"] == 1, "the second waits")
+        cut.cut(0)
+        shared.gated.gate.set()
+        assert (first.result(60)[0], second.result(60)[0]) == (200, 400)
+    assert shared.counts("gated") == (1, 1)
+
+
+def test_phases_are_counted_when_answers_are_written_to_shared_memory(shared: Shared) -> None:
+    shared.gated.gate.set()
+    assert shared.ask("gated", {"name": "y", "parameters": place("r", _BYTES, _BYTES)})[0] == 200
+    stats = shared.stats("gated")
+    phases = stats["inference_stats"]
+    parts = ("queue", "compute_input", "compute_infer", "compute_output")
+    assert {phases[part]["count"] for part in parts} == {1}
+    assert min(phases[part]["ns"] for part in parts[2:]) > 0
+    assert sum(phases[part]["ns"] for part in parts) <= phases["success"]["ns"]
+    assert stats["since_answer_ns"] is not None
