@@ -175,6 +175,7 @@ void Batcher::Recycle(Request* request) {
   request->deadline = TimePoint::max();
   request->admitted_ = false;
   request->keyed_ = false;
+  request->use_cache = true;
   request->reader_counts = false;
   request->queue_time_ = request->assemble_time_ = request->run_time_ = Nanos(0);
   request->promised_ = Nanos(0);

@@ -17,7 +17,7 @@ uint64_t Count(Nanos time) { return static_cast<uint64_t>(std::max<int64_t>(0, t
 
 bool Batcher::QueueUnlessKept(Request* request, Deadline deadline) {
   const TimePoint begin = clock_->Now();
-  const std::optional<Digest> digest = input_hash_->Of(request->inputs_);
+  const std::optional<Digest> digest = request->use_cache ? input_hash_->Of(request->inputs_) : std::nullopt;
   request->keyed_ = digest.has_value();
   ResponseCache::Dropped outdated;  // freed without the lock
   std::shared_ptr<const CachedAnswer> kept;

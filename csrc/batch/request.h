@@ -47,6 +47,7 @@ class Request : public RefCounted<Request> {
   TimePoint arrived{};                    // set by Reserve and Attach
   RequestFeatures features;               // of a model that looks features up
   RequestSequence sequence;               // of a stateful model
+  bool use_cache = true;                  // false: is run, and neither looked up nor kept
   TraceContext trace;
   // Where the answer's tensors are wanted, in the signature's order; an empty one, or none at all: nowhere. A
   // batch of this request alone may have the backend write there, and its outputs then view that memory; else

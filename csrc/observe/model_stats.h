@@ -54,7 +54,7 @@ struct CacheCounters {
   uint64_t hits = 0;      // answered without a run of their own: by what was kept, or by another's run
   uint64_t joined = 0;    // waited for the run of an equal request
   uint64_t misses = 0;    // had to be run
-  uint64_t skipped = 0;   // run without being looked up: too large to be worth it
+  uint64_t skipped = 0;   // run without being looked up: too large to be worth it, or not wanted
   uint64_t evicted = 0;   // answers dropped to make room
   uint64_t outdated = 0;  // answers dropped because they were too old
   uint64_t hit_ns = 0;    // looking up, summed over hits

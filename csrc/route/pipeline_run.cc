@@ -185,6 +185,7 @@ Status PipelineRun::Ask(Pipeline::Turn& turn, size_t index) {
   request->deadline = request_->deadline;
   if (request_->trace.sampled) request->trace = pipeline_->tracing_->Child(request_->trace);
   if (batcher.options().sequences) request->sequence = request_->sequence;
+  request->use_cache = request_->use_cache;
   if (!request_->features.id.empty()) request->features.id = request_->features.id;
   turn.views.clear();
   for (const size_t tensor : target.inputs) turn.views.push_back(values_[tensor].view);

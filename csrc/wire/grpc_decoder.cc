@@ -209,6 +209,7 @@ Status GrpcDecoder::ReadParameter(std::span<const std::byte> entry, RequestReser
   if (key == "timeout") reserved.timeout = read.value;
   if (key == "binary_data_output") reserved.binary_output = read.value;
   if (key == "return_features") reserved.return_features = read.value;
+  if (key == "cache") reserved.cache = read.value;
   if (key == "sequence_id") reserved.sequence_id = read.value;
   if (key == "sequence_start") reserved.sequence_start = read.value;
   if (key == "sequence_end") reserved.sequence_end = read.value;
@@ -226,6 +227,7 @@ Status GrpcDecoder::TakeParameters(const RequestReserved& reserved) {
   if (timeout_us > 0) parameters.timeout_us = timeout_us;
   FALAJ_RETURN_IF_ERROR(
       reserved.return_features.ReadBool(kParametersPath.Key("return_features"), parameters.return_features));
+  FALAJ_RETURN_IF_ERROR(reserved.cache.ReadBool(kParametersPath.Key("cache"), parameters.cache));
   FALAJ_RETURN_IF_ERROR(
       reserved.empty_final.ReadBool(kParametersPath.Key(kEmptyFinal), parameters.empty_final));
   FALAJ_RETURN_IF_ERROR(TakeSequence(reserved));

@@ -57,7 +57,7 @@ class GrpcDecoder {
   };
   // Reserved parameters, of which the last counts.
   struct RequestReserved {
-    GrpcParameter priority, timeout, binary_output, return_features;
+    GrpcParameter priority, timeout, binary_output, return_features, cache;
     GrpcParameter sequence_id, sequence_start, sequence_end, empty_final;
   };
   struct SharedReserved {

@@ -145,6 +145,7 @@ Status InferCall::Admit(const ModelTable& models, std::string_view model, int64_
   request_->tag = tag;
   request_->priority = header.parameters.priority;
   request_->sequence = sequence_;
+  request_->use_cache = header.parameters.cache;
   Nanos timeout = default_timeout;
   // A timeout beyond a century is none; the sum would pass the clock's range.
   constexpr int64_t kLongest = int64_t{100} * 365 * 24 * 3600 * 1'000'000;

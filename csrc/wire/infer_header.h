@@ -50,6 +50,7 @@ struct RequestParameters {
   std::string_view sequence_text;  // sequence_id as a text; empty: none
   bool sequence_start = false;
   bool sequence_end = false;
+  bool cache = true;         // ours; false: is run, and neither looked up nor kept
   bool empty_final = false;  // of a stream: that there is no more is told by an answer without outputs
 };
 

@@ -205,6 +205,7 @@ Status JsonDecoder::Impl::ReadParameter(std::string_view key, sj::value value, c
   }
   if (key == "binary_data_output") return ReadBool(value, where, header.parameters.binary_output);
   if (key == "return_features") return ReadBool(value, where, header.parameters.return_features);
+  if (key == "cache") return ReadBool(value, where, header.parameters.cache);
   if (key == "priority" || key == "timeout") {
     int64_t count = 0;
     FALAJ_RETURN_IF_ERROR(ReadCount(value, where, count));

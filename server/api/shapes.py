@@ -253,7 +253,7 @@ class RequestedOutput(_Shape, frozen=True):
 
 
 class InferRequest(_Shape, frozen=True):
-    """No `outputs`: all. Parameters: `priority`, `timeout` (µs), `binary_data_output`."""
+    """No `outputs`: all. Parameters: `priority`, `timeout` (µs), `binary_data_output`, `cache`."""
 
     inputs: list[InputTensor]
     id: str = ""

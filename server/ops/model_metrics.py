@@ -70,7 +70,7 @@ _CACHE: tuple[tuple[str, str, Callable[[Row], float]], ...] = (
 )
 _CACHE_COUNTERS: tuple[tuple[str, str, str], ...] = (
     ("falaj_cache_joined", "Requests that waited for the run of an equal one", "cache_joined"),
-    ("falaj_cache_skipped", "Requests too large to be looked up", "cache_skipped"),
+    ("falaj_cache_skipped", "Requests that were run without being looked up", "cache_skipped"),
     ("falaj_cache_evicted", "Answers dropped to make room", "cache_evicted"),
     ("falaj_cache_outdated", "Answers dropped because they were too old", "cache_outdated"),
 )

@@ -88,6 +88,7 @@ void CompareRequest(const GrpcDecoder& decoder, const Decoded& decoded, const Re
   Require(header.parameters.sequence_number == expected.sequence_number, "sequence_id, a number");
   Require(header.parameters.sequence_text == expected.sequence_text, "sequence_id, a text");
   Require(header.parameters.sequence_start == expected.sequence_start, "sequence_start");
+  Require(header.parameters.cache == expected.cache, "cache");
   Require(header.parameters.sequence_end == expected.sequence_end, "sequence_end");
   Require(header.inputs.size() == expected.inputs.size(), "inputs");
   for (size_t i = 0; i < expected.inputs.size(); ++i) {

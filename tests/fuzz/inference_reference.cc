@@ -404,6 +404,7 @@ ReferenceRequest ReadRequest(const Message& request, const ReferenceLimits& limi
   read.priority = CountOf(parameters, "priority", 0, rules);
   read.timeout_us = CountOf(parameters, "timeout", 0, rules);
   read.binary_output = TruthOf(parameters, "binary_data_output", rules).value_or(false);
+  read.cache = TruthOf(parameters, "cache", rules).value_or(true);
   ReadSequence(parameters, limits, rules, read);
   ReadInputs(fields, limits, rules, read);
   ReadOutputs(fields, limits, rules, read);

@@ -59,6 +59,7 @@ struct ReferenceRequest {
   uint64_t sequence_number = 0;
   std::string sequence_text;
   bool sequence_start = false;
+  bool cache = true;
   bool sequence_end = false;
   std::vector<ReferenceInput> inputs;
   std::vector<ReferenceOutput> outputs;

@@ -16,6 +16,7 @@ import tritonclient.http as http_client
 
 import falaj
 from falaj.server.api.statistics import version_statistics
+from tests.engine.pipeline_models import add_pipeline
 from tests.server.serving_process import until
 from tests.server.wire_serving import WireServing
 from tests.serving import GATED, add_python, x_of
@@ -140,6 +141,77 @@ def test_statistics_count_hits_apart_when_they_are_read(serving: tuple[falaj.Eng
     with grpc_client.InferenceServerClient(wire.url("grpc")) as client:
         by_grpc = client.get_inference_statistics("m", as_json=True)["model_stats"][0]["inference_stats"]
     assert by_grpc["cache_hit"]["count"] == "3"
+
+
+@pytest.mark.parametrize("transport", ["json", "grpc"])
+def test_request_is_run_and_not_kept_when_it_asks_for_no_cache(
+    serving: tuple[falaj.Engine, WireServing], transport: str
+) -> None:
+    engine, wire = serving
+    x = np.array([[1]], dtype=np.float32)
+
+    def ask(cache: bool) -> None:
+        if transport == "json":
+            status, answer = _json(wire, "m", [[1]], parameters={"cache": cache})
+            assert (status, answer["outputs"][0]["data"]) == (200, [1])
+            return
+        tensor = grpc_client.InferInput("x", x.shape, "FP32")
+        tensor.set_data_from_numpy(x)
+        with grpc_client.InferenceServerClient(wire.url("grpc")) as client:
+            answer = client.infer("m", [tensor], parameters={"cache": cache})
+        assert answer.as_numpy("y").tolist() == [[1]]
+
+    def counts() -> tuple[int, ...]:
+        stats = engine.stats("m")[0]
+        kinds = ("hits", "misses", "skipped", "entries")
+        return (stats["batches"], *(stats[f"cache_{kind}"] for kind in kinds))
+
+    ask(cache=False)
+    assert counts() == (1, 0, 0, 1, 0)
+    ask(cache=True)
+    assert counts() == (2, 0, 1, 1, 1)
+    ask(cache=False)
+    assert counts() == (3, 0, 1, 2, 1)
+    ask(cache=True)
+    assert counts() == (3, 1, 1, 2, 1)
+
+
+def test_request_runs_apart_from_its_equals_when_it_asks_for_no_cache(
+    serving: tuple[falaj.Engine, WireServing],
+) -> None:
+    engine, wire = serving
+    gated = sys.modules["falaj_test_gate"]
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(_json, wire, "gated", [[1]])
+        gated.started.wait(60)
+        apart = pool.submit(_json, wire, "gated", [[1]], parameters={"cache": False})
+        until(lambda: engine.stats("gated")[0]["cache_skipped"] == 1, "it is queued")
+        gated.gate.set()
+        assert [future.result(60)[0] for future in (first, apart)] == [200, 200]
+    stats = engine.stats("gated")[0]
+    assert (stats["batches"], stats["cache_joined"]) == (2, 0)
+
+
+def test_request_is_refused_when_its_cache_is_no_truth(serving: tuple[falaj.Engine, WireServing]) -> None:
+    _, wire = serving
+    for wrong in ("false", 0):
+        status, answer = _json(wire, "m", [[1]], parameters={"cache": wrong})
+        assert (status, "parameters.cache: expected true or false" in answer["error"]) == (400, True)
+
+
+def test_steps_are_run_when_a_pipeline_is_asked_for_no_cache(tmp_path: Path) -> None:
+    add_python(tmp_path, "m", head=_CACHE)
+    add_pipeline(
+        tmp_path,
+        "chain",
+        '[[input]]\nname = "x"\n\n[[step]]\nmodel = "m"\ninputs = { x = "x" }\noutputs = { y = "y" }\n\n'
+        '[[output]]\nname = "y"\n',
+    )
+    with falaj.Engine(tmp_path, cores=2, strict=True) as engine, WireServing(engine) as wire:
+        for cache in (True, True, False):
+            assert _json(wire, "chain", [[1]], parameters={"cache": cache})[0] == 200
+        stats = engine.stats("m")[0]
+        assert (stats["cache_hits"], stats["cache_misses"], stats["cache_skipped"]) == (1, 1, 1)
 
 
 def test_model_config_tells_of_the_cache_when_it_has_one(serving: tuple[falaj.Engine, WireServing]) -> None:

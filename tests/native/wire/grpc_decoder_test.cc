@@ -323,6 +323,8 @@ TEST(GrpcDecoder, ChecksReservedParameters) {
       {request("sequence_end", TextValue("true")), "parameters.sequence_end: expected true or false"},
       {request("binary_data_output", IntValue(1)), "parameters.binary_data_output: expected true or false"},
       {request("return_features", IntValue(1)), "parameters.return_features: expected true or false"},
+      {request("cache", IntValue(0)), "parameters.cache: expected true or false"},
+      {request("cache", TextValue("false")), "parameters.cache: expected true or false"},
       {request("mine", TextValue("\xff")), "parameters: expected UTF-8"},
       {request("\xff", IntValue(1)), "parameters: expected UTF-8"},
       {request("mine", "\x0b"), "parameters: malformed protobuf"},
@@ -391,6 +393,13 @@ TEST(GrpcDecoder, TakesReservedParametersOfEveryFittingKind) {
   EXPECT_EQ(parameters.priority, INT32_MAX);
   EXPECT_TRUE(parameters.binary_output);
   EXPECT_TRUE(parameters.return_features);
+  EXPECT_TRUE(parameters.cache);
+  for (const bool cache : {false, true, false}) {
+    ASSERT_TRUE(Decode(decoder, kModel + Parameter(4, "cache", BoolValue(cache))).ok());
+    EXPECT_EQ(parameters.cache, cache);
+  }
+  ASSERT_TRUE(Decode(decoder, kModel).ok());
+  EXPECT_TRUE(parameters.cache);
   // Those that are not reserved may be anything.
   for (const std::string& value : {IntValue(-1), UintValue(UINT64_MAX), RealValue(0.5), TextValue("x"),
                                    BoolValue(true), std::string()}) {

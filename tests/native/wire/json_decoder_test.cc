@@ -113,6 +113,8 @@ TEST(JsonDecoder, SaysWhatIsWrongAndWhere) {
       {R"({"parameters":{"sequence_id":true},"inputs":[]})", "parameters.sequence_id"},
       {R"({"parameters":{"sequence_start":1},"inputs":[]})", "parameters.sequence_start"},
       {R"({"parameters":{"sequence_end":"yes"},"inputs":[]})", "parameters.sequence_end"},
+      {R"({"parameters":{"cache":0},"inputs":[]})", "parameters.cache: expected true or false"},
+      {R"({"parameters":{"cache":"false"},"inputs":[]})", "parameters.cache: expected true or false"},
       {R"({"id":7,"inputs":[]})", "id: expected a string"},
       {Shared(R"("shared_memory_byte_size":8)"), "inputs[0].parameters.shared_memory_region is missing"},
       {Shared(R"("shared_memory_offset":8)"), "inputs[0].parameters.shared_memory_region is missing"},
@@ -179,6 +181,18 @@ TEST(JsonDecoder, TakesSequenceIdsThatAreNumbersOrTexts) {
   EXPECT_EQ(parameters.sequence_number, 0u);
   EXPECT_EQ(parameters.sequence_text, "tram 7");
   EXPECT_FALSE(parameters.sequence_start);
+}
+
+TEST(JsonDecoder, LeavesTheCacheOnUnlessItIsToldOtherwise) {
+  JsonDecoder decoder;
+  const bool& cache = decoder.header().parameters.cache;
+  ASSERT_TRUE(Decode(decoder, R"({"parameters":{"cache":false},"inputs":[]})").ok());
+  EXPECT_FALSE(cache);
+  ASSERT_TRUE(Decode(decoder, R"({"parameters":{"cache":true},"inputs":[]})").ok());
+  EXPECT_TRUE(cache);
+  ASSERT_TRUE(Decode(decoder, R"({"parameters":{"cache":false},"inputs":[]})").ok());
+  ASSERT_TRUE(Decode(decoder, R"({"inputs":[]})").ok());
+  EXPECT_TRUE(cache);
 }
 
 // Of a number with 20 digits or more behind "0.", simdjson 3.0 makes another one.
