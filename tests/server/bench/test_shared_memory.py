@@ -1,6 +1,7 @@
 """Tensors in shared memory: where they come to lie, and what is left of them."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,6 @@ from tests.wire.sharing import WIDE, large
 from tests.zoo import elementwise
 
 pytestmark = pytest.mark.core
-
-_FILES = "falaj_bench_*"
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +59,7 @@ def _regions(server: Serving) -> list[dict[str, Any]]:
 
 
 def _files() -> list[Path]:
-    return list(Path("/dev/shm").glob(_FILES))
+    return list(Path("/dev/shm").glob(f"falaj_bench_{os.getpid()}_*"))  # others may measure too
 
 
 def _is_clean(server: Serving) -> bool:
