@@ -64,4 +64,4 @@ def test_page_tells_what_really_happens_when_it_is_followed(ports: dict[str, int
     page.write_text(text, encoding="utf-8")
     folder = tmp_path / "followed"
     folder.mkdir()
-    assert follow(page, folder, {"PYTHONPATH": str(ROOT)}) == 10
+    assert follow(page, folder, {"PYTHONPATH": str(ROOT)}) == 15
