@@ -87,6 +87,43 @@ def test_table_shows_each_target_and_what_went_wrong_when_printed() -> None:
     assert "2,500/s poisson" in text
 
 
+_OF_SEQUENCES = Report(
+    [
+        _point(
+            "one",
+            Load.open(250_000.0, arrivals="constant"),
+            replace(
+                MEASURED,
+                throughput=249_876.4,
+                sequences_per_s=12_345.6,
+                sequences_left=3,
+                unsent=9,
+                p999_us=1e7,
+            ),
+        )
+    ],
+    {},
+    {},
+)
+
+
+def test_sequences_have_a_column_when_requests_are_of_them() -> None:
+    head, row, *lines = _printed(_OF_SEQUENCES).splitlines()[1:]
+    assert head.split()[:4] == ["load", "req/s", "seq/s", "p50"]
+    assert row.split()[:5] == ["250,000/s", "constant", "249,876", "12,346", "100"]
+    where = "250,000/s constant"
+    assert f"{where}: 9 requests waited for a connection or a sequence at the end" in lines
+    left = "3 sequences could not be ended: the server keeps them until they are idle"
+    assert f"{where}: {left}" in lines
+    page = html_text(_OF_SEQUENCES)
+    assert "<th>requests/s</th><th>sequences/s</th><th>p50 µs</th>" in page
+    assert "<td>249,876</td><td>12,346</td><td>100</td>" in page
+    (told,) = csv.DictReader(io.StringIO(csv_text(_OF_SEQUENCES)))
+    assert (told["sequences_per_s"], told["sequences_left"]) == ("12345.6", "3")
+    (other, *_) = csv.DictReader(io.StringIO(csv_text(REPORT)))
+    assert (other["sequences_per_s"], other["sequences_left"]) == ("", "0")
+
+
 class _Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -97,8 +134,11 @@ def test_no_figure_is_cut_off_when_the_terminal_is_narrow(monkeypatch: pytest.Mo
     monkeypatch.setenv("TERM", "xterm")
     text = _Terminal()
     print_report(REPORT, text)
+    print_report(_OF_SEQUENCES, text)
     assert "…" not in text.getvalue()
     assert "20,000" in text.getvalue()
+    assert "12,346" in text.getvalue()
+    assert "10,000,000" in text.getvalue()
 
 
 def test_rows_come_back_when_csv_is_read() -> None:
