@@ -19,7 +19,8 @@ class KeyedHash {
  public:
   bool Begin(const InputHash::Secret& secret) {
     gathered_ = 0;
-    if (!is_keyed_ || CRYPTO_memcmp(secret.data(), secret_.data(), secret.size()) != 0) SetKeys(secret);
+    // No client has a say in either, so how long comparing takes tells nothing.
+    if (!is_keyed_ || secret != secret_) SetKeys(secret);
     ok_ = is_keyed_ && EVP_MAC_init(poly_.get(), secret_.data(), kKey, nullptr) == 1;
     return ok_;
   }
