@@ -2,6 +2,9 @@
 #include <gtest/gtest.h>
 
 #include <random>
+#include <string>
+#include <thread>
+#include <vector>
 
 #include "fakes/pipeline_fixture.h"
 
@@ -54,35 +57,88 @@ float Expected(const Graph& graph, size_t tensor, float x) {
   return tensor < graph.plan.inputs ? x : 2 * Expected(graph, graph.sources[tensor], x) + 1;
 }
 
-TEST(RandomPipelines, AnswerAsTheirStepsDoOneBehindTheOther) {
-  std::mt19937_64 random(7);
-  PipelineFixture models;
-  for (size_t inputs = 1; inputs <= 2; ++inputs) {
-    for (size_t outputs = 1; outputs <= 2; ++outputs) {
-      models.AddModel("m" + std::to_string(inputs) + std::to_string(outputs), inputs, outputs);
+// Their models keep answers, or not.
+class RandomPipelines : public testing::TestWithParam<bool> {
+ protected:
+  RandomPipelines() {
+    for (size_t inputs = 1; inputs <= 2; ++inputs) {
+      for (size_t outputs = 1; outputs <= 2; ++outputs) {
+        const std::string name = "m" + std::to_string(inputs) + std::to_string(outputs);
+        BatcherOptions options = PipelineFixture::OptionsOf(name, inputs, outputs);
+        if (GetParam()) options.cache.max_bytes = size_t{1} << 20;
+        models_.AddModel(std::move(options));
+      }
+    }
+    for (size_t i = 0; i < 25; ++i) {
+      graphs_.push_back(RandomGraph(random_, "p" + std::to_string(i)));
+      EXPECT_TRUE(graphs_.back().plan.Check().ok());
+      models_.AddPipeline(graphs_.back().plan);
     }
   }
-  std::vector<Graph> graphs;
-  for (size_t i = 0; i < 25; ++i) {
-    graphs.push_back(RandomGraph(random, "p" + std::to_string(i)));
-    ASSERT_TRUE(graphs.back().plan.Check().ok());
-    models.AddPipeline(graphs.back().plan);
+  RefPtr<Request> Ask(uint64_t tag, uint64_t choice) {
+    return models_.Ask(graphs_[tag % graphs_.size()].plan.name, tag, static_cast<float>(tag % 16),
+                       1 + static_cast<int64_t>(choice % 4), TimePoint::max(),
+                       choice / 4 % 2 == 0 ? Batcher::RunHere::kIfShort : Batcher::RunHere::kNever);
   }
-  constexpr uint64_t kRequests = 1000;
-  for (uint64_t tag = 0; tag < kRequests; ++tag) {
-    models.Ask(graphs[tag % graphs.size()].plan.name, tag, static_cast<float>(tag % 16),
-               1 + static_cast<int64_t>(random() % 4), TimePoint::max(),
-               random() % 2 == 0 ? Batcher::RunHere::kIfShort : Batcher::RunHere::kNever);
-  }
-  models.sink->WaitFor(kRequests);
-  for (const auto& [tag, answer] : models.sink->all()) {
-    const Graph& graph = graphs[tag % graphs.size()];
-    ASSERT_TRUE(answer.status.ok()) << answer.status.message();
+  void ExpectRight(uint64_t tag, const PipelineAnswer& answer) {
+    const Graph& graph = graphs_[tag % graphs_.size()];
     ASSERT_EQ(answer.values.size(), graph.plan.outputs.size());
     for (size_t i = 0; i < answer.values.size(); ++i) {
       const float expected = Expected(graph, graph.plan.outputs[i].tensor, static_cast<float>(tag % 16));
       for (const float value : answer.values[i]) ASSERT_EQ(value, expected) << graph.plan.name;
     }
+  }
+  uint64_t hits() {
+    uint64_t hits = 0;
+    for (const char* model : {"m11", "m12", "m21", "m22"}) hits += models_.Of(model).Stats().cache.hits;
+    return hits;
+  }
+
+  std::mt19937_64 random_{7};
+  PipelineFixture models_;
+  std::vector<Graph> graphs_;
+};
+INSTANTIATE_TEST_SUITE_P(Pipeline, RandomPipelines, testing::Bool());
+
+TEST_P(RandomPipelines, AnswerAsTheirStepsDoOneBehindTheOther) {
+  constexpr uint64_t kRequests = 1000;
+  for (uint64_t tag = 0; tag < kRequests; ++tag) Ask(tag, random_());
+  models_.sink->WaitFor(kRequests);
+  for (const auto& [tag, answer] : models_.sink->all()) {
+    ASSERT_TRUE(answer.status.ok()) << answer.status.message();
+    ExpectRight(tag, answer);
+  }
+  EXPECT_EQ(hits() > 0, GetParam());
+}
+
+TEST_P(RandomPipelines, AreAnsweredOrCancelledOnceWhenTheyAreWithdrawnAtAnyMoment) {
+  constexpr uint64_t kAskers = 3, kEach = 500;
+  std::vector<std::thread> askers;
+  for (uint64_t asker = 0; asker < kAskers; ++asker) {
+    askers.emplace_back([this, asker] {
+      std::mt19937_64 random(asker);
+      RefPtr<Request> last;
+      for (uint64_t i = 0; i < kEach; ++i) {
+        const RefPtr<Request> request = Ask(asker * kEach + i, random());
+        if (random() % 3 == 0) request->batcher().Cancel(request.get());
+        if (last && random() % 3 == 0) last->batcher().Cancel(last.get());
+        last = request;
+      }
+    });
+  }
+  for (std::thread& asker : askers) asker.join();
+  models_.sink->WaitFor(kAskers * kEach);
+  for (const auto& [tag, answer] : models_.sink->all()) {
+    ASSERT_EQ(answer.times, 1) << tag;
+    if (answer.status.ok()) {
+      ExpectRight(tag, answer);
+    } else {
+      ASSERT_EQ(answer.status.code(), Code::kCancelled) << answer.status.message();
+    }
+  }
+  for (const auto& batcher : models_.batchers) {
+    EXPECT_TRUE(batcher->Drain(models_.clock.Now() + std::chrono::seconds(30))) << batcher->Name();
+    EXPECT_EQ(batcher->Stats().waiting_rows, 0) << batcher->Name();
   }
 }
 
