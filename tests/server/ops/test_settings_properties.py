@@ -98,10 +98,15 @@ def _environment(values: dict[str, Any]) -> dict[str, str]:
     }
 
 
+def _unsets(value: Any) -> bool:
+    """Whether a flag or variable of this text unsets its key."""
+    return isinstance(value, str) and value.lower() == "none"
+
+
 @_UNHURRIED
 @given(_some_settings())
 def test_load_settings_returns_the_same_when_file_environment_or_flags_say_it(values: dict[str, Any]) -> None:
-    words = {key: value for key, value in values.items() if value != "none"}  # text that unsets
+    words = {key: value for key, value in values.items() if not _unsets(value)}
     from_file = _load(_written(words))
     assert from_file == _load("", _environment(words))
     assert from_file == _load("", flags={key: Flag(f"--{key}", value) for key, value in words.items()})
@@ -115,7 +120,7 @@ def test_load_settings_takes_the_nearest_value_when_sources_differ(
     file: dict[str, Any], env: dict[str, Any], flags: dict[str, Any]
 ) -> None:
     merged = {**file, **env, **flags}
-    if "none" in merged.values():
+    if any(map(_unsets, merged.values())):
         return
     given_flags = {key: Flag("--set", value) for key, value in flags.items()}
     assert _load(_written(file), _environment(env), given_flags) == _load(_written(merged))
