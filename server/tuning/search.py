@@ -13,7 +13,7 @@ Spent = Callable[[], float]  # seconds since the search began, with all that is 
 
 _LOADS_FIRST, _LOADS = 4, 3
 _LEAST_LOAD_S = 0.25
-_PATIENCE = 3  # loads more of a setting that has held a rate before: a stall of the machine is no rate of none
+_PATIENCE = 3  # loads more of a setting that has held a rate before: it is the machine that stalled
 _FEWEST = 2
 _KEPT = 2  # of so many settings one goes on
 
