@@ -208,9 +208,9 @@ def test_steps_that_were_not_begun_never_run_when_the_client_leaves(
 
     leave(diamond)
     # While `second` still runs: what was queued has left, and the client's request is over.
-    assert _withdrawn(diamond) == 1
+    until(lambda: _withdrawn(diamond) == 1, "the request is withdrawn")
     until(lambda: diamond.stats("other")["waiting_requests"] == 0, "the queued step has left")
-    assert diamond.stats("diamond")["inflight_requests"] == 0
+    until(lambda: diamond.stats("diamond")["inflight_requests"] == 0, "the request is over")
 
     for name in ("second", "other"):
         steps[name].gate.set()
