@@ -31,37 +31,13 @@ class Model:
 sys.modules["falaj_test_counting"] = sys.modules[__name__]
 """
 
-# The same on an event loop.
-ASYNC_COUNTING = """
-import asyncio
-import sys
-import threading
-
-import numpy as np
-
-made, closed, ended = 0, 0, threading.Event()
-
-class Model:
-    async def stream(self, batch):
-        global made, closed
-        made = 0
-        count = int(batch["x"][0, 0])
-        try:
-            for i in range(abs(count)):
-                await asyncio.sleep(0)
-                made += 1
-                if count == -1:
-                    yield 7
-                yield {"y": np.full((1, 1), i, dtype=np.float32)}
-            if count < 0:
-                raise ValueError("three is enough")
-        finally:
-            await asyncio.sleep(0)
-            closed += 1
-            ended.set()
-
-sys.modules["falaj_test_counting"] = sys.modules[__name__]
-"""
+# The same on an event loop, whose turn others have in between.
+ASYNC_COUNTING = (
+    COUNTING.replace("import sys", "import asyncio\nimport sys", 1)
+    .replace("    def stream", "    async def stream")
+    .replace("                made += 1", "                await asyncio.sleep(0)\n                made += 1")
+    .replace("            closed += 1", "            await asyncio.sleep(0)\n            closed += 1")
+)
 
 # On an event loop too, and it tells how it was ended.
 # x: 0 waits for ever before its first answer, 1 behind it; 2 never ends; 3 is cancelled and goes on.

@@ -1,16 +1,13 @@
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import falaj
-from falaj.server.cli import main
 from tests import zoo
+from tests.server.command_line import Run, command_line
 from tests.server.wire_serving import WireServing
 from tests.serving import add_model, add_python
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="session")
@@ -43,13 +40,4 @@ def quick_model(folder: Path) -> Path:
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """Runs the command in this process; returns its exit status and what it wrote."""
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["falaj", "bench", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        written = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, written.out, written.err
-
-    return run
+    return command_line(capsys, monkeypatch, "bench")

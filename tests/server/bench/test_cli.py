@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.server.bench.conftest import Run, url_of
+from tests.server.bench.conftest import url_of
 from tests.server.bench.stalling_server import GOOD, good, stalling_server
+from tests.server.command_line import Run
 from tests.server.wire_serving import WireServing
 
 _QUICK = ("--warm-up", "0.02", "--window", "0.05", "--max-windows", "2")

@@ -16,9 +16,9 @@ from falaj.server.bench.sequences import Sequences
 from falaj.server.bench.target import Target
 from tests import zoo
 from tests.engine.sequence_models import add_sum
-from tests.server.bench.conftest import Run
 from tests.server.bench.recorder import Recorder
 from tests.server.bench.stalling_server import stalling_server
+from tests.server.command_line import Run
 from tests.server.wire_serving import WireServing
 from tests.serving import add_model
 

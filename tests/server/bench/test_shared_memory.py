@@ -20,8 +20,9 @@ from falaj.server.bench.sequences import Sequences
 from falaj.server.bench.target import Target
 from falaj.server.tensors import Tensor
 from tests.engine.sequence_models import add_sum
-from tests.server.bench.conftest import Run, quick_model
+from tests.server.bench.conftest import quick_model
 from tests.server.bench.stalling_server import good, stalling_server
+from tests.server.command_line import Run
 from tests.server.serving_process import Serving
 from tests.serving import QUICK, add_model
 from tests.wire.sharing import WIDE, large
