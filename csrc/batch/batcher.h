@@ -28,17 +28,16 @@ namespace falaj {
 // 1. Every enqueued request is delivered to its sink exactly once: with its answer, its batch's error (after
 //    having been tried alone), or because it was cancelled, expired or refused at closing.
 // 2. At most `instances` batches run at a time, not counting short ones on their submitters; no batch of
-// several requests has more than max_batch_rows
-//    rows (a model that cannot batch: no batch has more than one request).
+//    several requests has more than max_batch_rows rows (a model that cannot batch: no batch has more than
+//    one request).
 // 3. Waiting rows never pass max_queue_rows, unless one request alone has more.
 // 4. Within a priority level, requests of one shape start in order of arrival, and the oldest request of the
 //    highest level is always in the next batch.
 // 5. Withdrawing a request (cancel, deadline) changes nothing for the others of its batch.
 // 6. An idle instance takes what waits; nothing is delayed in the hope of more.
 // 7. Of one sequence of a stateful model at most one request is queued or running; see SequenceBook.
-// 8. Of a model with a cache, equal requests share a run: while one is queued or runs, the others wait for
-// its
-//    answer (FlightBook); what is withdrawn or fails leaves the run to the next of them.
+// 8. Of a model with a cache, equal requests share a run: while one is queued or runs, the others wait
+//    for its answer (FlightBook); what is withdrawn or fails leaves the run to the next of them.
 // 9. A decoupled model runs one request in a batch, and its answers are delivered before the request itself
 //    (PartStream).
 // After warm-up the path of a request whose rows fit a slab allocates no memory.

@@ -22,12 +22,10 @@ class PipelineRun;
 // The flow of a pipeline's Batcher. A request's step is a Request of the step's own model, whose tensors are
 // attached where earlier steps left them, so that steps of all pipelines and direct requests meet in that
 // model's batches. Thread-safe. Invariants:
-// 1. Every run ends once: with an answer, with its first failure, or by its withdrawal. From then on no step
-// is
-//    begun for it, and those under way are withdrawn.
-// 2. A step is begun when all of its inputs are there and its condition holds; it is passed over when that
-// can
-//    no longer be.
+// 1. Every run ends once: with an answer, with its first failure, or by its withdrawal. From then on no
+//    step is begun for it, and those under way are withdrawn.
+// 2. A step is begun when all of its inputs are there and its condition holds; it is passed over when
+//    that can no longer be.
 // 3. What a step reads lives until the batch that reads it is over, whatever becomes of the request.
 // A whole batch's delivery is worked off in one Turn: next steps are enqueued in its order, with no lock
 // held, since a model that keeps answers may deliver one at once; what was delivered so is worked off too;

@@ -20,10 +20,9 @@ namespace falaj::wire {
 // 2. What a kernel may take for an index, a length or a count (integers of 32 and 64 bits, BOOL, BYTES) is
 //    copied before it is looked at, and out when the run is over: checked once, it has to stay. So is all,
 //    where SharedMemoryRules::copies says so.
-// 3. So is all of a model that keeps answers, and of one with a flow, whose steps may keep theirs: what is
-// run
-//    must be what was looked up, and what is kept must be what the model answered, or a client has others
-//    told what it likes.
+// 3. So is all of a model that keeps answers, and of one with a flow, whose steps may keep theirs: what
+//    is run must be what was looked up, and what is kept must be what the model answered, or a client has
+//    others told what it likes.
 // 4. Nothing is written beyond a place's size: an answer that is larger fails.
 // Used by one thread at a time; the batch that runs sees only the memory, which lives as long as this does
 // (Request holds it).
